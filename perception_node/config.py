@@ -1,0 +1,304 @@
+"""The configuration: one tree of frozen dataclasses. Each field has a default, a unit, a range and words.
+
+The same tree is the YAML files in `config/`, the node's ROS parameters (names joined by dots, `segment.threads`) and the
+argument of `Pipeline`. Unknown keys, wrong types and values out of range raise `ConfigError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+from perception_node.errors import ConfigError
+
+Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
+T = TypeVar("T")
+
+
+def _param(default: Any, words: str, *, unit: str = "", low: float | None = None, high: float | None = None,
+           choices: tuple[str, ...] = (), live: bool = False) -> Any:
+    return field(default=default, metadata={
+        "words": words, "unit": unit, "low": low, "high": high, "choices": choices, "live": live})
+
+
+@dataclass(frozen=True)
+class SegmentConfig:
+    """The segmenter."""
+
+    model: str = _param("universal", "model name of the package's own weights, or path of an .onnx file with its card")
+    runtime: str = _param("auto", "what runs the network", choices=("auto", "onnxruntime", "openvino", "torch"))
+    device: str = _param("auto", "where the network runs", choices=("auto", "cpu", "cuda"))
+    threads: int = _param(2, "threads of the network on the CPU", low=1, high=64)
+    score_threshold: float = _param(0.5, "packages below this score are not reported", low=0.0, high=1.0, live=True)
+    min_area_px: int = _param(150, "smaller masks are not reported", unit="px", low=1, high=1e6, live=True)
+
+
+@dataclass(frozen=True)
+class BeltConfig:
+    """The belt, in the camera's optical frame."""
+
+    plane: tuple[float, ...] = _param((0.0, 0.0, 0.0, 0.0), "belt surface (nx, ny, nz, d), n.X + d = 0, n towards the camera; "
+                                      "all zero = not calibrated, fitted from depth", unit="1, m")
+    direction: tuple[float, ...] = _param((0.0, 0.0, 0.0), "unit vector along which the belt travels; all zero = learned from "
+                                          "motion", unit="1")
+    reach_min_m: float = _param(-10.0, "start of the arm's window, measured from the camera's centre along the travel direction",
+                                unit="m", low=-100.0, high=100.0, live=True)
+    reach_max_m: float = _param(10.0, "end of the arm's window, measured likewise; a grasp's deadline is when it gets there",
+                                unit="m", low=-100.0, high=100.0, live=True)
+    max_height_m: float = _param(0.8, "nothing on the belt is higher", unit="m", low=0.01, high=5.0, live=True)
+
+
+@dataclass(frozen=True)
+class TrackConfig:
+    """Following packages from frame to frame."""
+
+    gate_m: float = _param(0.08, "a package is the same when it is found within this distance of its prediction", unit="m",
+                           low=0.005, high=1.0, live=True)
+    max_missed_s: float = _param(0.6, "a track that was not seen for longer is forgotten", unit="s", low=0.0, high=10.0, live=True)
+    max_speed_m_s: float = _param(3.0, "no belt is faster", unit="m/s", low=0.01, high=20.0, live=True)
+
+
+@dataclass(frozen=True)
+class GraspConfig:
+    """Proposing and ranking grasps."""
+
+    max_per_package: int = _param(3, "grasps of each kind proposed for one package at most", low=1, high=20, live=True)
+    min_score: float = _param(0.1, "grasps below this success probability are rejected", low=0.0, high=1.0, live=True)
+    normal_radius_m: float = _param(0.012, "radius over which surface normals are estimated", unit="m", low=0.002, high=0.1)
+
+
+@dataclass(frozen=True)
+class SuctionConfig:
+    """The suction gripper: one cup, or an array of equal cups."""
+
+    enabled: bool = _param(True, "propose suction grasps")
+    cup_radius_m: float = _param(0.015, "outer radius of a cup's lip", unit="m", low=0.002, high=0.2)
+    rows: int = _param(1, "cups across", low=1, high=8)
+    columns: int = _param(1, "cups along", low=1, high=8)
+    spacing_m: float = _param(0.04, "distance between neighbouring cups' centres", unit="m", low=0.0, high=0.5)
+    seal_tolerance_m: float = _param(0.003, "surface deviation under the lip at which a seal becomes unlikely", unit="m",
+                                     low=0.0002, high=0.05)
+    bag_tolerance_m: float = _param(0.006, "the same on poly bags, whose film is drawn into the cup", unit="m",
+                                    low=0.0002, high=0.05)
+    max_tilt_rad: float = _param(0.8, "largest angle between the approach and the belt's normal", unit="rad", low=0.0, high=1.57)
+    payload_kg: float = _param(5.0, "largest weight that the cups hold", unit="kg", low=0.01, high=500.0)
+
+
+@dataclass(frozen=True)
+class JawConfig:
+    """The parallel-jaw gripper."""
+
+    enabled: bool = _param(True, "propose parallel-jaw grasps")
+    opening_min_m: float = _param(0.005, "narrowest width that can be held", unit="m", low=0.0, high=1.0)
+    opening_max_m: float = _param(0.14, "widest opening between the fingers", unit="m", low=0.001, high=2.0)
+    finger_width_m: float = _param(0.02, "size of a finger across the closing direction", unit="m", low=0.001, high=0.3)
+    finger_thickness_m: float = _param(0.012, "size of a finger along the closing direction", unit="m", low=0.001, high=0.2)
+    finger_depth_m: float = _param(0.03, "how far the fingers reach down beside the package", unit="m", low=0.002, high=0.5)
+    clearance_m: float = _param(0.004, "free space kept between fingers and everything else", unit="m", low=0.0, high=0.1)
+    payload_kg: float = _param(5.0, "largest weight that the jaws hold", unit="kg", low=0.01, high=500.0)
+
+
+@dataclass(frozen=True)
+class GripperConfig:
+    """What is mounted on the arm (`config/gripper.yaml`)."""
+
+    suction: SuctionConfig = field(default_factory=SuctionConfig)
+    parallel_jaw: JawConfig = field(default_factory=JawConfig)
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """The ROS node around the pipeline."""
+
+    autostart: bool = _param(True, "configure and activate without being asked")
+    depth: str = _param("auto", "auto: degraded mode while no depth comes; required: wait for depth; off: ignore depth",
+                        choices=("auto", "required", "off"))
+    image_transport: str = _param("raw", "which colour topic is read", choices=("raw", "compressed"))
+    depth_transport: str = _param("raw", "which depth topic is read", choices=("raw", "compressedDepth"))
+    reliability: str = _param("best_effort", "reliability of the camera subscriptions", choices=("best_effort", "reliable"))
+    pair_tolerance_s: float = _param(0.005, "colour and depth belong together when their stamps differ by at most this", unit="s",
+                                     low=0.0, high=1.0, live=True)
+    depth_wait_s: float = _param(0.1, "in depth mode auto, how long a picture waits for its depth", unit="s", low=0.0, high=2.0,
+                                 live=True)
+    max_age_s: float = _param(0.5, "a result older than this is dropped, not published", unit="s", low=0.01, high=60.0, live=True)
+    camera_timeout_s: float = _param(0.8, "a camera silent for longer is an ERROR", unit="s", low=0.1, high=60.0, live=True)
+    diagnostics_period_s: float = _param(0.2, "time between diagnostics", unit="s", low=0.05, high=10.0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything the node reads (`config/cell.yaml`, with the gripper in `config/gripper.yaml`)."""
+
+    cameras: tuple[str, ...] = _param((), "names of the cell's cameras: cell.launch.py starts one node for each, in a namespace of "
+                                      "that name; none = one node without")
+    segment: SegmentConfig = field(default_factory=SegmentConfig)
+    belt: BeltConfig = field(default_factory=BeltConfig)
+    track: TrackConfig = field(default_factory=TrackConfig)
+    grasp: GraspConfig = field(default_factory=GraspConfig)
+    gripper: GripperConfig = field(default_factory=GripperConfig)
+    node: NodeConfig = field(default_factory=NodeConfig)
+
+    def __post_init__(self) -> None:
+        for parameter in parameters(type(self)):
+            check_value(parameter, value_of(self, parameter.name))
+        plane = self.belt.plane
+        norm = math.sqrt(sum(n * n for n in plane[:3]))
+        if any(plane) and abs(norm - 1.0) > 1e-3:
+            raise ConfigError(f"belt.plane: expected a unit normal (or all zero), got one of length {norm:.4g}")
+        if any(plane) and plane[3] <= 0:
+            raise ConfigError(f"belt.plane: expected d > 0 (normal towards the camera), got {plane[3]:.4g}")
+        length = math.sqrt(sum(n * n for n in self.belt.direction))
+        if any(self.belt.direction) and abs(length - 1.0) > 1e-3:
+            raise ConfigError(f"belt.direction: expected a unit vector (or all zero), got one of length {length:.4g}")
+        _require_order(self, "belt.reach_min_m", "belt.reach_max_m")
+        _require_order(self, "gripper.parallel_jaw.opening_min_m", "gripper.parallel_jaw.opening_max_m")
+        suction = self.gripper.suction
+        if suction.rows * suction.columns > 1 and suction.spacing_m < 2 * suction.cup_radius_m:
+            raise ConfigError(f"gripper.suction.spacing_m: expected at least two radii ({2 * suction.cup_radius_m:.4g} m) between "
+                              f"several cups, got {suction.spacing_m:.4g}")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One leaf of the tree: its dotted name, type, default, unit, range, choices, words and whether it may change while running."""
+
+    name: str
+    type: Any
+    default: Value
+    unit: str
+    low: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    words: str
+    live: bool
+
+
+def parameters(tree: type = Config, prefix: str = "") -> Iterator[Parameter]:
+    """All leaves of a configuration class, in order of definition."""
+    hints = get_type_hints(tree)
+    for entry in dataclasses.fields(tree):
+        kind = hints[entry.name]
+        if dataclasses.is_dataclass(kind):
+            assert isinstance(kind, type)
+            yield from parameters(kind, f"{prefix}{entry.name}.")
+        else:
+            yield Parameter(name=prefix + entry.name, type=kind, default=entry.default, **entry.metadata)  # type: ignore[arg-type]
+
+
+def value_of(config: Any, name: str) -> Value:
+    """The value of a dotted parameter name."""
+    for part in name.split("."):
+        config = getattr(config, part)
+    value: Value = config
+    return value
+
+
+def check_value(parameter: Parameter, value: Any) -> Value:
+    """Return `value` in the parameter's type, or raise ConfigError saying what was expected and what came."""
+    name = parameter.name
+    if parameter.type in (tuple[float, ...], tuple[str, ...]):
+        inner = str if parameter.type == tuple[str, ...] else (int, float)
+        size = len(parameter.default) if isinstance(parameter.default, tuple) and inner is not str else None
+        if not isinstance(value, (list, tuple)) or any(not isinstance(v, inner) or isinstance(v, bool) for v in value):
+            raise ConfigError(f"{name}: expected a list of {'texts' if inner is str else 'numbers'}, got {value!r}")
+        if size is not None and len(value) != size:
+            raise ConfigError(f"{name}: expected {size} numbers, got {len(value)}: {list(value)!r}")
+        if inner is not str and not all(math.isfinite(v) for v in value):
+            raise ConfigError(f"{name}: expected finite numbers, got {list(value)!r}")
+        return tuple(value) if inner is str else tuple(float(v) for v in value)
+    if parameter.type is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not parameter.type:
+        raise ConfigError(f"{name}: expected {parameter.type.__name__}, got {type(value).__name__} {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{name}: expected a finite number, got {value}")
+    if parameter.choices and value not in parameter.choices:
+        raise ConfigError(f"{name}: expected one of {', '.join(parameter.choices)}, got {value!r}")
+    too_low = parameter.low is not None and value < parameter.low
+    if too_low or (parameter.high is not None and value > parameter.high):
+        wanted = f"{parameter.low:g} to {parameter.high:g} {parameter.unit}".rstrip()
+        raise ConfigError(f"{name}: expected {wanted}, got {value:g}")
+    result: Value = value
+    return result
+
+
+def from_flat(values: Mapping[str, Any], base: Config | None = None) -> Config:
+    """Build a configuration from dotted names; what is not named keeps `base`'s value (default: the defaults).
+
+    Raises:
+        ConfigError: unknown name, wrong type, out of range.
+    """
+    known = {parameter.name: parameter for parameter in parameters()}
+    for name in values:
+        if name not in known:
+            close = [k for k in known if k.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+            hint = f"; did you mean {close[0]}?" if close else ""
+            raise ConfigError(f"unknown parameter {name!r}{hint}")
+    return _replace(base or Config(), {name: check_value(known[name], value) for name, value in values.items()})
+
+
+def load(path: str | Path, **overrides: Any) -> Config:
+    """Read `cell.yaml` and, where one lies beside it, `gripper.yaml`.
+
+    Args:
+        path: the cell's file, in the form of a ROS 2 parameter file (`/**: ros__parameters:`).
+        overrides: dotted names with `__` in place of the dots, `segment__threads=1`; they win over the files.
+
+    Raises:
+        ConfigError: file missing or not YAML, unknown key, wrong type, out of range.
+    """
+    path = Path(path)
+    values = _read(path)
+    gripper = path.with_name("gripper.yaml")
+    if gripper.exists() and gripper != path:
+        values.update(_read(gripper))
+    values.update({name.replace("__", "."): value for name, value in overrides.items()})
+    return from_flat(values)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: expected a readable file: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
+    try:
+        tree = document["/**"]["ros__parameters"]
+    except (KeyError, TypeError):
+        raise ConfigError(f"{path}: expected '/**:' with 'ros__parameters:' below it") from None
+    try:
+        return dict(_flatten(tree if tree is not None else {}, ""))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _flatten(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{prefix.rstrip('.') or 'ros__parameters'}: expected a mapping, got {tree!r}")
+    groups = {p.name.rsplit(".", depth)[0] + "." for p in parameters() for depth in range(1, p.name.count(".") + 1)}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        if f"{name}." in groups:
+            yield from _flatten(value, f"{name}.")
+        else:
+            yield name, value
+
+
+def _replace(node: T, values: Mapping[str, Any]) -> T:
+    own = {name: value for name, value in values.items() if "." not in name}
+    for group in {name.split(".", 1)[0] for name in values if "." in name}:
+        below = {name.split(".", 1)[1]: value for name, value in values.items() if name.startswith(f"{group}.")}
+        own[group] = _replace(getattr(node, group), below)
+    return dataclasses.replace(node, **own)  # type: ignore[type-var]
+
+
+def _require_order(config: Config, low: str, high: str) -> None:
+    if not value_of(config, low) < value_of(config, high):  # type: ignore[operator]
+        raise ConfigError(f"{low}: expected less than {high} ({value_of(config, high)}), got {value_of(config, low)}")

@@ -1,0 +1,155 @@
+"""Rigid transforms, projection and plane fits. `T_a_b` maps points of frame b into frame a: p_a = T_a_b @ p_b."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_node.errors import PerceptionError
+from perception_node.types import F32, F64, CameraModel
+
+_MIN_PLANE_POINTS = 3
+
+
+def transform_inverse(T_a_b: F64) -> F64:
+    """Return T_b_a of a rigid (4, 4) transform."""
+    T_b_a = np.eye(4)
+    T_b_a[:3, :3] = T_a_b[:3, :3].T
+    T_b_a[:3, 3] = -T_a_b[:3, :3].T @ T_a_b[:3, 3]
+    return T_b_a
+
+
+def transform_points(T_a_b: F64, points_b: F64) -> F64:
+    """Map (..., 3) points from frame b into frame a."""
+    moved: F64 = points_b @ T_a_b[:3, :3].T + T_a_b[:3, 3]
+    return moved
+
+
+def frame_from_axes(origin: F64, z_axis: F64, x_hint: F64) -> F64:
+    """Build a (4, 4) right-handed frame from an origin, a z axis and a direction near x.
+
+    Args:
+        origin: (3,) in the parent frame. z_axis: (3,), any length but 0. x_hint: (3,), made orthogonal to z; when it is
+            parallel to z another axis is taken.
+
+    Returns:
+        (4, 4) T_parent_frame.
+    """
+    z = z_axis / np.linalg.norm(z_axis)
+    x = x_hint - z * float(x_hint @ z)
+    if float(np.linalg.norm(x)) < 1e-9:
+        hint = np.eye(3)[int(np.argmin(np.abs(z)))]
+        x = hint - z * float(hint @ z)
+    x = x / np.linalg.norm(x)
+    T = np.eye(4)
+    T[:3, 0], T[:3, 1], T[:3, 2], T[:3, 3] = x, np.cross(z, x), z, origin
+    return T
+
+
+def quaternion_xyzw(rotation: F64) -> tuple[float, float, float, float]:
+    """Unit quaternion (x, y, z, w), w >= 0, of a (3, 3) rotation.
+
+    Source: S. W. Shepperd, "Quaternion from rotation matrix", J. Guidance and Control 1(3), 1978.
+    """
+    m = rotation
+    trace = float(np.trace(m))
+    choice = int(np.argmax([m[0, 0], m[1, 1], m[2, 2], trace]))
+    if choice == 3:
+        q = np.array([m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], 1.0 + trace])
+    else:
+        i, j, k = choice, (choice + 1) % 3, (choice + 2) % 3
+        q = np.empty(4)
+        q[i] = 1.0 + m[i, i] - m[j, j] - m[k, k]
+        q[j] = m[j, i] + m[i, j]
+        q[k] = m[k, i] + m[i, k]
+        q[3] = m[k, j] - m[j, k]
+    q = q / np.linalg.norm(q)
+    q = -q if q[3] < 0 else q
+    return float(q[0]), float(q[1]), float(q[2]), float(q[3])
+
+
+def rotation_from_quaternion(xyzw: tuple[float, float, float, float]) -> F64:
+    """(3, 3) rotation of a quaternion (x, y, z, w) of any length but 0."""
+    x, y, z, w = np.asarray(xyzw, dtype=np.float64) / np.linalg.norm(xyzw)
+    return np.array([
+        [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+        [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+        [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+    ])
+
+
+def project(camera: CameraModel, points_cam: F64) -> F64:
+    """Project (N, 3) points of the optical frame to (N, 2) pixels (u, v), distortion included.
+
+    Points at or behind the camera (z <= 0) give NaN.
+    """
+    points = np.asarray(points_cam, dtype=np.float64).reshape(-1, 3)
+    pixels = np.full((len(points), 2), np.nan)
+    ahead = points[:, 2] > 1e-9
+    if not ahead.any():
+        return pixels
+    if camera.distortion:
+        projected, _ = cv2.projectPoints(points[ahead], np.zeros(3), np.zeros(3), camera.K, np.array(camera.distortion))
+        pixels[ahead] = projected.reshape(-1, 2)
+    else:
+        z = points[ahead, 2]
+        pixels[ahead, 0] = camera.fx * points[ahead, 0] / z + camera.cx
+        pixels[ahead, 1] = camera.fy * points[ahead, 1] / z + camera.cy
+    return pixels
+
+
+def pixel_rays(camera: CameraModel, pixels: F64) -> F64:
+    """(N, 3) viewing rays with z = 1 of (N, 2) pixels (u, v); distortion is undone."""
+    pixels = np.asarray(pixels, dtype=np.float64).reshape(-1, 2)
+    if camera.distortion and len(pixels):
+        flat = cv2.undistortPoints(pixels[:, None], camera.K, np.array(camera.distortion)).reshape(-1, 2)
+        return np.column_stack([flat, np.ones(len(flat))])
+    return np.column_stack([(pixels[:, 0] - camera.cx) / camera.fx, (pixels[:, 1] - camera.cy) / camera.fy,
+                            np.ones(len(pixels))])
+
+
+def deproject(camera: CameraModel, pixels: F64, depth_m: F64) -> F64:
+    """(N, 3) points of the optical frame from (N, 2) pixels and (N,) depth along z in metres."""
+    points: F64 = pixel_rays(camera, pixels) * np.asarray(depth_m, dtype=np.float64)[:, None]
+    return points
+
+
+def deproject_image(camera: CameraModel, depth_m: F32) -> F32:
+    """(H, W, 3) float32 points of the optical frame from a depth picture (pinhole part only); NaN stays NaN."""
+    height, width = depth_m.shape
+    x = ((np.arange(width, dtype=np.float32) - np.float32(camera.cx)) / np.float32(camera.fx))[None, :]
+    y = ((np.arange(height, dtype=np.float32) - np.float32(camera.cy)) / np.float32(camera.fy))[:, None]
+    return np.stack([x * depth_m, y * depth_m, depth_m], axis=-1)
+
+
+def fit_plane(points: NDArray[np.floating]) -> tuple[F64, float, float]:
+    """Least-squares plane n.X + d = 0 through (N, 3) points.
+
+    Returns:
+        (3,) unit normal towards the camera (n.z <= 0 in an optical frame), offset d, rms distance in the points' unit.
+
+    Raises:
+        PerceptionError: with fewer than 3 points.
+    """
+    points = np.asarray(points, dtype=np.float64).reshape(-1, 3)
+    if len(points) < _MIN_PLANE_POINTS:
+        raise PerceptionError(f"plane fit: expected at least {_MIN_PLANE_POINTS} points, got {len(points)}")
+    centre = points.mean(axis=0)
+    centred = points - centre
+    values, vectors = np.linalg.eigh(centred.T @ centred)
+    normal = vectors[:, 0]
+    if normal[2] > 0:
+        normal = -normal
+    rms = float(np.sqrt(max(values[0], 0.0) / len(points)))
+    return normal, -float(normal @ centre), rms
+
+
+def intersect_plane(rays: F64, normal: F64, offset: float) -> F64:
+    """(N, 3) points where rays from the origin meet the plane n.X + d = 0; NaN where they don't, or behind the camera."""
+    along = rays @ normal
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scale = np.where(np.abs(along) > 1e-9, -offset / along, np.nan)
+    scale = np.where(scale > 0, scale, np.nan)
+    points: F64 = rays * scale[:, None]
+    return points
