@@ -1,0 +1,198 @@
+"""Recordings as frames: round trip, pairing by stamp, the choice of topics, and files that are no recordings."""
+
+import dataclasses
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from perception_node.bag.reader import Recording, choose_topics
+from perception_node.bag.record import RecordingWriter, write_recording
+from perception_node.bag.truth import load_truth, save_truth
+from perception_node.errors import DatasetError
+
+STORE = get_typestore(Stores.ROS2_KILTED)
+IMAGE, INFO, COMPRESSED = (f"sensor_msgs/msg/{name}" for name in ("Image", "CameraInfo", "CompressedImage"))
+
+
+def raw_bag(path, frames, depth_shift_ns=0, plugin=StoragePlugin.SQLITE3, topics=("/cam/rgb/image_raw", "/cam/depth/image")):
+    """A recording as `ros2 bag record` makes it: raw pictures, calibration last of each moment."""
+    types = STORE.types
+    with Writer(path, version=8, storage_plugin=plugin) as writer:
+        ids = [writer.add_connection(topic, kind, typestore=STORE)
+               for topic, kind in zip((*topics, "/cam/rgb/camera_info"), (IMAGE, IMAGE, INFO), strict=True)]
+        for frame in frames:
+            def header(shift=0, frame=frame):
+                stamp = frame.stamp_ns + shift
+                return types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](stamp // 10**9, stamp % 10**9), "cam")
+            height, width = frame.rgb.shape[:2]
+            colour = types[IMAGE](header(), height, width, "bgr8", 0, width * 3, frame.rgb[..., ::-1].ravel())
+            metres = types[IMAGE](header(depth_shift_ns), height, width, "32FC1", 0, width * 4,
+                                  np.ascontiguousarray(frame.depth_m).view(np.uint8).ravel())
+            roi = types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+            k = frame.camera.K
+            info = types[INFO](header(), height, width, "plumb_bob", np.zeros(5), k.ravel(), np.eye(3).ravel(),
+                               np.hstack([k, np.zeros((3, 1))]).ravel(), 0, 0, roi)
+            for connection, message in zip(ids, (colour, metres, info), strict=True):
+                writer.write(connection, frame.stamp_ns, STORE.serialize_cdr(message, connection.msgtype))
+
+
+def test_round_trip(recording, scene):
+    frames, _ = scene
+    with Recording(recording) as opened:
+        assert opened.span.frames == len(frames)
+        assert opened.span.duration_s == pytest.approx(0.9, abs=0.01)
+        back = list(opened.frames())
+    assert [f.stamp_ns for f in back] == [f.stamp_ns for f in frames]
+    for got, wanted in zip(back, frames, strict=True):
+        assert got.frame_id == wanted.frame_id
+        assert got.camera == wanted.camera
+        assert np.array_equal(np.isnan(got.depth_m), np.isnan(wanted.depth_m))
+        assert np.nanmax(np.abs(got.depth_m - wanted.depth_m)) < 0.00051
+        assert np.abs(got.rgb.astype(int) - wanted.rgb).mean() < 12
+
+
+def test_the_bare_file_reads_like_the_folder(recording):
+    with Recording(recording / "cell.mcap") as opened:
+        assert len(list(opened.frames())) == 10
+
+
+@pytest.mark.parametrize("plugin", [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
+def test_raw_recordings_of_others(tmp_path, scene, plugin):
+    frames, _ = scene
+    raw_bag(tmp_path / "raw", frames, plugin=plugin)
+    with Recording(tmp_path / "raw") as opened:
+        assert dataclasses.astuple(opened.topics) == ("/cam/rgb/image_raw", "/cam/depth/image", "/cam/rgb/camera_info")
+        back = list(opened.frames())
+    assert len(back) == len(frames)
+    assert np.array_equal(back[3].rgb, frames[3].rgb)
+    assert np.array_equal(back[3].depth_m, frames[3].depth_m, equal_nan=True)
+
+
+@pytest.mark.parametrize(("shift_ns", "paired"), [(4_000_000, True), (-4_000_000, True), (20_000_000, False)])
+def test_depth_is_paired_by_stamp_within_the_tolerance(tmp_path, scene, shift_ns, paired):
+    frames, _ = scene
+    raw_bag(tmp_path / "raw", frames, depth_shift_ns=shift_ns)
+    with Recording(tmp_path / "raw") as opened:
+        assert [frame.depth_m is not None for frame in opened.frames()] == [paired] * len(frames)
+
+
+def test_frames_without_depth_come_when_asked_for(recording):
+    with Recording(recording, use_depth=False) as opened:
+        assert opened.topics.depth is None
+        assert all(frame.depth_m is None for frame in opened.frames())
+
+
+def test_a_gap_in_the_depth_costs_only_that_depth(tmp_path, scene):
+    frames, _ = scene
+    frames[4] = dataclasses.replace(frames[4], depth_m=None)
+    write_recording(tmp_path / "gap", frames)
+    with Recording(tmp_path / "gap") as opened:
+        assert [frame.depth_m is not None for frame in opened.frames()] == [index != 4 for index in range(10)]
+
+
+def test_a_picture_of_another_size_is_skipped_and_counted(tmp_path, scene, camera):
+    frames, _ = scene
+    small = dataclasses.replace(camera, width=40)
+    bad = dataclasses.replace(frames[5], rgb=frames[5].rgb[:, :40].copy(), depth_m=frames[5].depth_m[:, :40].copy(), camera=small)
+    write_recording(tmp_path / "odd", [*frames[:5], bad, *frames[6:]])
+    with Recording(tmp_path / "odd", camera=camera) as opened:
+        assert len(list(opened.frames())) == 9
+        assert opened.skipped == {"rgb is 40x32, camera_info says 48x32": 1}
+
+
+def test_the_calibration_can_be_given(tmp_path, scene, camera):
+    frames, _ = scene
+    raw_bag(tmp_path / "raw", frames)
+    other = dataclasses.replace(camera, fx=77.0)
+    with Recording(tmp_path / "raw", camera=other) as opened:
+        assert {frame.camera.fx for frame in opened.frames()} == {77.0}
+
+
+def connections(**types):
+    return [SimpleNamespace(topic=name.replace("__", "/"), msgtype=kind) for name, kind in types.items()]
+
+
+def test_topic_choice():
+    made = connections(__a__image_raw=IMAGE, __a__image_raw__compressed=COMPRESSED, __a__depth__image=IMAGE,
+                       __a__aligned_depth=IMAGE, __a__camera_info=INFO, __b__camera_info=INFO, __a__infra1=IMAGE)
+    chosen = choose_topics(made, "bag", colour=None, depth=None, camera_info=None)
+    assert (chosen.colour, chosen.depth, chosen.camera_info) == ("/a/image_raw", "/a/aligned_depth", "/a/camera_info")
+
+
+@pytest.mark.parametrize(("names", "words"), [
+    ({}, "expected one colour topic, got none"),
+    ({"colour": "/nope"}, "expected a topic /nope"),
+    ({"colour": "/b/camera_info"}, "of type sensor_msgs/msg/Image")])
+def test_topics_that_cannot_be_chosen_are_listed(names, words):
+    made = connections(__b__camera_info=INFO)
+    with pytest.raises(DatasetError, match=words) as caught:
+        choose_topics(made, "bag", **{"colour": None, "depth": None, "camera_info": None, **names})
+    assert "/b/camera_info (CameraInfo)" in str(caught.value)
+
+
+def test_two_cameras_must_be_named():
+    with pytest.raises(DatasetError, match="/a/image, /b/image; name it"):
+        choose_topics(connections(__a__image=IMAGE, __b__image=IMAGE), "bag", colour=None, depth=None, camera_info=None)
+
+
+def test_missing_files(tmp_path):
+    with pytest.raises(DatasetError, match="no such file"):
+        Recording(tmp_path / "nothing")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match="metadata.yaml"):
+        Recording(tmp_path / "empty")
+    (tmp_path / "film.mp4").write_bytes(b"0")
+    with pytest.raises(DatasetError, match=r"got \.mp4"):
+        Recording(tmp_path / "film.mp4")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.98])
+def test_a_recording_that_was_cut_off(recording, tmp_path, keep):
+    data = (recording / "cell.mcap").read_bytes()
+    (tmp_path / "cut.mcap").write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
+    with pytest.raises(DatasetError, match="cannot be read"):
+        Recording(tmp_path / "cut.mcap")
+
+
+def test_damage_in_the_middle_is_one_clear_line(recording):
+    file = recording / "cell.mcap"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 5: len(data) // 2] = bytes(len(data) // 2 - len(data) // 5)
+    file.write_bytes(bytes(data))
+    with pytest.raises(DatasetError, match="damaged|cannot be read") as caught, Recording(recording) as opened:
+        list(opened.frames())
+    assert "\n" not in str(caught.value)
+
+
+def test_writing_twice_needs_permission(recording, scene):
+    with pytest.raises(DatasetError, match="exists already"):
+        RecordingWriter(recording)
+    write_recording(recording, scene[0], scene[1], replace=True)
+
+
+def test_the_truth_comes_back(recording, scene, tmp_path):
+    truth = load_truth(recording / "truth.npz")
+    assert np.array_equal(truth.frames[3].labels, scene[1].frames[3].labels)
+    assert truth.frames[3].instances == scene[1].frames[3].instances
+    assert truth.belt_velocity_m_s.tolist() == [0.3, 0.0, 0.0]
+    with pytest.raises(DatasetError, match="no such file"):
+        load_truth(tmp_path / "none.npz")
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04 no")
+    with pytest.raises(DatasetError, match="expected the ground truth"):
+        load_truth(tmp_path / "bad.npz")
+    np.savez(tmp_path / "other.npz", stamps_ns=np.zeros(2))
+    with pytest.raises(DatasetError, match="expected the ground truth"):
+        load_truth(tmp_path / "other.npz")
+
+
+def test_truth_of_another_recording_is_refused(scene, tmp_path):
+    frames, truth = scene
+    with pytest.raises(DatasetError, match="same 9 stamps"):
+        write_recording(tmp_path / "x", frames[:9], truth)
+    shutil.rmtree(tmp_path / "x", ignore_errors=True)
+    save_truth(tmp_path / "t.npz", truth)
+    assert len(load_truth(tmp_path / "t.npz").frames) == 10
