@@ -11,7 +11,6 @@ from typing import Any
 
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.interfaces import Connection
-from rosbags.rosbag2 import ReaderError
 from rosbags.typesys import Stores, get_typestore
 
 from perception_node.bag import decode
@@ -170,7 +169,7 @@ class Recording:
             return
         try:
             yield from self._reader.messages(connections)
-        except _BROKEN as error:
+        except Exception as error:  # a damaged file fails in any place of the libraries
             raise DatasetError(f"{self._path}: the recording is damaged: {_line(error)}") from None
 
 
@@ -217,9 +216,6 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
     return Topics(colour=colour, depth=depth or None, camera_info=camera_info or None)
 
 
-_BROKEN = (ReaderError, AnyReaderError, OSError, ValueError, EOFError, TypeError, KeyError, IndexError, AssertionError)
-
-
 def _open(path: Path) -> AnyReader:
     if not path.exists():
         raise DatasetError(f"{path}: expected a recording (a rosbag2 folder, a .mcap or a .db3 file), got no such file")
@@ -232,7 +228,7 @@ def _open(path: Path) -> AnyReader:
     reader = AnyReader(files, default_typestore=get_typestore(Stores.ROS2_KILTED))
     try:
         reader.open()
-    except Exception as error:  # a damaged file fails in any place of the library
+    except Exception as error:  # likewise
         cut = "" if "end magic" not in str(error) and "footer" not in str(error) else \
             ": it was not closed; `mcap recover` makes it readable"
         raise DatasetError(f"{path}: the recording cannot be read: {_line(error)}{cut}") from None
