@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -107,6 +109,16 @@ def pixel_rays(camera: CameraModel, pixels: F64) -> F64:
         return np.column_stack([flat, np.ones(len(flat))])
     return np.column_stack([(pixels[:, 0] - camera.cx) / camera.fx, (pixels[:, 1] - camera.cy) / camera.fy,
                             np.ones(len(pixels))])
+
+
+@functools.lru_cache(maxsize=8)
+def ray_image(camera: CameraModel) -> F32:
+    """(H, W, 2) float32 (x/z, y/z) of each pixel's viewing ray, distortion undone; computed once per camera, read-only."""
+    u, v = np.meshgrid(np.arange(camera.width, dtype=np.float64), np.arange(camera.height, dtype=np.float64))
+    rays = pixel_rays(camera, np.column_stack([u.ravel(), v.ravel()]))[:, :2]
+    picture: F32 = rays.astype(np.float32).reshape(camera.height, camera.width, 2)
+    picture.setflags(write=False)
+    return picture
 
 
 def deproject(camera: CameraModel, pixels: F64, depth_m: F64) -> F64:

@@ -163,6 +163,9 @@ class Package:
         covered_by: labels of the packages that lie on top of this one.
         depth_valid_fraction: 0..1, share of the mask's pixels with a depth reading (0 without depth).
         from_depth: False when located on the belt plane alone (degraded mode).
+        truncated: True when the picture's border cuts it off, so that size and centre are those of the part in sight.
+        placed: False when neither depth nor a belt plane says where it is: the pose is then one metre along its viewing ray,
+            with a covariance of many metres.
     """
 
     label: int
@@ -175,6 +178,8 @@ class Package:
     covered_by: tuple[int, ...]
     depth_valid_fraction: float
     from_depth: bool
+    truncated: bool = False
+    placed: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "T_cam_package", _frozen_transform(self.T_cam_package, "T_cam_package"))

@@ -1,0 +1,141 @@
+"""From an upper face and a mask to an oriented box: length, width, height, pose and an honest covariance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_node import geometry
+from perception_node.locate.faces import FACE_TOLERANCE_M
+from perception_node.types import F32, F64
+
+_MIN_SIDE_M = 0.005
+_SPARSE = 0.6
+"""Below this share of valid readings, pixels without a reading count as part of the face: bags lose half of theirs."""
+_EDGE_PX = 0.7
+"""Uncertainty of a mask's edge in pixels (one sigma). Source: an edge is where it is within a pixel, uniform: 1/sqrt(12) on each
+side, plus the segmenter's own half pixel."""
+_DEPTH_SIGMA_M = 0.001
+"""Common depth error of one package. Source: measured bias of stereo-like depth at 1.1 m, below 1 mm for 95 % of packages."""
+UNKNOWN_HEIGHT_SIGMA = 0.2887
+"""One sigma of a height of which only the range is known, as a share of that range: 1/sqrt(12), uniform."""
+
+
+@dataclass(frozen=True, eq=False)
+class FaceBox:
+    """A rectangle in space round the visible part of an upper face.
+
+    Attributes:
+        centre: (3,) in the camera frame. axes: (3, 3), columns length, width, outward normal.
+        length_m, width_m: sides, length >= width. fill: share of the rectangle that is seen. pixel_m: size of a pixel there.
+    """
+
+    centre: F64
+    axes: F64
+    length_m: float
+    width_m: float
+    fill: float
+    pixel_m: float
+
+
+def face_box(index: NDArray[np.intp], width: int, rays: F32, depth: F32 | None, normal: F64, offset: float, class_name: str,
+             focal_px: float) -> FaceBox | None:
+    """The smallest rectangle, in the face's plane, round the face's pixels.
+
+    Rigid packages: the pixels whose reading lies on the plane, cast onto it along their rays (so that depth noise does not
+    widen the box). Soft ones: all readings, dropped onto the plane along its normal.
+
+    Args:
+        index: flat indices of the mask's pixels in raster order. width: of the picture. rays: (H * W, 2).
+        depth: (H * W,) metres or None. normal, offset: the face's plane. focal_px: for the size of a pixel.
+
+    Returns:
+        The rectangle, or None when nothing of the mask lies on the plane.
+    """
+    if len(index) == 0:
+        return None
+    xy = rays[index]
+    along = xy @ normal[:2] + normal[2]
+    usable = along < -0.05
+    scale = np.where(usable, -offset / np.where(usable, along, -1.0), np.nan)
+    usable &= scale > 0
+    if depth is not None:
+        z = depth[index].astype(np.float64)
+        seen = np.isfinite(z) & (z > 0)
+        z = np.where(seen, z, 0.0)
+        if class_name == "box":
+            on_face = np.abs(along * z + offset) < FACE_TOLERANCE_M["box"]
+            usable &= (on_face & seen) | (~seen if seen.mean() < _SPARSE else False)
+        else:
+            scale = np.where(seen, z, scale)
+    if not usable.any():
+        return None
+    index, xy, scale = index[usable], xy[usable], scale[usable]
+    edge = _row_ends(index // width)
+    origin_scale = float(np.median(scale[edge]))
+    basis = geometry.frame_from_axes(np.zeros(3), normal, np.array([1.0, 0.0, 0.0]))[:3, :3]
+    points = np.concatenate([xy[edge], np.ones((len(edge), 1))], axis=1) * scale[edge, None]
+    flat = points @ basis[:, :2]
+    (cu, cv), (side_u, side_v), angle = cv2.minAreaRect(flat.astype(np.float32))
+    turn = np.deg2rad(angle)
+    axis_u = np.cos(turn) * basis[:, 0] + np.sin(turn) * basis[:, 1]
+    axis_v = -np.sin(turn) * basis[:, 0] + np.cos(turn) * basis[:, 1]
+    if side_u < side_v:
+        side_u, side_v, axis_u, axis_v = side_v, side_u, axis_v, -axis_u
+    pixel = origin_scale / focal_px
+    length, breadth = max(side_u + pixel, _MIN_SIDE_M), max(side_v + pixel, _MIN_SIDE_M)
+    centre = cu * basis[:, 0] + cv * basis[:, 1] - normal * offset
+    area = len(index) * pixel**2 / max(-float(normal @ _unit(centre)), 0.2)
+    fill = float(np.clip(area / (length * breadth), 0.0, 1.0))
+    return FaceBox(centre, np.column_stack([axis_u, axis_v, normal]), length, breadth, fill, pixel)
+
+
+def _row_ends(rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Positions of the first and last pixel of each row; the hull of a mask is the hull of these."""
+    change = np.flatnonzero(np.diff(rows))
+    return np.concatenate([[0], change, change + 1, [len(rows) - 1]]).astype(np.intp)
+
+
+def box_pose(face: FaceBox, height_m: float) -> F64:
+    """(4, 4) T_cam_package of a box `height_m` high below the face; x points to the right of the picture, or down it."""
+    x, y, z = face.axes.T
+    lead = int(np.argmax(np.abs(x)))
+    if x[lead] < 0:
+        x, y = -x, -y
+    T = np.eye(4)
+    T[:3, 0], T[:3, 1], T[:3, 2] = x, y, z
+    T[:3, 3] = face.centre - z * (height_m / 2)
+    return T
+
+
+def box_covariance(face: FaceBox, pose: F64, rms_m: float, readings: int, height_sigma_m: float, hidden: float) -> F64:
+    """(6, 6) covariance of a box's pose in the camera frame.
+
+    Args:
+        face: the rectangle. pose: T_cam_package. rms_m, readings: of the plane fit. height_sigma_m: of the box's height.
+        hidden: 0..1, share of the face that may be out of sight; the centre may then lie up to that share of a side away.
+
+    Source: plane through n points with scatter s on a uniform rectangle a x b: sigma_tilt = s / sqrt(n) * sqrt(12) / side; sides
+    from the edges' uncertainty; readings of one camera are correlated, so n is capped at 30.
+    """
+    n = min(max(readings, 3), 30)
+    sigma = np.hypot(rms_m, _DEPTH_SIGMA_M)
+    edge = _EDGE_PX * face.pixel_m
+    along = np.hypot(edge, hidden * face.length_m / 2)
+    across = np.hypot(edge, hidden * face.width_m / 2)
+    up = float(np.sqrt(sigma**2 / n + _DEPTH_SIGMA_M**2 + (height_sigma_m / 2) ** 2))
+    tilt = sigma / np.sqrt(n) * np.sqrt(12.0)
+    yaw = edge * np.sqrt(2.0) / face.length_m + 0.5 * hidden
+    covariance = np.zeros((6, 6))
+    rotation = pose[:3, :3]
+    covariance[:3, :3] = rotation @ np.diag([along**2, across**2, up**2]) @ rotation.T
+    angles = np.diag([min(tilt / face.width_m, 0.5) ** 2, min(tilt / face.length_m, 0.5) ** 2, min(float(yaw), 0.8) ** 2])
+    covariance[3:, 3:] = rotation @ angles @ rotation.T
+    return covariance
+
+
+def _unit(vector: F64) -> F64:
+    return vector / max(float(np.linalg.norm(vector)), 1e-9)

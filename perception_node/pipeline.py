@@ -1,0 +1,172 @@
+"""Frame -> Scene: segment, locate, track, grasp, with the time of each stage. No ROS, no files, no wall clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from perception_node import config as configuration
+from perception_node.config import BeltConfig, Config, SegmentConfig
+from perception_node.errors import PerceptionError
+from perception_node.grasp.candidates import propose_grasps
+from perception_node.locate.belt import calibrated_plane
+from perception_node.locate.packages import locate_packages
+from perception_node.track.tracker import Tracker
+from perception_node.types import F64, Frame, Instance, Packages, Scene, Segmentation
+
+
+class SegmenterLike(Protocol):
+    """What the pipeline needs of a segmenter: `perception_node.segment.infer.Segmenter`, or a stand-in for tests."""
+
+    @property
+    def model_id(self) -> str:
+        """Name and sha256 prefix."""
+
+    def segment(self, frame: Frame, belt_plane: F64 | None = None) -> Segmentation:
+        """Labels and instances of one frame."""
+
+
+class Pipeline:
+    """The whole computation. The same frames in the same order give the same scenes.
+
+    Args:
+        config: everything there is to set; default: the defaults.
+        segmenter: finds the packages; default: the network that `config.segment` names.
+
+    Raises:
+        ModelError: the network cannot be loaded. MissingDependencyError: its runtime is not installed.
+    """
+
+    def __init__(self, config: Config | None = None, segmenter: SegmenterLike | None = None) -> None:
+        self._config = config or Config()
+        self._segmenter = segmenter if segmenter is not None else _load_segmenter(self._config.segment)
+        self._tracker = Tracker(self._config.track, self._config.belt)
+        self.clock_jumps = 0
+
+    @classmethod
+    def from_file(cls, path: str | Path, **overrides: Any) -> Pipeline:
+        """Read `cell.yaml` (and `gripper.yaml` beside it); overrides as in `config.load`: `segment__threads=1`."""
+        return cls(configuration.load(path, **overrides))
+
+    @property
+    def config(self) -> Config:
+        """What is in force now."""
+        return self._config
+
+    @property
+    def model_id(self) -> str:
+        """Name and sha256 prefix of the segmenter."""
+        return self._segmenter.model_id
+
+    def reset(self) -> None:
+        """Forget all tracks and the belt's velocity."""
+        self._tracker.reset()
+
+    def update_config(self, config: Config) -> None:
+        """Take over live parameters between two frames; tracks are kept.
+
+        Raises:
+            PerceptionError: when model, runtime, device or threads differ: they need a new pipeline.
+        """
+        old, new = self._config.segment, config.segment
+        for name in ("model", "runtime", "device", "threads"):
+            if getattr(old, name) != getattr(new, name):
+                raise PerceptionError(f"segment.{name}: expected {getattr(old, name)!r} while running, got {getattr(new, name)!r}; "
+                                      "make a new pipeline")
+        self._config = config
+        self._tracker.track, self._tracker.belt = config.track, config.belt
+
+    def process(self, frame: Frame, belt_velocity_m_s: Sequence[float] | F64 | None = None) -> Scene:
+        """Everything that one frame says.
+
+        Args:
+            frame: picture, with or without depth. A stamp before the last one resets the tracker.
+            belt_velocity_m_s: (3,) in the camera frame, measured by the belt's drive at the frame's time; None = estimate it.
+
+        Raises:
+            FrameError: this frame cannot be used; the next one may be.
+        """
+        measured = _checked_velocity(belt_velocity_m_s)
+        times = [time.perf_counter()]
+        found = self._segmenter.segment(frame, calibrated_plane(self._config.belt))
+        segmentation = reported(found, self._config.segment)
+        times.append(time.perf_counter())
+        packages = locate_packages(frame, segmentation, self._config.belt)
+        times.append(time.perf_counter())
+        update = self._tracker.update(packages, frame.stamp_ns, measured)
+        self.clock_jumps += update.reset
+        times.append(time.perf_counter())
+        grasps, rejections = propose_grasps(frame, packages, segmentation, update.tracks, self._config.gripper, self._config.grasp,
+                                            self._config.belt, update.belt_velocity_m_s)
+        times.append(time.perf_counter())
+        stages = ("segment", "locate", "track", "grasp")
+        timing = {name: 1e3 * (end - start) for name, start, end in zip(stages, times[:-1], times[1:], strict=True)}
+        timing["total"] = 1e3 * (times[-1] - times[0])
+        return Scene(
+            stamp_ns=frame.stamp_ns, frame_id=frame.frame_id, segmentation=segmentation, tracks=update.tracks, grasps=grasps,
+            rejections=rejections, pick_order=packages.pick_order, belt_velocity_m_s=update.belt_velocity_m_s, timing_ms=timing,
+            degraded=shortfall(frame, packages, self._config.belt), depth_used=depth_used(frame, packages),
+            model_id=self._segmenter.model_id)
+
+
+def _load_segmenter(segment: SegmentConfig) -> SegmenterLike:
+    from perception_node.segment.infer import Segmenter
+    from perception_node.segment.weights import default_weights
+
+    path = Path(segment.model)
+    if path.suffix == "":
+        path = default_weights().with_name(f"{segment.model}.onnx")
+    return Segmenter(path, runtime=segment.runtime, device=segment.device, threads=segment.threads)
+
+
+def _checked_velocity(velocity: Sequence[float] | F64 | None) -> F64 | None:
+    if velocity is None:
+        return None
+    array = np.asarray(velocity, dtype=np.float64)
+    if array.shape != (3,) or not np.isfinite(array).all():
+        raise PerceptionError(f"belt_velocity_m_s: expected three finite numbers, got {array.tolist()}")
+    return array
+
+
+def reported(segmentation: Segmentation, segment: SegmentConfig) -> Segmentation:
+    """The instances worth reporting: score and area above the configured limits, labels renumbered without gaps."""
+    keep = [i for i in segmentation.instances if i.score >= segment.score_threshold and i.area_px >= segment.min_area_px]
+    if len(keep) == len(segmentation.instances):
+        return segmentation
+    table = np.zeros(len(segmentation.instances) + 1, dtype=np.uint16)
+    table[[i.label for i in keep]] = np.arange(1, len(keep) + 1)
+    instances = tuple(Instance(n, i.class_name, i.score, i.bbox_xyxy, i.area_px) for n, i in enumerate(keep, start=1))
+    return Segmentation(table[segmentation.labels], instances)
+
+
+def depth_used(frame: Frame, packages: Packages) -> bool:
+    """True when depth took part: in the place of a package or, with none in sight, in the belt's."""
+    if frame.depth_m is None:
+        return False
+    if packages.items:
+        return any(package.from_depth for package in packages.items)
+    return bool(np.isfinite(frame.depth_m[::8, ::8]).any())
+
+
+def shortfall(frame: Frame, packages: Packages, belt: BeltConfig) -> str:
+    """Why a scene is less than promised, in words; "" = it is not."""
+    flat = [package for package in packages.items if package.placed and not package.from_depth]
+    lost = [package for package in packages.items if not package.placed]
+    reasons = []
+    if frame.depth_m is None:
+        reasons.append("no depth")
+    elif not depth_used(frame, packages):
+        reasons.append("depth without readings")
+    elif flat or lost:
+        reasons.append(f"no depth on {len(flat) + len(lost)} of {len(packages.items)} packages")
+    if flat:
+        reasons.append(f"{len(flat)} on the belt plane, height unknown")
+    if packages.belt_plane is None:
+        reasons.append("belt plane neither calibrated nor found in depth")
+    if lost:
+        reasons.append(f"{len(lost)} without a place in space: pose is one metre along the ray, covariance is {10:.0f} m")
+    return "; ".join(reasons)

@@ -1,0 +1,223 @@
+"""Packages of successive frames -> tracks with stable ids, velocities and predictions. The pipeline's only memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from perception_node.config import BeltConfig, TrackConfig
+from perception_node.track.assign import assign
+from perception_node.track.match import gated_cost, likely_shift
+from perception_node.track.motion import History, Velocity, belt_velocity, slopes
+from perception_node.track.pose import align_pose, blend_pose
+from perception_node.types import F64, Package, Packages, Track
+
+_MAX_GAP_S = 10.0
+"""A stamp that leaps further ahead is a jump of the clock, not a pause."""
+_BELT_MEMORY_S = 2.0
+"""The belt's last known velocity is used for this long without a package to confirm it."""
+_PROCESS_M_PER_S = 0.01
+"""Drift of a package against the belt (settling, slip) that is not called motion of its own, metres per second."""
+_OWN_MOTION_SIGMAS = 4.0
+_OWN_MOTION_FLOOR_M_S = 0.04
+_UNKNOWN_SPEED_SIGMA_M_S = 0.5
+"""One sigma of the velocity of a package that was seen once, on a belt of unknown speed."""
+_MIN_POSITION_SIGMA_M = 0.001
+
+
+@dataclass(frozen=True)
+class TrackUpdate:
+    """What one frame did to the tracks.
+
+    Attributes:
+        tracks: one per package of the frame, in its order. belt_velocity_m_s: (3,) in the camera frame, None = unknown.
+        reset: True when the clock had jumped and everything before was forgotten.
+    """
+
+    tracks: tuple[Track, ...]
+    belt_velocity_m_s: F64 | None
+    reset: bool
+
+
+@dataclass
+class _State:
+    """One followed package; `sigma2_m2` is the variance of its position per axis."""
+
+    track_id: int
+    class_name: str
+    pose: F64
+    covariance: F64
+    size_m: F64
+    velocity: Velocity | None
+    stamp_ns: int
+    seen_ns: int
+    history: History = field(default_factory=History)
+
+
+class Tracker:
+    """Follows packages along the belt. Deterministic: the same frames give the same ids.
+
+    A track's position is a Kalman filter driven by the belt's velocity (or its own, where it plainly moves otherwise). Ids
+    start at 1 and are not used twice, except after `reset`.
+
+    Args:
+        track, belt: live parameters; assign new ones at any time between updates.
+    """
+
+    def __init__(self, track: TrackConfig, belt: BeltConfig) -> None:
+        self.track = track
+        self.belt = belt
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all tracks, the belt's velocity and the ids given out."""
+        self._next_id = 1
+        self._forget()
+
+    def _forget(self) -> None:
+        self._states: list[_State] = []
+        self._belt: Velocity | None = None
+        self._belt_ns = 0
+        self._stamp_ns: int | None = None
+
+    def update(self, packages: Packages, stamp_ns: int, belt_velocity_m_s: Sequence[float] | F64 | None = None) -> TrackUpdate:
+        """Take one frame's packages in.
+
+        Args:
+            packages: located in the camera frame. stamp_ns: of the frame; earlier than the last one = the clock jumped, all
+                is forgotten; equal to the last one = the same frame again, ids are kept and nothing is learned.
+            belt_velocity_m_s: (3,) in the camera frame as measured by the belt's drive, None = estimate it.
+
+        Returns:
+            One track per package in the packages' order; `track_id` 0 where a package could not be placed.
+        """
+        jumped = self._stamp_ns is not None and not 0 <= (stamp_ns - self._stamp_ns) * 1e-9 <= _MAX_GAP_S
+        if jumped:
+            self._forget()
+        again = self._stamp_ns == stamp_ns
+        self._stamp_ns = stamp_ns
+        self._states = [s for s in self._states if (stamp_ns - s.seen_ns) * 1e-9 <= self.track.max_missed_s + 1e-9]
+        measured = None if belt_velocity_m_s is None else np.asarray(belt_velocity_m_s, dtype=np.float64)
+        if measured is not None:
+            self._belt, self._belt_ns = Velocity(measured, (0.01 * float(np.linalg.norm(measured)) + 0.001) ** 2), stamp_ns
+        elif self._belt is not None and (stamp_ns - self._belt_ns) * 1e-9 > _BELT_MEMORY_S:
+            self._belt = None
+        placed = [package for package in packages.items if package.placed]
+        pairs = self._match(placed, stamp_ns)
+        by_label: dict[int, _State] = {}
+        for row, column in pairs:
+            state, package = self._states[row], placed[column]
+            if not again:
+                self._correct(state, package, stamp_ns)
+            by_label[package.label] = state
+        for package in placed:
+            if package.label not in by_label:
+                by_label[package.label] = self._start(package, stamp_ns)
+        if not again:
+            self._learn_velocity(packages.belt_plane, stamp_ns, measured is not None)
+        tracks = tuple(self._track(package, by_label.get(package.label), stamp_ns) for package in packages.items)
+        return TrackUpdate(tracks, None if self._belt is None else self._belt.value.copy(), jumped)
+
+    def _match(self, placed: list[Package], stamp_ns: int) -> list[tuple[int, int]]:
+        if not self._states or not placed:
+            return []
+        predicted = np.array([self._predicted(state, stamp_ns) for state in self._states])
+        found = np.array([package.T_cam_package[:3, 3] for package in placed])
+        elapsed_s = np.array([(stamp_ns - state.stamp_ns) * 1e-9 for state in self._states])
+        tracked = [(state.class_name, state.size_m) for state in self._states]
+        seen = [(package.class_name, np.array(package.size_m)) for package in placed]
+        cost = gated_cost(predicted, found, tracked, seen, self.track.gate_m)
+        pairs = assign(cost)
+        wanted = min(len(self._states), len(placed))
+        if len(pairs) * 2 < wanted or (self._belt is None and elapsed_s.max() > 0):
+            shift = likely_shift(predicted, found, tracked, seen, elapsed_s, self.track.max_speed_m_s)
+            shifted = assign(gated_cost(predicted + shift * elapsed_s[:, None], found, tracked, seen, self.track.gate_m))
+            pairs = shifted if len(shifted) >= len(pairs) else pairs
+        return pairs
+
+    def _velocity(self, state: _State) -> Velocity:
+        if state.velocity is not None:
+            return state.velocity
+        if self._belt is not None:
+            return self._belt
+        return Velocity(np.zeros(3), _UNKNOWN_SPEED_SIGMA_M_S**2)
+
+    def _predicted(self, state: _State, stamp_ns: int) -> F64:
+        predicted: F64 = state.pose[:3, 3] + self._velocity(state).value * ((stamp_ns - state.stamp_ns) * 1e-9)
+        return predicted
+
+    def _correct(self, state: _State, package: Package, stamp_ns: int) -> None:
+        """Kalman step of the position; orientation and size follow with the same trust."""
+        dt_s = (stamp_ns - state.stamp_ns) * 1e-9
+        velocity = self._velocity(state)
+        prior = state.covariance[:3, :3] + np.eye(3) * (velocity.variance * dt_s**2 + (_PROCESS_M_PER_S * dt_s) ** 2)
+        noise = package.covariance[:3, :3] + np.eye(3) * _MIN_POSITION_SIGMA_M**2
+        gain = prior @ np.linalg.inv(prior + noise)
+        predicted = self._predicted(state, stamp_ns)
+        measured = align_pose(package.T_cam_package, state.pose, package.size_m)
+        trust = float(np.trace(gain)) / 3
+        state.pose = blend_pose(state.pose, measured, trust)
+        state.pose[:3, 3] = predicted + gain @ (measured[:3, 3] - predicted)
+        covariance = (np.eye(3) - gain) @ prior
+        state.covariance = (1 - trust) * state.covariance + trust * package.covariance
+        state.covariance[:3, :3] = (covariance + covariance.T) / 2
+        size = np.array(package.size_m)
+        state.size_m = np.maximum(state.size_m, size) if package.truncated else state.size_m + trust * (size - state.size_m)
+        state.class_name = package.class_name
+        state.stamp_ns = state.seen_ns = stamp_ns
+        self._remember(state, package, stamp_ns)
+
+    def _start(self, package: Package, stamp_ns: int) -> _State:
+        state = _State(self._next_id, package.class_name, package.T_cam_package.copy(), package.covariance.copy(),
+                       np.array(package.size_m), None, stamp_ns, stamp_ns)
+        self._next_id += 1
+        self._remember(state, package, stamp_ns)
+        self._states.append(state)
+        return state
+
+    @staticmethod
+    def _remember(state: _State, package: Package, stamp_ns: int) -> None:
+        sigma = float(np.sqrt(np.trace(package.covariance[:3, :3]) / 3))
+        sigma = 1.0 if package.truncated else max(sigma, _MIN_POSITION_SIGMA_M)
+        state.history.append(stamp_ns * 1e-9, package.T_cam_package[:3, 3].copy(), sigma)
+
+    def _learn_velocity(self, plane: F64 | None, stamp_ns: int, measured: bool) -> None:
+        """Estimate the belt's velocity (unless it was given), then which packages plainly move otherwise."""
+        current = [state for state in self._states if state.seen_ns == stamp_ns]
+        now_s = stamp_ns * 1e-9
+        if not measured:
+            estimate = belt_velocity([state.history for state in current], now_s)
+            if estimate is not None:
+                value = self._along_belt(estimate.value, plane)
+                speed = float(np.linalg.norm(value))
+                if speed > self.track.max_speed_m_s:
+                    value = value * (self.track.max_speed_m_s / speed)
+                self._belt, self._belt_ns = Velocity(value, estimate.variance), stamp_ns
+        own, variance = slopes([state.history for state in current], now_s, 0.4)
+        for state, velocity, spread in zip(current, own, variance, strict=True):
+            if self._belt is None:
+                state.velocity = Velocity(velocity, float(spread)) if np.isfinite(spread) else None
+                continue
+            limit = _OWN_MOTION_FLOOR_M_S + _OWN_MOTION_SIGMAS * np.sqrt(3 * (spread + self._belt.variance))
+            strays = len(state.history.time_s) >= 4 and np.linalg.norm(velocity - self._belt.value) > limit
+            state.velocity = Velocity(velocity, float(spread)) if strays else None
+
+    def _along_belt(self, velocity: F64, plane: F64 | None) -> F64:
+        """The part of a velocity that a belt can have: along its configured direction, or in its plane."""
+        direction = np.array(self.belt.direction)
+        if direction.any():
+            return direction * float(direction @ velocity)
+        return velocity if plane is None else velocity - plane[:3] * float(plane[:3] @ velocity)
+
+    def _track(self, package: Package, state: _State | None, stamp_ns: int) -> Track:
+        if state is None:
+            return Track(track_id=0, label=package.label, class_name=package.class_name, T_cam_package=package.T_cam_package,
+                         size_m=package.size_m, velocity_m_s=np.zeros(3), stamp_ns=stamp_ns, covariance=package.covariance,
+                         velocity_covariance=np.eye(3) * self.track.max_speed_m_s**2, package=package)
+        velocity = self._velocity(state)
+        length, width, height = (float(side) for side in state.size_m)
+        return Track(track_id=state.track_id, label=package.label, class_name=state.class_name, T_cam_package=state.pose,
+                     size_m=(length, width, height), velocity_m_s=velocity.value, stamp_ns=stamp_ns, covariance=state.covariance,
+                     velocity_covariance=np.eye(3) * velocity.variance, package=package)
