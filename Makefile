@@ -1,0 +1,81 @@
+# make demo | test | build | clean.   PYTHON=python3.12 picks the interpreter; ARGS="--headless ..." goes to `perception demo`.
+#
+# Without ROS 2: ROS and all libraries come as pinned wheels into .venv. With a ROS 2 distribution sourced: its packages and its
+# Python are used, and .venv holds only the libraries that are missing there (rosdep can bring most of them instead).
+# Each step leaves a stamp and is skipped while what it was made from is unchanged.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 python3.10,$(shell command -v $(name) >/dev/null && \
+	$(name) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $(name))) python3)
+VENV := .venv
+PIP_LOG := $(VENV)/pip.log
+LIBRARIES := $(if $(ROS_DISTRO),,requirements/ros.txt) requirements/runtime.txt
+INTERFACES := $(wildcard perception_node_msgs/msg/*.msg perception_node_msgs/srv/*.srv) perception_node_msgs/CMakeLists.txt \
+	perception_node_msgs/package.xml
+INSTALLED := package.xml setup.py setup.cfg colcon_defaults.yaml resource/perception_node \
+	$(sort $(wildcard launch/*.launch.py config/*.yaml))
+ENTER := . ./env.sh
+
+.PHONY: help demo test lint unit build venv clean
+
+help:
+	@echo "make demo   install, build and run the demonstration"
+	@echo "make test   install, build and run every check: ruff, mypy, pytest"
+	@echo "make build  install and build only; then: . ./env.sh"
+	@echo "make clean  remove what was built and installed (build/ install/ log/ .venv/)"
+
+demo: build
+	@$(ENTER); exec perception demo $(ARGS)
+
+test: build $(VENV)/.dev
+	@$(ENTER); echo "ruff"; ruff check .; echo "mypy"; mypy; echo "pytest"; exec python -m pytest test $(ARGS)
+
+lint: $(VENV)/.dev
+	@$(ENTER); ruff check .; mypy
+
+build: install/.built
+
+venv: $(VENV)/.runtime
+
+clean:
+	rm -rf build install log $(VENV)
+
+# The virtual environment. The checks come first, so that what is missing is said in one line instead of a compiler's pages.
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(None if (3, 10) <= v <= (3, 13) else \
+		f"make: expected Python 3.10 to 3.13, got {sys.version.split()[0]} ({sys.executable}); choose one: make PYTHON=python3.11")' \
+		|| { $(PYTHON) -c '' 2>/dev/null || echo "make: expected Python 3.10 to 3.13, found no $(PYTHON)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) has no venv module; install it (Debian, \
+	Ubuntu: python3-venv)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(if $(ROS_DISTRO),--system-site-packages) $(VENV)
+	@for shell in sh bash zsh; do echo "# colcon expects this file in a prefix; env.sh does the work" >$(VENV)/local_setup.$$shell; done
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.created $(LIBRARIES)
+	@$(call pip,$(LIBRARIES))
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt requirements/train.txt
+	@$(call pip,requirements/dev.txt)
+	@touch $@
+
+# $(call pip,FILES): install them; on failure the last lines say why, and where the rest is.
+define pip
+echo "installing $(1)"; $(VENV)/bin/python -m pip install --disable-pip-version-check $(addprefix -r ,$(1)) >$(PIP_LOG) 2>&1 || \
+	{ echo "make: pip could not install $(1):" >&2; grep -E '^ *ERROR' $(PIP_LOG) | tail -n 3 >&2 || tail -n 3 $(PIP_LOG) >&2; \
+	echo "make: the whole text is in $(PIP_LOG)" >&2; exit 1; }
+endef
+
+# Both packages. Python files are linked, so that changing them needs no new build.
+install/.built: $(VENV)/.runtime $(INTERFACES) $(INSTALLED)
+	@command -v $(firstword $(CXX)) >/dev/null || { echo "make: expected a C++ compiler, found no $(CXX); install one (Debian, \
+	Ubuntu: g++)" >&2; exit 1; }
+	@$(ENTER); python3 -c 'import os, sys, sysconfig; h = os.path.join(sysconfig.get_path("include"), "Python.h"); \
+		sys.exit(None if os.path.exists(h) else f"make: expected the headers of Python ({h}); install them (Debian, Ubuntu: python3-dev)")'
+	@$(ENTER); echo "building"; colcon build --symlink-install >$(VENV)/colcon.log 2>&1 || { grep -vE 'local_setup' $(VENV)/colcon.log | \
+		tail -n 25 >&2; echo "make: colcon build failed, the whole text is in $(VENV)/colcon.log and log/latest_build" >&2; exit 1; }
+	@touch $@
