@@ -1,0 +1,281 @@
+"""Compiled loops of the renderer: visibility, shadow depth and coverage.
+
+Everything here works on plain arrays so that numba can compile it. Rasterisation is
+homogeneous: for a triangle with corners ``p0 p1 p2`` in the camera frame the inverse of the
+matrix ``[p0 p1 p2]`` maps a viewing ray ``((u-cx)/fx, (v-cy)/fy, 1)`` to unnormalised
+barycentric coordinates whose sum is ``1/z``. No clipping at the near plane is needed.
+
+Source: M. Olano, T. Greer, "Triangle scan conversion using 2D homogeneous coordinates", 1997.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from perception_node.sim.meshes import Array
+from perception_node.sim.needs import njit
+
+_EDGE = 1e-5
+"""Tolerance of the inside test, as a fraction: closes hairline cracks between neighbours."""
+
+
+@njit(cache=True, fastmath=True)
+def setup_triangles(
+    vertices: Array, normals: Array, triangles: Array, intrinsics: Array, edges: Array, alive: Array
+) -> None:
+    """Fills per-triangle edge functions over pixel coordinates.
+
+    Args:
+        vertices: (V, 3) float64 corner positions in the camera frame, metres.
+        normals: (V, 3) float32 outward normals in the camera frame.
+        triangles: (T, 3) int32 corner indices.
+        intrinsics: (4,) float64 fx, fy, cx, cy in pixels.
+        edges: (T, 9) float64, written: three times (per u, per v, constant).
+        alive: (T,) uint8, written: 0 for triangles that cannot be seen.
+    """
+    fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
+    for t in range(triangles.shape[0]):
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        alive[t] = 0
+        if vertices[i, 2] < 0.02 and vertices[j, 2] < 0.02 and vertices[k, 2] < 0.02:
+            continue
+        facing = False
+        for q in (i, j, k):
+            dot = (
+                vertices[q, 0] * normals[q, 0]
+                + vertices[q, 1] * normals[q, 1]
+                + vertices[q, 2] * normals[q, 2]
+            )
+            if dot < 0.0:
+                facing = True
+        if not facing:
+            continue
+        ax, ay, az = vertices[i, 0], vertices[i, 1], vertices[i, 2]
+        bx, by, bz = vertices[j, 0], vertices[j, 1], vertices[j, 2]
+        gx, gy, gz = vertices[k, 0], vertices[k, 1], vertices[k, 2]
+        r0x, r0y, r0z = by * gz - bz * gy, bz * gx - bx * gz, bx * gy - by * gx
+        r1x, r1y, r1z = gy * az - gz * ay, gz * ax - gx * az, gx * ay - gy * ax
+        r2x, r2y, r2z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        det = ax * r0x + ay * r0y + az * r0z
+        if abs(det) < 1e-12:
+            continue
+        inv = 1.0 / det
+        alive[t] = 1
+        edges[t, 0] = r0x * inv / fx
+        edges[t, 1] = r0y * inv / fy
+        edges[t, 2] = (r0z - r0x * cx / fx - r0y * cy / fy) * inv
+        edges[t, 3] = r1x * inv / fx
+        edges[t, 4] = r1y * inv / fy
+        edges[t, 5] = (r1z - r1x * cx / fx - r1y * cy / fy) * inv
+        edges[t, 6] = r2x * inv / fx
+        edges[t, 7] = r2y * inv / fy
+        edges[t, 8] = (r2z - r2x * cx / fx - r2y * cy / fy) * inv
+
+
+@njit(cache=True, fastmath=True)
+def pixel_box(
+    vertices: Array, triangles: Array, t: int, intrinsics: Array
+) -> tuple[float, float, float, float]:
+    """Bounds (u0, v0, u1, v1) of a triangle in pixels; everything where it crosses the camera."""
+    fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
+    u0, v0, u1, v1 = 1e9, 1e9, -1e9, -1e9
+    for c in range(3):
+        q = triangles[t, c]
+        z = vertices[q, 2]
+        if z < 0.02:
+            return -1e9, -1e9, 1e9, 1e9
+        u = fx * vertices[q, 0] / z + cx
+        v = fy * vertices[q, 1] / z + cy
+        u0, u1 = min(u0, u), max(u1, u)
+        v0, v1 = min(v0, v), max(v1, v)
+    return u0, v0, u1, v1
+
+
+@njit(cache=True, fastmath=True)
+def visibility(
+    vertices: Array,
+    triangles: Array,
+    edges: Array,
+    select: Array,
+    intrinsics: Array,
+    inverse_depth: Array,
+    winner: Array,
+) -> None:
+    """Writes the nearest triangle at each sample of a grid with half a pixel of spacing.
+
+    Sample (row r, column c) lies at pixel coordinates ``((c - 1) / 2, (r - 1) / 2)``, so odd
+    rows and columns are the pixel centres.
+
+    Args:
+        vertices: (V, 3) float64, camera frame, metres.
+        triangles: (T, 3) int32.
+        edges: (T, 9) float64 from `setup_triangles`.
+        select: (T,) uint8, 1 = draw this triangle.
+        intrinsics: (4,) float64.
+        inverse_depth: (2H+1, 2W+1) float32, updated, 1/m, 0 = nothing.
+        winner: (2H+1, 2W+1) int32, updated, triangle index or -1.
+    """
+    rows, columns = winner.shape
+    for t in range(triangles.shape[0]):
+        if select[t] == 0:
+            continue
+        u0, v0, u1, v1 = pixel_box(vertices, triangles, t, intrinsics)
+        r0 = max(0, int(math.ceil(max(-1.0, v0) * 2.0 + 1.0)))
+        r1 = min(rows - 1, int(math.floor(min(1e6, v1) * 2.0 + 1.0)))
+        c_low = max(0, int(math.ceil(max(-1.0, u0) * 2.0 + 1.0)))
+        c_high = min(columns - 1, int(math.floor(min(1e6, u1) * 2.0 + 1.0)))
+        if r1 < r0 or c_high < c_low:
+            continue
+        su = (edges[t, 0] + edges[t, 3] + edges[t, 6]) * 0.5
+        sv = edges[t, 1] + edges[t, 4] + edges[t, 7]
+        sc = edges[t, 2] + edges[t, 5] + edges[t, 8]
+        for r in range(r0, r1 + 1):
+            v = 0.5 * (r - 1)
+            s_row = sv * v + sc - su
+            lo, hi = float(c_low), float(c_high)
+            for e in range(3):
+                a = edges[t, 3 * e] * 0.5 + _EDGE * su
+                b = edges[t, 3 * e + 1] * v + edges[t, 3 * e + 2] - edges[t, 3 * e] * 0.5
+                b += _EDGE * s_row
+                if a > 1e-14:
+                    lo = max(lo, -b / a)
+                elif a < -1e-14:
+                    hi = min(hi, -b / a)
+                elif b < 0.0:
+                    hi = -1.0
+            if hi < lo:
+                continue
+            for c in range(int(math.ceil(lo)), int(math.floor(hi)) + 1):
+                s = s_row + su * c
+                if s > inverse_depth[r, c]:
+                    inverse_depth[r, c] = s
+                    winner[r, c] = t
+
+
+@njit(cache=True, fastmath=True)
+def coverage(
+    vertices: Array,
+    triangles: Array,
+    edges: Array,
+    alive: Array,
+    instance: Array,
+    intrinsics: Array,
+    stamp: Array,
+    margin: Array,
+    counts: Array,
+) -> None:
+    """Counts the pixels that each instance would cover alone, also outside of the picture.
+
+    Args:
+        vertices: (V, 3) float64, camera frame.
+        triangles: (T, 3) int32, those of one instance next to each other.
+        edges: (T, 9) float64.
+        alive: (T,) uint8.
+        instance: (T,) int32, 0 = background (not counted).
+        intrinsics: (4,) float64.
+        stamp: (Hs, Ws) int32 scratch canvas, zeros.
+        margin: (4,) int32: offset of the canvas (rows, columns), picture height, width.
+        counts: (N+1, 2) int64, written: pixels in all, pixels inside the picture.
+    """
+    rows, columns = stamp.shape
+    mr, mc, height, width = margin[0], margin[1], margin[2], margin[3]
+    for t in range(triangles.shape[0]):
+        n = instance[t]
+        if n == 0 or alive[t] == 0:
+            continue
+        u0, v0, u1, v1 = pixel_box(vertices, triangles, t, intrinsics)
+        if u0 < -1e8:
+            continue
+        r0 = max(0, int(math.ceil(v0)) + mr)
+        r1 = min(rows - 1, int(math.floor(v1)) + mr)
+        c0 = max(0, int(math.ceil(u0)) + mc)
+        c1 = min(columns - 1, int(math.floor(u1)) + mc)
+        for r in range(r0, r1 + 1):
+            v = float(r - mr)
+            for c in range(c0, c1 + 1):
+                if stamp[r, c] == n:
+                    continue
+                u = float(c - mc)
+                e0 = edges[t, 0] * u + edges[t, 1] * v + edges[t, 2]
+                e1 = edges[t, 3] * u + edges[t, 4] * v + edges[t, 5]
+                e2 = edges[t, 6] * u + edges[t, 7] * v + edges[t, 8]
+                s = (e0 + e1 + e2) * _EDGE
+                if e0 >= -s and e1 >= -s and e2 >= -s:
+                    stamp[r, c] = n
+                    counts[n, 0] += 1
+                    if mr <= r < mr + height and mc <= c < mc + width:
+                        counts[n, 1] += 1
+
+
+@njit(cache=True, fastmath=True)
+def light_depth(positions: Array, triangles: Array, casts: Array, depth: Array) -> None:
+    """Draws the depth map of a parallel light.
+
+    Args:
+        positions: (V, 3) float32: column, row (map pixels) and distance along the light, metres.
+        triangles: (T, 3) int32.
+        casts: (T,) uint8, 1 = throws a shadow.
+        depth: (S, S) float32, updated: smallest distance.
+    """
+    size = depth.shape[0]
+    for t in range(triangles.shape[0]):
+        if casts[t] == 0:
+            continue
+        i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, az = positions[i, 0], positions[i, 1], positions[i, 2]
+        bx, by, bz = positions[j, 0], positions[j, 1], positions[j, 2]
+        gx, gy, gz = positions[k, 0], positions[k, 1], positions[k, 2]
+        area = (bx - ax) * (gy - ay) - (by - ay) * (gx - ax)
+        if abs(area) < 1e-9:
+            continue
+        inv = 1.0 / area
+        c0 = max(0, int(math.ceil(min(ax, bx, gx))))
+        c1 = min(size - 1, int(math.floor(max(ax, bx, gx))))
+        r0 = max(0, int(math.ceil(min(ay, by, gy))))
+        r1 = min(size - 1, int(math.floor(max(ay, by, gy))))
+        for r in range(r0, r1 + 1):
+            for c in range(c0, c1 + 1):
+                w1 = ((c - ax) * (gy - ay) - (r - ay) * (gx - ax)) * inv
+                w2 = ((bx - ax) * (r - ay) - (by - ay) * (c - ax)) * inv
+                w0 = 1.0 - w1 - w2
+                if w0 >= -0.01 and w1 >= -0.01 and w2 >= -0.01:
+                    d = w0 * az + w1 * bz + w2 * gz
+                    depth[r, c] = min(depth[r, c], np.float32(d))
+
+
+@njit(cache=True, fastmath=True)
+def gather(
+    near: Array, front: Array, film_near: Array, film: Array, instance: Array, material: Array, materials: Array,
+    depth: Array, ids: Array, holes: Array,
+) -> None:  # fmt: skip
+    """Depth, ids and hole tendency at the pixel centres; drops film that lies behind something opaque.
+
+    Args:
+        near, front: (2H+1, 2W+1) float32, int32 of the opaque layer from `visibility`.
+        film_near, film: the same of the translucent layer; hidden samples of `film` become -1.
+        instance: (T,) int32; material: (T,) int32; materials: (M, 8) float32.
+        depth, ids, holes: (H, W) float32, int32, float32, written; depth 0 = nothing.
+    """
+    rows, columns = front.shape
+    for r in range(rows):
+        for c in range(columns):
+            if film[r, c] >= 0 and film_near[r, c] <= near[r, c]:
+                film[r, c] = -1
+            if r % 2 == 0 or c % 2 == 0:
+                continue
+            y, x = r // 2, c // 2
+            t = film[r, c]
+            inverse = film_near[r, c]
+            if t < 0:
+                t = front[r, c]
+                inverse = near[r, c]
+            if t < 0:
+                depth[y, x] = 0.0
+                ids[y, x] = 0
+                holes[y, x] = 0.0
+            else:
+                depth[y, x] = np.float32(1.0) / inverse
+                ids[y, x] = instance[t]
+                holes[y, x] = materials[material[t], 6]

@@ -1,0 +1,101 @@
+"""Package specifications and their bodies: class, size, mesh and look from one seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from perception_node.sim import shapes, textures
+from perception_node.sim.meshes import Mesh
+from perception_node.sim.textures import Look
+from perception_node.types import CLASS_NAMES
+
+BOX, MAILER, BAG = (CLASS_NAMES.index(name) + 1 for name in ("box", "padded_mailer", "poly_bag"))
+
+
+@dataclass(frozen=True)
+class PackageSpec:
+    """One package: class id, size (length, width, height) in metres, seeds of looks and of shape.
+
+    Twins share `look_seed` and size; `shape_seed` gives each its own wrinkles.
+    """
+
+    class_id: int
+    size_m: tuple[float, float, float]
+    look_seed: int
+    shape_seed: int
+
+    def twin(self, shape_seed: int) -> PackageSpec:
+        """Another package of the same make."""
+        return replace(self, shape_seed=shape_seed)
+
+
+@dataclass(frozen=True)
+class PackageModel:
+    """Geometry and looks in the package's own frame (origin = centre of its box, metres), and how limp it is."""
+
+    mesh: Mesh
+    look: Look
+    content: tuple[Mesh, Look] | None = None
+    limpness_per_m: float = 0.0
+
+
+def random_spec(rng: np.random.Generator, class_id: int, scale: float = 1.0) -> PackageSpec:
+    """A package of a class; `scale` shrinks or grows it."""
+    if class_id == BOX:
+        length = float(np.exp(rng.uniform(np.log(0.11), np.log(0.5))))
+        width = length * float(rng.uniform(0.35, 1.0))
+        height = width * float(rng.uniform(0.15, 1.0))
+        if rng.random() < 0.12:
+            height = float(rng.uniform(0.025, 0.05))
+        size = (length, width, max(0.025, height))
+    elif class_id == MAILER:
+        length = float(rng.uniform(0.15, 0.44))
+        size = (length, length * float(rng.uniform(0.55, 0.9)), float(rng.uniform(0.007, 0.04)))
+    else:
+        length = float(np.exp(rng.uniform(np.log(0.12), np.log(0.48))))
+        width = length * float(rng.uniform(0.5, 0.97))
+        size = (length, width, float(np.clip(width * rng.uniform(0.08, 0.42), 0.012, 0.11)))
+    scaled = (size[0] * scale, size[1] * scale, max(0.006, size[2] * scale))
+    return PackageSpec(class_id, scaled, int(rng.integers(1 << 31)), int(rng.integers(1 << 31)))
+
+
+def build_look(spec: PackageSpec) -> tuple[Look, Look | None]:
+    """Textures of the package and of what one sees inside, from `look_seed` alone."""
+    rng = np.random.default_rng(spec.look_seed)
+    size = np.array(spec.size_m)
+    if spec.class_id == BOX:
+        return textures.box_look(rng, size), None
+    if spec.class_id == MAILER:
+        return textures.mailer_look(rng, size), None
+    return textures.bag_look(rng, size)
+
+
+def build_model(spec: PackageSpec, look: Look, inner: Look | None) -> PackageModel:
+    """Mesh from `shape_seed`, wearing the given looks."""
+    rng = np.random.default_rng(spec.shape_seed)
+    size = np.array(spec.size_m)
+    if spec.class_id == BOX:
+        bevel = float(rng.uniform(0.0008, 0.005))
+        bulge = float(rng.normal(0.0, 0.002)) if rng.random() < 0.7 else float(rng.normal(0.003, 0.005))
+        return PackageModel(shapes.box_mesh(rng, size, bevel, bulge), look)
+    if spec.class_id == MAILER:
+        mesh = shapes.pillow_mesh(
+            rng, size, float(rng.uniform(0.006, 0.018)), float(rng.uniform(0.0003, 0.0012)),
+            float(rng.uniform(0.0, 0.03)), float(rng.uniform(0.35, 0.9)),
+        )  # fmt: skip
+        return PackageModel(mesh, look, None, float(rng.uniform(0.5, 6.0)))
+    mesh = shapes.pillow_mesh(
+        rng, size, float(rng.uniform(0.004, 0.03)), float(rng.uniform(0.0008, 0.004)),
+        float(rng.uniform(0.02, 0.12)), float(rng.uniform(0.3, 0.9)), (25, 31),
+    )  # fmt: skip
+    content = None
+    if inner is not None:
+        fill = size * np.array([rng.uniform(0.45, 0.72), rng.uniform(0.45, 0.72), rng.uniform(0.5, 0.62)])
+        shift = np.array([rng.normal(0, 0.03) * size[0], rng.normal(0, 0.03) * size[1], -0.06 * size[2]])
+        block = shapes.block_mesh(fill) if rng.random() < 0.5 else shapes.pillow_mesh(
+            rng, fill, 0.002, 0.001, 0.06, 0.4, (13, 15)
+        )
+        content = (block.moved(np.eye(3), shift), inner)
+    return PackageModel(mesh, look, content, 0.0 if content else float(rng.uniform(1.0, 14.0)))

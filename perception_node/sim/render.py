@@ -1,0 +1,326 @@
+"""Scene in, picture out: packs meshes and textures, draws depth, ids and linear colour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from perception_node.sim import kernels, shading
+from perception_node.sim.meshes import Array, Mesh
+from perception_node.sim.textures import Look
+
+_MAP = 448
+"""Side of a lamp's shadow map, texels."""
+
+_BACKDROP = np.array([0.25, 0.26, 0.28], np.float32)
+"""Share of the surroundings' colour where a ray meets nothing."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing in the scene: a mesh in the world frame, its look, its instance id (0 = no package),
+    and whether it throws a shadow (the ground need not)."""
+
+    mesh: Mesh
+    look: Look
+    instance: int = 0
+    casts: bool = True
+
+
+@dataclass(frozen=True)
+class Light:
+    """A lamp: unit vector towards it (parallel) or its place (point), colour x strength, softness in texels."""
+
+    vector: Array
+    colour: Array
+    point: bool = False
+    softness: int = 5
+
+
+@dataclass(frozen=True)
+class Lighting:
+    """All light of a scene.
+
+    Attributes:
+        lights: lamps with shadows.
+        strips: (K, 9) float32 luminaires seen in reflections, see `shading.shade`.
+        sky: (9,) float32 ambient from above, from below, reflected surroundings (linear rgb).
+        dome_softness: blur of the shadow under the sky, texels.
+    """
+
+    lights: list[Light]
+    strips: Array
+    sky: Array
+    dome_softness: int = 25
+
+
+@dataclass(frozen=True)
+class View:
+    """A pinhole camera: fx, fy, cx, cy in pixels (integers are pixel centres), size, pose."""
+
+    intrinsics: Array
+    width: int
+    height: int
+    camera_to_world: Array
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """What the ideal camera sees.
+
+    Attributes:
+        colour: (H, W, 3) float32 linear light.
+        depth_m: (H, W) float32 along the optical axis, 0 = nothing there.
+        ids: (H, W) int32 instance, 0 = background.
+        holes: (H, W) float32 tendency of a depth camera to fail, 0..1.
+        counts: (N+1, 2) int64 pixels of each instance alone: anywhere, inside the picture.
+    """
+
+    colour: Array
+    depth_m: Array
+    ids: Array
+    holes: Array
+    counts: Array
+
+
+@dataclass
+class Packed:
+    """Items as flat arrays, ready for the kernels; build once, draw many views."""
+
+    attributes: Array
+    triangles: Array
+    texture: Array
+    material: Array
+    instance: Array
+    key: Array
+    tangents: Array
+    texel_density: Array
+    materials: Array
+    pixels: Array
+    table: Array
+    casts: Array
+    film: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.film = (self.materials[self.material, 4] < 0.999).astype(np.uint8)
+
+
+_LINEAR = (
+    np.where(
+        np.arange(256) / 255 <= 0.04045,
+        np.arange(256) / 255 / 12.92,
+        ((np.arange(256) / 255 + 0.055) / 1.055) ** 2.4,
+    )
+).astype(np.float32)
+
+
+_scratch: dict[tuple[str, tuple[int, ...]], Array] = {}
+
+
+def _buffer(name: str, shape: tuple[int, ...], dtype: type, fill: float | None) -> Array:
+    """A work array that is kept from picture to picture; fresh pages cost more than the drawing."""
+    key = (name, shape)
+    if key not in _scratch:
+        _scratch[key] = np.empty(shape, dtype)
+    array = _scratch[key]
+    if fill is not None:
+        array.fill(fill)
+    return array
+
+
+def _halve(texture: Array) -> Array:
+    h, w = texture.shape[:2]
+    if min(h, w) < 4:
+        return texture
+    h2, w2 = h // 2, w // 2
+    return shading.halve(texture[: 2 * h2, : 2 * w2])
+
+
+def pack(items: list[Item]) -> Packed:
+    """Flattens items; textures shared by identity are stored once."""
+    seen: dict[int, int] = {}
+    chunks: list[Array] = []
+    table: list[tuple[int, int, int, int]] = []
+    offset = 0
+    attributes, triangles, texture, material, instance, key, casts = [], [], [], [], [], [], []
+    rows: list[list[float]] = []
+    vertex_offset = 0
+    key_offset = 0
+    for number, item in enumerate(items):
+        mesh, look = item.mesh, item.look
+        ids = []
+        for tex in look.textures:
+            if id(tex) not in seen:
+                seen[id(tex)] = len(seen)
+                level = np.ascontiguousarray(tex)
+                for _ in range(shading.LEVELS):
+                    chunks.append(level.reshape(-1))
+                    table.append((offset, level.shape[1], level.shape[0], int(look.wrap)))
+                    offset += level.size
+                    level = _halve(level)
+            ids.append(seen[id(tex)])
+        attributes.append(np.concatenate([mesh.vertices, mesh.normals, mesh.uv], 1))
+        triangles.append(mesh.triangles + vertex_offset)
+        part = np.minimum(mesh.part, len(ids) - 1)
+        texture.append(np.asarray(ids, np.int32)[part])
+        material.append(np.full(len(part), number, np.int32))
+        instance.append(np.full(len(part), item.instance, np.int32))
+        key.append(mesh.part + key_offset)
+        casts.append(np.full(len(part), item.casts, np.uint8))
+        rows.append(look.material.row())
+        vertex_offset += len(mesh.vertices)
+        key_offset += int(mesh.part.max()) + 1
+    attr = np.ascontiguousarray(np.concatenate(attributes), np.float32)
+    tri = np.ascontiguousarray(np.concatenate(triangles), np.int32)
+    tex_of = np.concatenate(texture).astype(np.int32)
+    table_array = np.array(table, np.int64)
+    tangents, density = _tangents(attr, tri, tex_of, table_array)
+    return Packed(
+        attr,
+        tri,
+        tex_of,
+        np.concatenate(material),
+        np.concatenate(instance),
+        np.concatenate(key).astype(np.int32),
+        tangents,
+        density,
+        np.array(rows, np.float32),
+        np.concatenate(chunks),
+        table_array,
+        np.concatenate(casts),
+    )
+
+
+def _tangents(attributes: Array, triangles: Array, texture: Array, table: Array) -> tuple[Array, Array]:
+    """Per triangle: (T, 6) unit directions of u and v, (T,) texels per metre."""
+    p = attributes[triangles, :3]
+    uv = attributes[triangles, 6:8]
+    e1, e2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]
+    d1, d2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
+    det = d1[:, 0] * d2[:, 1] - d2[:, 0] * d1[:, 1]
+    safe = np.where(np.abs(det) < 1e-12, 1e-12, det)
+    tu = (e1 * d2[:, 1:2] - e2 * d1[:, 1:2]) / safe[:, None]
+    tv = (e2 * d1[:, 0:1] - e1 * d2[:, 0:1]) / safe[:, None]
+    tu /= np.linalg.norm(tu, axis=1, keepdims=True) + 1e-9
+    tv /= np.linalg.norm(tv, axis=1, keepdims=True) + 1e-9
+    area = np.linalg.norm(np.cross(e1, e2), axis=1)
+    size = table[texture * shading.LEVELS]
+    density = np.sqrt(np.abs(det) * size[:, 1] * size[:, 2] / (area + 1e-12))
+    return np.concatenate([tu, tv], 1).astype(np.float32), density.astype(np.float32)
+
+
+def _light_basis(direction: Array) -> Array:
+    """(3, 3) rows: map column axis, map row axis, direction of travel."""
+    travel = -direction / np.linalg.norm(direction)
+    helper = np.array([1.0, 0.0, 0.0]) if abs(travel[0]) < 0.8 else np.array([0.0, 1.0, 0.0])
+    a = np.cross(travel, helper)
+    a /= np.linalg.norm(a)
+    return np.stack([a, np.cross(travel, a), travel])
+
+
+def _shadows(packed: Packed, lighting: Lighting, centre: Array, radius: float) -> tuple[Array, Array, Array]:
+    """Rows of lights (L, 8), their moments (L, S, S, 2) and map frames (L, 3, 4)."""
+    dome = Light(np.array([0.02, 0.03, 1.0]), np.zeros(3), False, lighting.dome_softness)
+    lamps = [dome, *lighting.lights]
+    rows = np.zeros((len(lamps), 8), np.float32)
+    moments = np.empty((len(lamps), _MAP, _MAP, 2), np.float32)
+    frames = np.zeros((len(lamps), 3, 4), np.float32)
+    lowest = float(packed.attributes[:, 2].min())
+    step = np.arange(_MAP, dtype=np.float32) - _MAP / 2
+    scale = _MAP / (2.0 * radius)
+    for n, lamp in enumerate(lamps):
+        towards = lamp.vector - centre if lamp.point else lamp.vector
+        basis = _light_basis(np.asarray(towards, np.float64))
+        frame = np.concatenate([basis, -(basis @ centre)[:, None]], 1)
+        frame[:2] *= scale
+        frame[:2, 3] += _MAP / 2
+        frames[n] = frame
+        place = packed.attributes[:, :3] @ frames[n, :, :3].T + frames[n, :, 3]
+        ground = lowest - centre[2] - (basis[0, 2] * step[None, :] + basis[1, 2] * step[:, None]) / scale
+        depth = (ground / basis[2, 2]).astype(np.float32)
+        kernels.light_depth(place.astype(np.float32), packed.triangles, packed.casts, depth)
+        blur = max(1, lamp.softness)
+        both = np.stack([depth, depth * depth], -1)
+        moments[n] = cv2.blur(cv2.blur(both, (blur, blur)), (blur, blur))
+        rows[n, :3] = lamp.vector if lamp.point else -basis[2]
+        rows[n, 3] = float(lamp.point)
+        rows[n, 4:7] = lamp.colour
+        rows[n, 7] = 3e-5 if n else 4e-3
+    return rows, moments, frames
+
+
+def _occlusion(depth_m: Array) -> Array:
+    """(H, W) float32 darkening of crevices from the depth picture alone."""
+    small = depth_m[::2, ::2]
+    small = np.where(small > 0, small, 5.0).astype(np.float32)
+    dark = np.zeros_like(small)
+    for size, reach, weight in ((5, 0.02, 0.3), (17, 0.06, 0.3), (45, 0.2, 0.25)):
+        behind = (small - cv2.blur(small, (size, size))) / reach
+        dark += weight * np.clip(behind, 0, 1)
+    open_sky = np.clip(1.0 - dark, 0.25, 1.0)
+    return np.asarray(cv2.resize(open_sky, depth_m.shape[::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def render(packed: Packed, lighting: Lighting, view: View, centre: Array, radius: float) -> Rendering:
+    """Draws one view.
+
+    Args:
+        packed: the scene.
+        lighting: lamps and sky.
+        view: camera.
+        centre: (3,) middle of the region that gets shadows, world, metres.
+        radius: half side of that region, metres.
+    """
+    height, width = view.height, view.width
+    rotation = view.camera_to_world[:3, :3]
+    origin = view.camera_to_world[:3, 3]
+    vertices = (packed.attributes[:, :3].astype(np.float64) - origin) @ rotation
+    normals = (packed.attributes[:, 3:6] @ rotation.astype(np.float32)).astype(np.float32)
+    count = len(packed.triangles)
+    edges = np.zeros((count, 9))
+    alive = np.zeros(count, np.uint8)
+    k = np.asarray(view.intrinsics, np.float64)
+    kernels.setup_triangles(vertices, normals, packed.triangles, k, edges, alive)
+    shape = (2 * height + 1, 2 * width + 1)
+    near, front = _buffer("near", shape, np.float32, 0), _buffer("front", shape, np.int32, -1)
+    kernels.visibility(vertices, packed.triangles, edges, alive * (1 - packed.film), k, near, front)
+    film_near, film = _buffer("film_near", shape, np.float32, 0), _buffer("film", shape, np.int32, -1)
+    if packed.film.any():
+        kernels.visibility(vertices, packed.triangles, edges, alive * packed.film, k, film_near, film)
+    depth, ids = np.empty((height, width), np.float32), np.empty((height, width), np.int32)
+    holes = np.empty((height, width), np.float32)
+    kernels.gather(near, front, film_near, film, packed.instance, packed.material, packed.materials, depth, ids, holes)
+    rows, moments, frames = _shadows(packed, lighting, centre, radius)
+    level = _levels(packed, vertices, k)
+    needed = _buffer("needed", shape, np.uint8, 0)
+    shading.mark_samples(front, film, packed.key, needed)
+    colour = _buffer("colour", (*shape, 3), np.float32, None)
+    sky = np.concatenate([lighting.sky, lighting.sky[6:9] * _BACKDROP]).astype(np.float32)
+    occlusion = _occlusion(depth)
+    for layer, blend in ((front, 0), (film, 1)):
+        if blend and not packed.film.any():
+            continue
+        shading.shade(
+            needed, layer, packed.attributes, packed.triangles, edges, packed.tangents, packed.texture,
+            level, packed.material, packed.materials, packed.pixels, packed.table, _LINEAR,
+            origin.astype(np.float32), rows, moments, frames, lighting.strips.astype(np.float32),
+            sky, occlusion, colour, blend,
+        )  # fmt: skip
+    picture = np.empty((height, width, 3), np.float32)
+    shading.resolve(needed, colour, picture)
+    margin = np.array([height, width, height, width], np.int32)
+    counts = np.zeros((int(packed.instance.max()) + 1, 2), np.int64)
+    stamp = _buffer("stamp", (3 * height, 3 * width), np.int32, 0)
+    kernels.coverage(vertices, packed.triangles, edges, alive, packed.instance, k, stamp, margin, counts)
+    return Rendering(picture, depth, ids, holes, counts)
+
+
+def _levels(packed: Packed, vertices: Array, k: Array) -> Array:
+    """(T,) int32 stored texture size for each triangle in this view."""
+    z = np.maximum(vertices[packed.triangles, 2].mean(1), 0.1)
+    ratio = packed.texel_density * z / k[0]
+    level: Array = np.clip(np.round(np.log2(np.maximum(ratio, 1e-3)) + 0.2), 0, shading.LEVELS - 1).astype(np.int32)
+    return level
+

@@ -1,0 +1,208 @@
+"""Procedural meshes of packages: boxes with rounded edges, mailers, bags."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from perception_node.sim import noise
+from perception_node.sim.meshes import Array, Mesh, grid_normals, grid_triangles, join
+
+
+def box_mesh(rng: np.random.Generator, size_m: Array, bevel_m: float, bulge_m: float) -> Mesh:
+    """A box with rounded edges; parts 0..5 are the faces +z, -z, +x, -x, +y, -y.
+
+    Args:
+        rng: small asymmetries.
+        size_m: (3,) length, width, height along x, y, z.
+        bevel_m: radius of the edges.
+        bulge_m: how far the middle of a face stands out (negative: in).
+    """
+    half = np.asarray(size_m, np.float64) / 2.0
+    bevel = float(min(bevel_m, 0.45 * half.min()))
+    core = half - bevel
+    steps = np.array([-1.0, -0.999, -0.5, 0.0, 0.5, 0.999, 1.0])
+    meshes = []
+    axes = [(0, 1, 2, 1), (0, 1, 2, -1), (1, 2, 0, 1), (1, 2, 0, -1), (0, 2, 1, 1), (0, 2, 1, -1)]
+    skew = rng.normal(0, 0.006, 2) if rng.random() < 0.4 else np.zeros(2)
+    for a, b, n, sign in axes:
+        sa = np.where(np.abs(steps) > 0.99, np.sign(steps) * half[a], steps * core[a])
+        sb = np.where(np.abs(steps) > 0.99, np.sign(steps) * half[b], steps * core[b])
+        sa[1], sa[-2], sb[1], sb[-2] = -core[a], core[a], -core[b], core[b]
+        gb, ga = np.meshgrid(sb, sa, indexing="ij")
+        p = np.zeros((*ga.shape, 3))
+        p[..., a], p[..., b], p[..., n] = ga, gb, sign * half[n]
+        inner = np.clip(p, -core, core)
+        out = p - inner
+        length = np.linalg.norm(out, axis=-1, keepdims=True)
+        normal = out / (length + 1e-12)
+        p = inner + normal * bevel
+        swell = bulge_m * (1 - (ga / half[a]) ** 2) * (1 - (gb / half[b]) ** 2)
+        p[..., n] += sign * np.clip(swell, None, bevel + 0.02)
+        u = (ga / half[a] + 1) / 2
+        v = (gb / half[b] + 1) / 2
+        v = 1 - v
+        if (sign > 0) == (n == 1):
+            u = 1 - u
+        p[..., 0] += skew[0] * p[..., 2]
+        p[..., 1] += skew[1] * p[..., 2]
+        triangles = grid_triangles(len(steps), len(steps))
+        meshes.append(
+            Mesh(
+                p.reshape(-1, 3).astype(np.float32),
+                normal.reshape(-1, 3).astype(np.float32),
+                np.stack([u, v], -1).reshape(-1, 2).astype(np.float32),
+                triangles,
+                np.full(len(triangles), 0, np.int32),
+            )
+        )
+    return join(meshes)
+
+
+def _sheet(points: Array, part: int, flip: bool, mirror: bool = False) -> Mesh:
+    """A (R, C, 3) grid of points as a mesh; uv follow the grid, v backwards if `mirror`."""
+    rows, columns = points.shape[:2]
+    v, u = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing="ij")
+    if mirror:
+        v = 1 - v
+    return Mesh(
+        points.reshape(-1, 3).astype(np.float32),
+        grid_normals(points, flip).reshape(-1, 3).astype(np.float32),
+        np.stack([u, v], -1).reshape(-1, 2).astype(np.float32),
+        grid_triangles(rows, columns, flip),
+        np.full((rows - 1) * (columns - 1) * 2, part, np.int32),
+    )
+
+
+def pillow_mesh(
+    rng: np.random.Generator,
+    size_m: Array,
+    seam_m: float,
+    wrinkle_m: float,
+    ragged: float,
+    fullness: float,
+    grid: tuple[int, int] = (17, 23),
+) -> Mesh:
+    """A filled flat package: two sheets that meet in a flat seam; part 0 top, 1 bottom.
+
+    Args:
+        rng: shape details.
+        size_m: (3,) length, width, thickness.
+        seam_m: width of the flat rim.
+        wrinkle_m: amplitude of wrinkles of the surface.
+        ragged: irregularity of the outline, as a share of the size.
+        fullness: exponent of the profile; small = boxy filling, 1 = lens.
+        grid: rows and columns of each sheet.
+    """
+    rows, columns = grid
+    lx, ly, lz = (float(v) for v in size_m)
+    s = np.linspace(-1, 1, columns)
+    t = np.linspace(-1, 1, rows)
+    s = np.sign(s) * (1 - (1 - np.abs(s)) ** 1.35)
+    t = np.sign(t) * (1 - (1 - np.abs(t)) ** 1.35)
+    tt, ss = np.meshgrid(t, s, indexing="ij")
+    x, y = ss * lx / 2, tt * ly / 2
+    if ragged > 0:
+        bend = rng.normal(0, 1, (4, 3))
+        for k in range(3):
+            x += ragged * lx * bend[0, k] * 0.25 * np.cos((k + 1) * np.pi * tt / 2 + bend[2, k]) * ss
+            y += ragged * ly * bend[1, k] * 0.25 * np.cos((k + 1) * np.pi * ss / 2 + bend[3, k]) * tt
+        pinch = rng.uniform(0, ragged, 2)
+        x *= 1 - pinch[0] * (1 - tt**2)
+        y *= 1 - pinch[1] * (1 - ss**2)
+        shear = rng.normal(0, ragged * 0.4)
+        x += shear * y
+    inner_s = np.clip((lx / 2 - np.abs(ss) * lx / 2 - seam_m) / (lx / 2 - seam_m), 0, 1)
+    inner_t = np.clip((ly / 2 - np.abs(tt) * ly / 2 - seam_m) / (ly / 2 - seam_m), 0, 1)
+    edge_s = 1 - (1 - inner_s) ** 2.2
+    edge_t = 1 - (1 - inner_t) ** 2.2
+    profile = (edge_s * edge_t) ** fullness
+    lump = 1.0 + 0.35 * ragged / 0.1 * np.clip(noise.patch(rng, "soft", rows, columns, 0.12), -1, 1)
+    thick = lz / 2 * profile * np.clip(lump, 0.4, 1.5)
+    wave = noise.patch(rng, "cloud", rows, columns, 0.1) * wrinkle_m
+    fold = noise.patch(rng, "ridge", rows, columns, 0.12) * wrinkle_m
+    rim = 1 - profile
+    flutter = noise.patch(rng, "soft", rows, columns, 0.15) * min(lz * 0.2, 0.006) * rim
+    top = np.stack([x, y, thick + (wave + 0.6 * fold) * (0.3 + profile) + flutter], -1)
+    low = -np.minimum(thick * 0.9, lz / 2 * 0.95)
+    bottom = np.stack([x, y, np.minimum(low, top[..., 2] - 0.0006) + 0.0 * flutter], -1)
+    rim_cells = profile < 1e-6
+    bottom[..., 2][rim_cells] = top[..., 2][rim_cells] - 0.0006
+    centre = (top[..., 2].max() + bottom[..., 2].min()) / 2
+    top[..., 2] -= centre
+    bottom[..., 2] -= centre
+    a = _sheet(top, 0, False, True)
+    b = _sheet(bottom, 1, True)
+    return join([a, b], same_part=True)
+
+
+def block_mesh(size_m: Array) -> Mesh:
+    """A sharp box with one texture on all faces (contents of bags, machinery)."""
+    half = np.asarray(size_m, np.float64) / 2
+    meshes = []
+    for axis in range(3):
+        for sign in (-1.0, 1.0):
+            a, b = [i for i in range(3) if i != axis]
+            p = np.zeros((4, 3))
+            p[:, axis] = sign * half[axis]
+            p[:, a] = np.array([-1, 1, -1, 1]) * half[a]
+            p[:, b] = np.array([-1, -1, 1, 1]) * half[b]
+            normal = np.zeros((4, 3))
+            normal[:, axis] = sign
+            uv = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32)
+            meshes.append(
+                Mesh(
+                    p.astype(np.float32),
+                    normal.astype(np.float32),
+                    uv,
+                    np.array([[0, 1, 3], [0, 3, 2]], np.int32),
+                    np.zeros(2, np.int32),
+                )
+            )
+    return join(meshes, same_part=True)
+
+
+def lathe_mesh(profile: Array, segments: int = 20) -> Mesh:
+    """A body of revolution about z from (K, 2) pairs (radius, z), bottom to top, metres."""
+    angle = np.linspace(0, 2 * np.pi, segments + 1)
+    r, z = profile[:, 0], profile[:, 1]
+    points = np.stack(
+        [r[:, None] * np.cos(angle), r[:, None] * np.sin(angle), np.repeat(z[:, None], segments + 1, 1)],
+        -1,
+    )
+    mesh = _sheet(points, 0, False)
+    outward = mesh.vertices.copy()
+    outward[:, 2] -= float(z.mean())
+    if float((mesh.normals * outward).sum()) < 0:
+        mesh = Mesh(mesh.vertices, -mesh.normals, mesh.uv, mesh.triangles, mesh.part)
+    return mesh
+
+
+def tube_mesh(path: Array, radius_m: float, segments: int = 8) -> Mesh:
+    """A round tube along (K, 3) points, metres."""
+    tangent = np.gradient(path, axis=0)
+    tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12
+    helper = np.array([0.31, 0.17, 0.93])
+    side = np.cross(tangent, helper)
+    side /= np.linalg.norm(side, axis=1, keepdims=True) + 1e-12
+    other = np.cross(tangent, side)
+    angle = np.linspace(0, 2 * np.pi, segments + 1)
+    ring = np.cos(angle)[None, :, None] * side[:, None] + np.sin(angle)[None, :, None] * other[:, None]
+    points = path[:, None] + radius_m * ring
+    mesh = _sheet(points, 0, False)
+    normals = ring.reshape(-1, 3).astype(np.float32)
+    return Mesh(mesh.vertices, normals, mesh.uv, mesh.triangles, mesh.part)
+
+
+def plane_mesh(centre: Array, along: Array, across: Array, repeat: tuple[float, float]) -> Mesh:
+    """A flat rectangle with half axes `along` and `across` (3,), uv running to `repeat`."""
+    corners = np.stack([centre - along - across, centre + along - across, centre - along + across, centre + along + across])
+    normal = np.cross(along, across)
+    normal = normal / np.linalg.norm(normal)
+    uv = np.array([[0, 0], [repeat[0], 0], [0, repeat[1]], [repeat[0], repeat[1]]], np.float32)
+    return Mesh(
+        corners.astype(np.float32),
+        np.repeat(normal[None], 4, 0).astype(np.float32),
+        uv,
+        np.array([[0, 1, 3], [0, 3, 2]], np.int32),
+        np.zeros(2, np.int32),
+    )

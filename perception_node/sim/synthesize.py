@@ -1,0 +1,160 @@
+"""Writes a data set of simulated pictures: ``python -m perception_node.sim.synthesize OUT --images N``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from perception_node.errors import PerceptionError
+
+_FOLDERS = ("rgb", "depth", "depth_true", "labels", "meta")
+
+
+def _prepare() -> None:
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def _group(job: tuple[int, int, list[int], str, tuple[int, int], str]) -> list[tuple[int, list[dict[str, Any]]]]:
+    """Makes one pile's pictures and writes them; runs in a worker."""
+    from perception_node.sim.dataset import annotations_of, write_sample
+    from perception_node.sim.sample import Picture, pile_samples
+
+    seed, group, numbers, out, size, style = job
+    done = []
+    samples = pile_samples(seed, group, numbers, Picture(*size, style=style))
+    for number, sample in zip(numbers, samples, strict=True):
+        write_sample(Path(out), number, sample)
+        done.append((number, annotations_of(number, sample.labels, sample.meta)))
+    return done
+
+
+def check_arguments(out: Path, images: int, workers: int) -> None:
+    """Raises PerceptionError for what cannot work, before anything is written."""
+    if images < 1:
+        raise PerceptionError(f"--images: expected 1 or more, got {images}")
+    if workers < 1:
+        raise PerceptionError(f"--workers: expected 1 or more, got {workers}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PerceptionError(f"{out} exists already: give a new or an empty folder")
+    parent = next(p for p in (out, *out.absolute().parents) if p.exists())
+    if not os.access(parent, os.W_OK):
+        raise PerceptionError(f"{parent} is not writable")
+    need = images * 700_000
+    free = shutil.disk_usage(parent).free
+    if free < need:
+        raise PerceptionError(f"{images} pictures need about {need / 1e9:.1f} GB, {parent} has {free / 1e9:.1f} GB free")
+    import perception_node.sim.needs  # noqa: F401  says what is missing
+
+
+def synthesize(
+    out: Path, images: int, seed: int = 0, workers: int = 1, width: int = 640, height: int = 480,
+    progress: bool = True, style: str = "train",
+) -> float:  # fmt: skip
+    """Writes `images` pictures into the new folder `out`.
+
+    The bytes depend on seed, size and style only, not on the number of workers. Everything is written into
+    ``OUT.part`` beside it and renamed at the end, so a folder of the final name is always complete.
+
+    Args:
+        out: folder to make.
+        images: number of pictures.
+        seed: any whole number from 0.
+        workers: processes.
+        width, height: size of the pictures in pixels.
+        progress: draw a progress bar on stderr.
+        style: "train", or "validation" for a differently weighted world.
+
+    Returns:
+        Pictures per second and worker.
+
+    Raises:
+        PerceptionError: bad arguments, missing libraries or no disk space.
+    """
+    out = Path(out)
+    check_arguments(out, images, workers)
+    from tqdm import tqdm
+
+    from perception_node.sim.dataset import write_annotations
+    from perception_node.sim.sample import VIEWS_PER_PILE
+
+    aside = out.with_name(out.name + ".part")
+    try:
+        if aside.exists():
+            shutil.rmtree(aside)
+        for folder in _FOLDERS:
+            (aside / folder).mkdir(parents=True)
+    except OSError as error:
+        raise PerceptionError(f"cannot write {aside}: {error.strerror}") from error
+    step = VIEWS_PER_PILE
+    jobs = [
+        (seed, g, list(range(g * step, min(images, (g + 1) * step))), str(aside), (width, height), style)
+        for g in range((images + step - 1) // step)
+    ]
+    found: dict[int, list[dict[str, Any]]] = {}
+    began = time.monotonic()
+    with tqdm(total=images, unit="pic", disable=not progress) as bar:
+        if workers == 1:
+            _prepare()
+            for job in jobs:
+                for number, annotations in _group(job):
+                    found[number] = annotations
+                    bar.update()
+        else:
+            with multiprocessing.get_context("spawn").Pool(workers, _prepare) as pool:
+                for made in pool.imap_unordered(_group, jobs):
+                    for number, annotations in made:
+                        found[number] = annotations
+                        bar.update()
+    rate = images / (time.monotonic() - began) / workers
+    ordered = [a for n in range(images) for a in found[n]]
+    note = f"simulated packages, perception_node, seed {seed}, style {style}"
+    write_annotations(aside, [(n, width, height) for n in range(images)], ordered, note)
+    try:
+        if out.exists():
+            out.rmdir()
+        os.replace(aside, out)
+    except OSError as error:
+        raise PerceptionError(f"cannot rename {aside} to {out}: {error.strerror}") from error
+    return rate
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line; returns the exit status (0 done, 2 bad input)."""
+    parser = argparse.ArgumentParser(prog="perception synthesize", description=__doc__)
+    parser.add_argument("out", type=Path, help="folder to make")
+    parser.add_argument("--images", type=int, default=300, help="number of pictures (300)")
+    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (0)")
+    parser.add_argument("--workers", type=int, default=1, help="processes (1)")
+    parser.add_argument("--width", type=int, default=640, help="pixels (640)")
+    parser.add_argument("--height", type=int, default=480, help="pixels (480)")
+    parser.add_argument("--style", choices=("train", "validation"), default="train", help="mix of worlds (train)")
+    parser.add_argument("--json", type=Path, help="write what was made and how fast to this file")
+    arguments = parser.parse_args(argv)
+    try:
+        rate = synthesize(
+            arguments.out, arguments.images, arguments.seed, arguments.workers, arguments.width, arguments.height,
+            style=arguments.style,
+        )  # fmt: skip
+    except PerceptionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; nothing was kept", file=sys.stderr)
+        return 130
+    print(f"{arguments.out}: {arguments.images} pictures, {rate:.1f} pictures/s per worker")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"images": arguments.images, "pictures_per_s_per_worker": rate}))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
