@@ -25,7 +25,7 @@ TRUTH_NAME = "truth.npz"
 
 _COMPRESSED = "sensor_msgs/msg/CompressedImage"
 _INFO = "sensor_msgs/msg/CameraInfo"
-_JPEG_QUALITY = 90
+_JPEG_QUALITY = 85
 _FOREVER = QosTime(sec=9223372036, nsec=854775807)
 _SENSOR_QOS = Qos(history=QosHistory.KEEP_LAST, depth=5, reliability=QosReliability.BEST_EFFORT, durability=QosDurability.VOLATILE,
                   deadline=_FOREVER, lifespan=_FOREVER, liveliness=QosLiveliness.AUTOMATIC, liveliness_lease_duration=_FOREVER,
@@ -100,15 +100,16 @@ class RecordingWriter:
             binning_x=0, binning_y=0, roi=roi)
 
 
-def write_recording(path: str | Path, frames: Sequence[Frame], truth: Truth | None = None, *, replace: bool = False) -> None:
-    """Write frames and, beside them, their ground truth (`truth.npz`).
+def write_recording(path: str | Path, frames: Sequence[Frame], truth: Truth | None = None, *, replace: bool = False,
+                    quality: int = _JPEG_QUALITY) -> None:
+    """Write frames and, beside them, their ground truth (`truth.npz`). Arguments as in `RecordingWriter`.
 
     Raises:
         DatasetError: the folder exists and `replace` is False, or frames and truth do not belong together.
     """
     if truth is not None and [f.stamp_ns for f in frames] != [f.stamp_ns for f in truth.frames]:
         raise DatasetError(f"{path}: expected the truth of the same {len(frames)} stamps, got {len(truth.frames)} others")
-    with RecordingWriter(path, replace=replace) as writer:
+    with RecordingWriter(path, replace=replace, quality=quality) as writer:
         for frame in frames:
             writer.add(frame)
     if truth is not None:

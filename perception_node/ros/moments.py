@@ -1,0 +1,76 @@
+"""Frames of a recording as ROS messages, decoded before they are due, so that decoding does not disturb the player's timing."""
+
+from __future__ import annotations
+
+import array
+import queue
+import threading
+from collections.abc import Iterator
+
+from sensor_msgs.msg import CameraInfo, Image
+
+from perception_node.bag.decode import millimetres_from_depth
+from perception_node.bag.reader import Recording
+from perception_node.errors import PerceptionError
+from perception_node.types import Frame
+
+_AHEAD = 90  # frames in memory, 1.5 MB each at 640x480
+
+Moment = tuple[int, Image, "Image | None", CameraInfo]
+
+
+def messages_of(frame: Frame) -> Moment:
+    """The recorded stamp in nanoseconds and the messages of a frame, still without stamps."""
+    height, width = frame.rgb.shape[:2]
+    colour = Image(height=height, width=width, encoding="rgb8", step=3 * width, data=array.array("B", frame.rgb.tobytes()))
+    depth = None
+    if frame.depth_m is not None:
+        millimetres = millimetres_from_depth(frame.depth_m).astype("<u2").tobytes()
+        depth = Image(height=height, width=width, encoding="16UC1", step=2 * width, data=array.array("B", millimetres))
+    camera = frame.camera
+    info = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=list(camera.distortion or (0.0,) * 5),
+                      k=camera.K.ravel(), r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
+                      p=[camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0])
+    for message in (colour, depth, info):
+        if message is not None:
+            message.header.frame_id = frame.frame_id
+    return frame.stamp_ns, colour, depth, info
+
+
+class Decoder:
+    """Reads the recording in a thread, up to `_AHEAD` frames before they are due. Iterate it once; then `close`."""
+
+    def __init__(self, recording: Recording, limit: int | None) -> None:
+        self._queue: queue.Queue[Moment | PerceptionError | None] = queue.Queue(_AHEAD)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(recording, limit), name="decoder")
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Moment]:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, PerceptionError):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """Stop reading and wait for the thread."""
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self, recording: Recording, limit: int | None) -> None:
+        try:
+            for number, frame in enumerate(recording.frames()):
+                if number == limit or not self._put(messages_of(frame)):
+                    break
+            self._put(None)
+        except PerceptionError as error:
+            self._put(error)
+
+    def _put(self, item: Moment | PerceptionError | None) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
