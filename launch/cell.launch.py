@@ -1,0 +1,72 @@
+"""The cell: one perception node for each camera in the configuration's `cameras`, or a single one when there are none.
+
+    ros2 launch perception_node cell.launch.py image:=/camera/color/image_raw depth:=/camera/aligned_depth_to_color/image_raw \
+        camera_info:=/camera/color/camera_info
+
+`ros2 launch perception_node cell.launch.py --show-args` lists everything that can be set.
+"""
+
+import os
+from pathlib import Path
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from perception_node.config import load
+
+CONFIG = Path(__file__).parent.parent / "config" / "cell.yaml"
+TOPICS = {"image": "colour image", "depth": "depth image, aligned to the colour image", "camera_info": "calibration of the colour image",
+          "belt_velocity": "measured belt velocity (optional)"}
+FROM_CONFIG = "empty: as in the configuration file"
+
+
+def generate_launch_description() -> LaunchDescription:
+    arguments = [DeclareLaunchArgument(topic, default_value=topic, description=f"topic of the {words}; relative names lie in the "
+                                       "node's namespace; '/compressed' and '/compressedDepth' are appended where those are read")
+                 for topic, words in TOPICS.items()]
+    arguments += [
+        DeclareLaunchArgument("namespace", default_value="", description="namespace of the cell; cameras lie below it by name"),
+        DeclareLaunchArgument("config", default_value=str(CONFIG), description="configuration file; a gripper.yaml beside it is read "
+                              "too, otherwise the gripper is the default one"),
+        DeclareLaunchArgument("model", default_value="", description=f"model name or path of an .onnx file; {FROM_CONFIG}"),
+        DeclareLaunchArgument("device", default_value="", choices=["", "auto", "cpu", "cuda"],
+                              description=f"where the network runs; {FROM_CONFIG}"),
+        DeclareLaunchArgument("autostart", default_value="", choices=["", "true", "false"],
+                              description=f"configure and activate without being asked; {FROM_CONFIG}"),
+        DeclareLaunchArgument("use_sim_time", default_value="false", choices=["true", "false"],
+                              description="take the time from /clock (simulation, replay)"),
+        DeclareLaunchArgument("log_level", default_value="info", choices=["debug", "info", "warn", "error", "fatal"],
+                              description="least severe messages that are logged"),
+        DeclareLaunchArgument("required", default_value="false", choices=["true", "false"],
+                              description="end the whole launch when a node ends"),
+    ]
+    return LaunchDescription([*arguments, *transport(), OpaqueFunction(function=nodes)])
+
+
+def transport() -> list[SetEnvironmentVariable]:
+    """Fast DDS's default transports lose large images between the processes of one machine; this one carries them."""
+    name = "FASTDDS_BUILTIN_TRANSPORTS"
+    return [] if os.environ.get(name) else [SetEnvironmentVariable(name, "LARGE_DATA")]
+
+
+def nodes(context: LaunchContext) -> list[Node]:
+    """One node for each camera; a configuration that cannot be read ends the launch with one clear line."""
+    value = {name: LaunchConfiguration(name).perform(context) for name in (
+        *TOPICS, "namespace", "config", "model", "device", "autostart", "use_sim_time", "log_level", "required")}
+    path = Path(value["config"]).expanduser().resolve()
+    cameras = load(path).cameras
+    files = [str(file) for file in (path, path.with_name("gripper.yaml")) if file.exists()]
+    overrides: dict[str, str | bool] = {"use_sim_time": value["use_sim_time"] == "true"}
+    overrides |= {f"segment.{name}": value[name] for name in ("model", "device") if value[name]}
+    if value["autostart"]:
+        overrides["node.autostart"] = value["autostart"] == "true"
+    remappings = [(topic, value[topic]) for topic in TOPICS]
+    remappings += [("image/compressed", f"{value['image']}/compressed"), ("depth/compressedDepth", f"{value['depth']}/compressedDepth")]
+    return [Node(package="perception_node", executable="perception_node", name="perception", output="screen",
+                 namespace="/".join(part for part in (value["namespace"], camera) if part), parameters=[*files, overrides],
+                 remappings=[(old, new) for old, new in remappings if old != new],
+                 ros_arguments=["--log-level", value["log_level"]],
+                 on_exit=[Shutdown(reason="the perception node ended")] if value["required"] == "true" else None)
+            for camera in cameras or ("",)]
