@@ -17,19 +17,23 @@ from launch_ros.actions import Node
 from perception_node.config import load
 
 CONFIG = Path(__file__).parent.parent / "config" / "cell.yaml"
-TOPICS = {"image": "colour image", "depth": "depth image, aligned to the colour image", "camera_info": "calibration of the colour image",
-          "belt_velocity": "measured belt velocity (optional)"}
+TOPICS = {
+    "image": "colour image ('/compressed' is appended where that is read)",
+    "depth": "depth image, aligned to the colour image ('/compressedDepth' is appended where that is read)",
+    "camera_info": "calibration of the colour image",
+    "belt_velocity": "measured velocity of the belt (optional)",
+}
 FROM_CONFIG = "empty: as in the configuration file"
 
 
 def generate_launch_description() -> LaunchDescription:
-    arguments = [DeclareLaunchArgument(topic, default_value=topic, description=f"topic of the {words}; relative names lie in the "
-                                       "node's namespace; '/compressed' and '/compressedDepth' are appended where those are read")
+    arguments = [DeclareLaunchArgument(topic, default_value=topic, description=f"topic of the {words}; a relative name lies in the "
+                                       "node's namespace")
                  for topic, words in TOPICS.items()]
     arguments += [
         DeclareLaunchArgument("namespace", default_value="", description="namespace of the cell; cameras lie below it by name"),
-        DeclareLaunchArgument("config", default_value=str(CONFIG), description="configuration file; a gripper.yaml beside it is read "
-                              "too, otherwise the gripper is the default one"),
+        DeclareLaunchArgument("config", default_value=str(CONFIG), description="configuration file; a gripper.yaml beside it is "
+                              "read too, without one the default gripper is assumed"),
         DeclareLaunchArgument("model", default_value="", description=f"model name or path of an .onnx file; {FROM_CONFIG}"),
         DeclareLaunchArgument("device", default_value="", choices=["", "auto", "cpu", "cuda"],
                               description=f"where the network runs; {FROM_CONFIG}"),
@@ -63,7 +67,8 @@ def nodes(context: LaunchContext) -> list[Node]:
     if value["autostart"]:
         overrides["node.autostart"] = value["autostart"] == "true"
     remappings = [(topic, value[topic]) for topic in TOPICS]
-    remappings += [("image/compressed", f"{value['image']}/compressed"), ("depth/compressedDepth", f"{value['depth']}/compressedDepth")]
+    remappings += [(f"{topic}/{transport}", f"{value[topic]}/{transport}")
+                   for topic, transport in (("image", "compressed"), ("depth", "compressedDepth"))]
     return [Node(package="perception_node", executable="perception_node", name="perception", output="screen",
                  namespace="/".join(part for part in (value["namespace"], camera) if part), parameters=[*files, overrides],
                  remappings=[(old, new) for old, new in remappings if old != new],

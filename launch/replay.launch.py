@@ -8,7 +8,14 @@ All arguments of cell.launch.py hold here too. For a repeatable, frame-exact run
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction, RegisterEventHandler, Shutdown, TimerAction
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    Shutdown,
+    TimerAction,
+)
 from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
@@ -21,12 +28,13 @@ LAST_FRAME_S = 2.0
 
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([
-        DeclareLaunchArgument("bag", default_value="", description="folder of a rosbag2 recording, or its .mcap or .db3 file; empty: "
-                              "the recording that comes with this package"),
+        DeclareLaunchArgument("bag", default_value="", description="folder of a rosbag2 recording, or its .mcap or .db3 file; "
+                              "empty: the recording that comes with this package"),
         DeclareLaunchArgument("rate", default_value="1.0", description="speed; 1 = as recorded, 0.5 = half as fast"),
         DeclareLaunchArgument("loop", default_value="false", choices=["true", "false"], description="start again at the end"),
-        DeclareLaunchArgument("use_sim_time", default_value="true", choices=["true", "false"], description="true: stamps as recorded, and "
-                              "the player publishes /clock; false: stamps are rewritten to the time of playing"),
+        DeclareLaunchArgument("use_sim_time", default_value="true", choices=["true", "false"],
+                              description="true: stamps as recorded, and the player publishes /clock; false: stamps are rewritten to "
+                              "the time of playing"),
         DeclareLaunchArgument("required", default_value="true", choices=["true", "false"],
                               description="end the whole launch when a node ends"),
         IncludeLaunchDescription(str(CELL)),

@@ -1,0 +1,79 @@
+"""The configuration files and the dataclasses say the same; wrong files are refused with one clear line."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from perception_node.config import Config, from_flat, load, parameters, value_of
+from perception_node.config_yaml import FILES, describe, to_yaml
+from perception_node.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+BAD = sorted(Path(__file__).with_name("bad").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("group", FILES)
+def test_files_are_the_classes(group):
+    text = (ROOT / "config" / FILES[group]).read_text(encoding="utf-8")
+    assert text == to_yaml(group), "run: python -m perception_node.config_yaml config"
+
+
+def test_files_hold_each_parameter_once():
+    found = []
+    for name in FILES.values():
+        tree = yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))["/**"]["ros__parameters"]
+        found += list(_names(tree))
+    assert sorted(found) == sorted(parameter.name for parameter in parameters())
+
+
+def test_load_gives_the_defaults():
+    assert load(ROOT / "config" / "cell.yaml") == Config()
+
+
+def test_other_values_survive_the_file(tmp_path):
+    config = from_flat({"cameras": ["left", "right"], "segment.model": 'a "quoted" \\ name', "belt.plane": [0.0, 0.0, -1.0, 0.9],
+                        "node.autostart": False, "gripper.suction.rows": 2, "track.gate_m": 1 / 30})
+    for group, name in FILES.items():
+        (tmp_path / name).write_text(to_yaml(group, config), encoding="utf-8")
+    assert load(tmp_path / "cell.yaml") == config
+
+
+@pytest.mark.parametrize("parameter", list(parameters()), ids=lambda parameter: parameter.name)
+def test_each_parameter_says_what_it_is(parameter):
+    assert len(parameter.words) > 8
+    assert describe(parameter).startswith(parameter.words)
+    suffixes = {"_m": "m", "_s": "s", "_px": "px", "_rad": "rad", "_kg": "kg", "_m_s": "m/s"}
+    unit = next((unit for suffix, unit in sorted(suffixes.items(), key=lambda item: -len(item[0]))
+                 if parameter.name.endswith(suffix)), None)
+    if unit is not None:
+        assert parameter.unit == unit
+    if parameter.type in (int, float):
+        assert parameter.low is not None
+        assert parameter.high is not None
+        assert parameter.low <= value_of(Config(), parameter.name) <= parameter.high
+    for limit in (parameter.low, parameter.high):
+        assert limit is None or parameter.type is float or limit == int(limit)
+
+
+@pytest.mark.parametrize("path", BAD, ids=lambda path: path.stem)
+def test_wrong_files_are_refused_with_one_line(path):
+    expected = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# expected: ")
+    with pytest.raises(ConfigError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"nothing\.yaml: expected a readable file"):
+        load(tmp_path / "nothing.yaml")
+
+
+def _names(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _names(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key
