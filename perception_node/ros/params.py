@@ -1,0 +1,87 @@
+"""The configuration tree as ROS parameters: each with words, unit, range, and read-only unless live."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+
+from perception_node.config import Config, Parameter, check_value, from_flat, parameters, value_of
+from perception_node.config_yaml import describe
+from perception_node.errors import ConfigError
+
+_ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.", "diagnostic_updater.")
+
+
+def declare(node: Node) -> Config:
+    """Declare all parameters of `config.Config` and return the configuration that the node was started with.
+
+    The node must have been made with `automatically_declare_parameters_from_overrides`, so that what was given at the start can
+    be compared with what exists.
+
+    Raises:
+        ConfigError: unknown name, wrong type, out of range.
+    """
+    known = {parameter.name: parameter for parameter in parameters()}
+    given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()
+             if not name.startswith(_ROS_OWN)}
+    given = {name: known[name].default if value is None and name in known else value for name, value in given.items()}
+    config = from_flat({name: plain(value) for name, value in given.items()})
+    for name, parameter in known.items():
+        if name in given:
+            node.undeclare_parameter(name)
+        value = value_of(config, name)
+        value = list(value) if isinstance(value, tuple) else value
+        node.declare_parameter(name, value, descriptor(parameter), ignore_override=True)
+    return config
+
+
+def validate_with(node: Node, current: Callable[[], Config], apply: Callable[[Config], None]) -> None:
+    """Refuse every set that the configuration refuses, with its words; hand accepted ones to `apply`."""
+
+    def validate(changes: list[RosParameter]) -> SetParametersResult:
+        try:
+            _changed(current(), changes)
+        except ConfigError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return SetParametersResult(successful=True)
+
+    def accept(changes: list[RosParameter]) -> None:
+        apply(_changed(current(), changes))
+
+    node.add_on_set_parameters_callback(validate)
+    node.add_post_set_parameters_callback(accept)
+
+
+def descriptor(parameter: Parameter) -> ParameterDescriptor:
+    """Words with unit and range or choices, the range again for tools, and whether it may change."""
+    result = ParameterDescriptor(description=describe(parameter), read_only=not parameter.live)
+    if parameter.choices:
+        result.additional_constraints = f"one of: {', '.join(parameter.choices)}"
+    if isinstance(parameter.default, tuple):
+        result.dynamic_typing = True  # an empty list has no type in ROS
+    elif parameter.low is not None and parameter.high is not None:
+        if parameter.type is int:
+            result.integer_range = [IntegerRange(from_value=int(parameter.low), to_value=int(parameter.high), step=0)]
+        elif parameter.type is float:
+            result.floating_point_range = [FloatingPointRange(from_value=parameter.low, to_value=parameter.high, step=0.0)]
+    return result
+
+
+def plain(value: Any) -> Any:
+    """A parameter's value without ROS' array types."""
+    return value if isinstance(value, (bool, int, float, str)) else list(value)
+
+
+def _changed(config: Config, changes: list[RosParameter]) -> Config:
+    known = {parameter.name: parameter for parameter in parameters()}
+    ours = {change.name: change for change in changes if not change.name.startswith(_ROS_OWN)}
+    for name, change in ours.items():
+        if name in known and change.type_ == RosParameter.Type.NOT_SET:
+            raise ConfigError(f"{name}: expected a value, got none (parameters cannot be removed)")
+        if name in known:
+            check_value(known[name], plain(change.value))
+    return from_flat({name: plain(change.value) for name, change in ours.items()}, config)

@@ -1,0 +1,180 @@
+"""The one thread that computes: takes from the inbox, decodes, runs the pipeline, hands on for publishing. Free of rclpy."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from perception_node.config import Config
+from perception_node.errors import FrameError, PerceptionError
+from perception_node.pipeline import Pipeline
+from perception_node.ros import drops as reasons
+from perception_node.ros.belt import BeltInput
+from perception_node.ros.convert import frame_from_messages
+from perception_node.ros.drops import Rate
+from perception_node.ros.inbox import Inbox, Item, Raw
+from perception_node.types import Frame, Scene
+
+RESTART_NS = 1_000_000_000
+"""Stamps that go back by more are a new beginning (a looped bag, a camera's clock set), by less a late picture.
+Source: judgement; no transport reorders over a second."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """What the worker needs from the node: message decoding, the clock, publishing, and somewhere to say things.
+
+    Attributes:
+        decode: (kind "colour" | "depth" | "info", serialised bytes) -> message; raises FrameError.
+        now_ns: the node's clock, 0 = no time yet. publish: gets the scene and its frame.
+        say: (words, level "info" | "warn" | "error"); said again only after a while.
+    """
+
+    decode: Callable[[str, bytes], Any]
+    now_ns: Callable[[], int]
+    publish: Callable[[Scene, Frame], None]
+    say: Callable[[str, str], None]
+
+
+class Worker:
+    """Runs the pipeline on the newest frame until stopped. A bad frame costs one frame."""
+
+    def __init__(self, pipeline: Pipeline, inbox: Inbox, belt: BeltInput, links: Links) -> None:
+        self.inbox, self.drops, self.links = inbox, inbox.drops, links
+        self.results = Rate()
+        self.age_s: float | None = None
+        """Stamp to publishing of the last result, seconds."""
+        self.timing_ms: dict[str, float] = {}
+        self.last: tuple[Frame, Scene] | None = None
+        self.resets = 0
+        self._pipeline, self._belt = pipeline, belt
+        self._new_config: Config | None = None
+        self._last_stamp_ns: int | None = None
+        self._frame_id = ""
+        self._generation = inbox.generation
+        self._info: tuple[bytes, Any] | None = None
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="perception", daemon=True)
+
+    def start(self) -> None:
+        """Start computing."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the frame at hand and end the thread."""
+        self._stopping = True
+        self.inbox.close()
+        self._thread.join()
+
+    def update_config(self, config: Config) -> None:
+        """Take over live parameters before the next frame."""
+        self._new_config = config
+
+    def _run(self) -> None:
+        while not self._stopping:
+            item = self.inbox.take(timeout_s=1.0)
+            if item is None:
+                continue
+            try:
+                self._process(item)
+            except FrameError as error:
+                self._drop(reasons.BAD_FRAME, str(error))
+            except PerceptionError as error:
+                self._drop(reasons.FAILED, str(error))
+            except Exception as error:  # a fault of ours must cost a frame, not the cell
+                self._pipeline.reset()
+                self._drop(reasons.FAILED, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}", "error")
+
+    def _process(self, item: Item) -> None:
+        began = time.perf_counter()
+        if self._new_config is not None:
+            config, self._new_config = self._new_config, None
+            self._pipeline.update_config(config)
+        self._restart_if_needed(item)
+        if not self._admit(item.colour.stamp_ns):
+            return
+        if item.info is None:
+            self._drop(reasons.NO_CALIBRATION, "pictures come, but no camera_info: expected it with every picture")
+            return
+        info = self._calibration(item.info)
+        colour = self.links.decode("colour", item.colour.data)
+        depth = None if item.depth is None else self.links.decode("depth", item.depth.data)
+        frame = frame_from_messages(colour, depth, info)
+        if frame.frame_id != self._frame_id:
+            if self._frame_id:
+                self._reset(f"the picture's frame_id changed from {self._frame_id!r} to {frame.frame_id!r}")
+            self._frame_id = frame.frame_id
+        decoded = time.perf_counter()
+        scene = self._pipeline.process(frame, self._belt.velocity(frame.frame_id, self._pipeline.config.belt))
+        computed = time.perf_counter()
+        if item.generation != self.inbox.generation:
+            self._drop(reasons.RESET, "")
+            return
+        if not self._young(frame.stamp_ns):
+            return
+        self.links.publish(scene, frame)
+        self.age_s = 1e-9 * (self.links.now_ns() - frame.stamp_ns)
+        self.timing_ms = {"decode": 1e3 * (decoded - began), **scene.timing_ms, "publish": 1e3 * (time.perf_counter() - computed)}
+        self.last = frame, scene
+        self.results.tick()
+
+    def _restart_if_needed(self, item: Item) -> None:
+        if item.generation != self._generation:
+            self._generation = item.generation
+            self._reset("the clock jumped")
+        last = self._last_stamp_ns
+        if last is not None and item.colour.stamp_ns < last - RESTART_NS:
+            self._reset(f"the pictures' stamps went back by {1e-9 * (last - item.colour.stamp_ns):.1f} s")
+
+    def _reset(self, why: str) -> None:
+        self._pipeline.reset()
+        self._last_stamp_ns = None
+        self.resets += 1
+        self.links.say(f"starting over, tracks are forgotten: {why}", "warn")
+
+    def _admit(self, stamp_ns: int) -> bool:
+        """False (and counted) when the picture's time is not usable."""
+        if stamp_ns <= 0:
+            raise FrameError(f"colour: expected a stamp (time of exposure), got {stamp_ns} ns")
+        last = self._last_stamp_ns
+        if last is not None and stamp_ns <= last:
+            what = "repeats the last stamp" if stamp_ns == last else f"is {1e-6 * (last - stamp_ns):.1f} ms older than the last one"
+            self._drop(reasons.OUT_OF_ORDER, f"a picture {what}")
+            return False
+        if not self._young(stamp_ns):
+            return False
+        self._last_stamp_ns = stamp_ns
+        return True
+
+    def _young(self, stamp_ns: int) -> bool:
+        limit_s, now_ns = self._pipeline.config.node.max_age_s, self.links.now_ns()
+        age_s = 1e-9 * (now_ns - stamp_ns)
+        if now_ns == 0:
+            self._drop(reasons.FROM_THE_FUTURE, "use_sim_time is set, but no /clock has come")
+        elif age_s > limit_s:
+            self._drop(reasons.TOO_OLD, f"expected an age of at most {limit_s:g} s (max_age_s), got {age_s:.3f} s" + _clock_hint(age_s))
+        elif age_s < -limit_s:
+            self._drop(reasons.FROM_THE_FUTURE, f"a picture is stamped {-age_s:.3f} s ahead of the node's clock" + _clock_hint(age_s))
+        else:
+            return True
+        return False
+
+    def _calibration(self, raw: Raw) -> Any:
+        """The decoded CameraInfo; decoded again only when more than its stamp (bytes 4 to 12) changed."""
+        if self._info is None or self._info[0] != raw.data[12:]:
+            self._info = raw.data[12:], self.links.decode("info", raw.data)
+        return self._info[1]
+
+    def _drop(self, reason: str, words: str, level: str = "warn") -> None:
+        self.drops.add(reason, words)
+        if words:
+            self.links.say(f"frame dropped ({reason}): {words}", level)
+
+
+def _clock_hint(age_s: float) -> str:
+    if abs(age_s) < 60.0:
+        return ""
+    return ": with a recording play it with --clock and set use_sim_time, else set the camera's or this machine's clock"
