@@ -1,7 +1,8 @@
 """Plays a recording on `image`, `depth` and `camera_info` with its own timing: `ros2 run perception_node player [RECORDING]`.
 
 Stamps are new: the first frame's is the time at which it is sent, the others keep their distance to it. So the time from
-stamp to result means the same as with a live camera.
+stamp to result means the same as with a live camera. With --clock the recorded stamps are kept and `/clock` is published for
+nodes that run with use_sim_time.
 """
 
 from __future__ import annotations
@@ -11,77 +12,20 @@ import json
 import signal
 import sys
 import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import rclpy
-from builtin_interfaces.msg import Time
-from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
-from sensor_msgs.msg import CameraInfo, Image
 
 from perception_node.bag.reader import Recording
-from perception_node.errors import DatasetError, PerceptionError
-from perception_node.ros.moments import Decoder, Moment
+from perception_node.errors import PerceptionError
+from perception_node.ros.moments import Decoder
+from perception_node.ros.playback import SETTLE_S, Player
 
 DEMO_RECORDING = Path(__file__).resolve().parent.parent / "data" / "demo"
-_SETTLE_S = 0.4  # from the last match to the first picture: matching is not mutual at the same instant
-
-class Player:
-    """Publishes the frames of a recording.
-
-    Args:
-        node: to publish with. rate: 2 = twice as fast as recorded. stop: set it to end early.
-
-    Attributes:
-        sent: (stamp sent, stamp recorded) of each frame, nanoseconds. late_s: the largest delay behind the recording's timing.
-    """
-
-    def __init__(self, node: Node, rate: float, stop: threading.Event) -> None:
-        self._node, self._rate, self._stop = node, rate, stop
-        self._publishers = [node.create_publisher(kind, topic, qos_profile_sensor_data)
-                            for kind, topic in ((CameraInfo, "camera_info"), (Image, "depth"), (Image, "image"))]
-        self.sent: list[tuple[int, int]] = []
-        self.late_s = 0.0
-
-    def wait_for_listener(self, timeout_s: float) -> None:
-        """Block until someone listens to `image` and nobody has come or gone for a moment.
-
-        Raises:
-            DatasetError: nobody did in time.
-        """
-        topic = self._publishers[2]
-        end = time.monotonic() + timeout_s
-        while topic.get_subscription_count() == 0 and not self._stop.wait(0.02):
-            if time.monotonic() > end:
-                raise DatasetError(f"player: expected a subscriber of {topic.topic_name} within {timeout_s:g} s, got none (is the "
-                                   "node active, in the same ROS_DOMAIN_ID, its topic remapped to this one?)")
-        before: list[int] = []
-        while (now := [p.get_subscription_count() for p in self._publishers]) != before and not self._stop.wait(_SETTLE_S):
-            before = now
-
-    def play(self, moments: Iterator[Moment] | Decoder) -> None:
-        """Publish all frames at their time, once."""
-        begin_ns, begin = 0, 0.0
-        first_ns: int | None = None
-        for recorded_ns, colour, depth, info in moments:
-            if first_ns is None:
-                first_ns, begin_ns, begin = recorded_ns, self._node.get_clock().now().nanoseconds, time.monotonic()
-            offset_ns = round((recorded_ns - first_ns) / self._rate)
-            if self._stop.wait(max(0.0, begin + offset_ns * 1e-9 - time.monotonic())):
-                return
-            self.late_s = max(self.late_s, time.monotonic() - begin - offset_ns * 1e-9)
-            stamp_ns = begin_ns + offset_ns
-            for publisher, message in zip(self._publishers, (info, depth, colour), strict=True):
-                if message is not None:
-                    message.header.stamp = Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
-                    publisher.publish(message)
-            self.sent.append((stamp_ns, recorded_ns))
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
@@ -89,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="rosbag2 folder, .mcap or .db3 file; default: the one that comes with the package")
     parser.add_argument("--rate", type=float, default=1.0, metavar="FACTOR", help="2 = twice as fast as recorded (default: 1)")
     parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
+    parser.add_argument("--clock", action="store_true", help="keep the recorded stamps and publish /clock")
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames (default: all)")
     parser.add_argument("--wait", type=float, default=30.0, metavar="SECONDS",
                         help="how long to wait for a subscriber of `image`, in s; 0 = begin at once (default: 30)")
@@ -110,7 +55,7 @@ def run(options: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
         rclpy.init(args=list(ros_arguments), signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node("player")
         try:
-            player = Player(node, options.rate, stop)
+            player = Player(node, options.rate, stop, clock=options.clock)
             rounds = 0
             while not stop.is_set() and (rounds == 0 or options.loop):
                 decoder = Decoder(recording, options.frames)
@@ -121,7 +66,7 @@ def run(options: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
                 finally:
                     decoder.close()
                 rounds += 1
-            stop.wait(_SETTLE_S)  # let the last pictures leave
+            stop.wait(SETTLE_S)  # let the last pictures leave
         finally:
             node.destroy_node()
             rclpy.try_shutdown()

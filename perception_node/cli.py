@@ -1,0 +1,141 @@
+"""`perception VERB ...`: one command for everything that is done without a running cell. Exit status: 0 done, 1 the result falls
+short, 2 bad input (one clear line on stderr), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+
+from perception_node import __version__
+from perception_node.errors import MissingDependencyError, PerceptionError
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A verb's module, imported when it is used, and what it does.
+
+    `module` offers `add_arguments(parser)` and `run(arguments) -> int`; with `whole` it offers `main(argv) -> int` in their place
+    and gets all arguments unread (ROS programs read their own).
+    """
+
+    module: str
+    words: str
+    whole: bool = False
+
+
+VERBS: Mapping[str, Verb] = {
+    "demo": Verb("perception_node.ros.demo", "play the bundled conveyor through ROS 2 into the node and a planner, and measure"),
+    "segment": Verb("perception_node.segment.pictures", "draw masks and classes on pictures of your own"),
+    "evaluate": Verb("perception_node.learn.evaluate", "judge a model on a data set with ground truth"),
+    "synthesize": Verb("perception_node.sim.synthesize", "make training pictures of simulated packages", whole=True),
+    "train": Verb("perception_node.learn.train", "train a segmenter on simulated pictures"),
+    "finetune": Verb("perception_node.learn.finetune", "adapt the universal model to a cell with a few of its own pictures"),
+    "export": Verb("perception_node.learn.export", "write a trained segmenter as ONNX with its card"),
+    "bench": Verb("", "measure times and figures of one part"),
+    "node": Verb("perception_node.ros.perception", "run the ROS 2 node (the same as `ros2 run`; --ros-args are passed on)",
+                 whole=True),
+}
+
+BENCHES: Mapping[str, Verb] = {
+    "segment": Verb("perception_node.bench.segment", "time from picture to label image, by runtime"),
+    "grasp": Verb("perception_node.bench.grasp", "validity of proposed grasps against the true geometry of a data set"),
+    "publish": Verb("perception_node.bench.publish", "time to fill and publish the results of one frame"),
+}
+
+_REMEDIES: Mapping[str, str] = {
+    "perception_node_msgs": "build the messages with `make build` (or `colcon build`), then `. ./env.sh`",
+    "rclpy": "source a ROS 2 distribution, or run `make build`; then `. ./env.sh`",
+    "torch": "pip install -r requirements/train.txt",
+    "mujoco": "pip install -r requirements/train.txt",
+    "numba": "pip install -r requirements/train.txt",
+    "scipy": "pip install -r requirements/train.txt",
+    "onnx": "pip install -r requirements/train.txt",
+    "pycocotools": "pip install -r requirements/train.txt",
+    "matplotlib": "pip install -r requirements/train.txt",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; return the exit status."""
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = dispatch("perception", __doc__ or "", VERBS, argv)
+        sys.stdout.flush()
+        return status
+    except PerceptionError as error:
+        print(f"perception: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, `| head`, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def dispatch(program: str, words: str, verbs: Mapping[str, Verb], argv: Sequence[str]) -> int:
+    """Find the verb, import its module, parse its arguments, run it.
+
+    Raises:
+        MissingDependencyError: a library that the verb needs is not installed.
+        PerceptionError: whatever the verb raises.
+    """
+    name = argv[0] if argv else ""
+    if name not in verbs:
+        return _no_verb(program, words, verbs, argv)
+    verb, rest, program = verbs[name], list(argv[1:]), f"{program} {name}"
+    if not verb.module:
+        return dispatch(program, verb.words[0].upper() + verb.words[1:] + ".", BENCHES, rest)
+    try:
+        module = importlib.import_module(verb.module)
+        if verb.whole:
+            return _status(module.main(rest))
+        return _status(module.run(_parser(program, verb, module).parse_args(rest)))
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing in ("", "perception_node"):
+            raise
+        remedy = _REMEDIES.get("rclpy" if missing.endswith("_msgs") and missing not in _REMEDIES else missing,
+                               "pip install -r requirements/runtime.txt")
+        raise MissingDependencyError(f"`{program}` needs the Python package {missing}, which is not installed: {remedy}") from None
+
+
+def _no_verb(program: str, words: str, verbs: Mapping[str, Verb], argv: Sequence[str]) -> int:
+    """Help, version, or a clear line about what is no verb."""
+    usage = f"{program} [-h]{' [--version]' if verbs is VERBS else ''} VERB ..."
+    parser = argparse.ArgumentParser(prog=program, description=words, usage=usage, epilog=_list(verbs),
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    if verbs is VERBS:
+        parser.add_argument("--version", action="version", version=f"perception_node {__version__}")
+    if not argv:
+        parser.print_help()
+        return 2
+    _, unknown = parser.parse_known_args(argv)
+    first = next((word for word in unknown), "")
+    raise PerceptionError(f"expected one of the verbs {', '.join(verbs)}, got {first!r}")
+
+
+def _list(verbs: Mapping[str, Verb]) -> str:
+    width = max(len(name) for name in verbs)
+    lines = [f"  {name:<{width}}  {verb.words}" for name, verb in verbs.items()]
+    return "\n".join(["verbs:", *lines, "", "`VERB --help` says more."])
+
+
+def _parser(program: str, verb: Verb, module: ModuleType) -> argparse.ArgumentParser:
+    text = f"{verb.words[0].upper()}{verb.words[1:]}."
+    parser = argparse.ArgumentParser(prog=program, description=text)
+    module.add_arguments(parser)
+    return parser
+
+
+def _status(value: int | None) -> int:
+    return 0 if value is None else int(value)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,93 @@
+"""Publishing recorded frames with the recording's timing."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+from builtin_interfaces.msg import Time
+from rclpy.node import Node
+from rclpy.qos import qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
+
+from perception_node.errors import DatasetError
+from perception_node.ros.moments import Moment
+
+SETTLE_S = 0.4
+"""From the last match of publisher and subscriber to the first picture: matching is not mutual at the same instant."""
+
+_CLOCK_PERIOD_S = 0.01
+
+
+class Player:
+    """Publishes frames on `image`, `depth` and `camera_info`, as a camera does (SensorData quality of service).
+
+    Args:
+        node: to publish with. rate: 2 = twice as fast as recorded. stop: set it to end early.
+        clock: keep the recorded stamps and publish `/clock`, in place of stamps of now.
+
+    Attributes:
+        sent: (stamp sent, stamp recorded) of each frame, nanoseconds. late_s: the largest delay behind the recording's timing.
+    """
+
+    def __init__(self, node: Node, rate: float, stop: threading.Event, clock: bool = False) -> None:
+        self._node, self._rate, self._stop = node, rate, stop
+        self._clock = node.create_publisher(Clock, "/clock", 10) if clock else None
+        self._publishers = [node.create_publisher(kind, topic, qos_profile_sensor_data)
+                            for kind, topic in ((CameraInfo, "camera_info"), (Image, "depth"), (Image, "image"))]
+        self.sent: list[tuple[int, int]] = []
+        self.late_s = 0.0
+
+    def wait_for_listener(self, timeout_s: float) -> None:
+        """Block until someone listens to `image` and nobody has come or gone for a moment.
+
+        Raises:
+            DatasetError: nobody did in time.
+        """
+        topic = self._publishers[2]
+        end = time.monotonic() + timeout_s
+        while topic.get_subscription_count() == 0 and not self._stop.wait(0.02):
+            if time.monotonic() > end:
+                raise DatasetError(f"player: expected a subscriber of {topic.topic_name} within {timeout_s:g} s, got none (is the "
+                                   "node active, in the same ROS_DOMAIN_ID, its topic remapped to this one?)")
+        before: list[int] = []
+        while (now := [p.get_subscription_count() for p in self._publishers]) != before and not self._stop.wait(SETTLE_S):
+            before = now
+
+    def play(self, moments: Iterable[Moment]) -> None:
+        """Publish all frames at their time, once."""
+        begin_ns, begin = 0, 0.0
+        first_ns: int | None = None
+        for recorded_ns, colour, depth, info in moments:
+            if first_ns is None:
+                begin = time.monotonic()
+                first_ns = recorded_ns
+                begin_ns = recorded_ns if self._clock is not None else self._node.get_clock().now().nanoseconds
+            offset_ns = round((recorded_ns - first_ns) / self._rate)
+            if not self._wait_until(begin + offset_ns * 1e-9, recorded_ns):
+                return
+            self.late_s = max(self.late_s, time.monotonic() - begin - offset_ns * 1e-9)
+            stamp_ns = recorded_ns if self._clock is not None else begin_ns + offset_ns
+            for publisher, message in zip(self._publishers, (info, depth, colour), strict=True):
+                if message is not None:
+                    message.header.stamp = time_message(stamp_ns)
+                    publisher.publish(message)
+            self.sent.append((stamp_ns, recorded_ns))
+
+    def _wait_until(self, due: float, recorded_ns: int) -> bool:
+        """Wait for a monotonic time, keeping `/clock` going; False = asked to stop."""
+        while (left := due - time.monotonic()) > 0:
+            if self._clock is not None:
+                self._clock.publish(Clock(clock=time_message(recorded_ns - round(left * self._rate * 1e9))))
+            if self._stop.wait(left if self._clock is None else min(left, _CLOCK_PERIOD_S)):
+                return False
+        if self._clock is not None:
+            self._clock.publish(Clock(clock=time_message(recorded_ns)))
+        return not self._stop.is_set()
+
+
+def time_message(stamp_ns: int) -> Time:
+    """builtin_interfaces/Time of nanoseconds."""
+    return Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)

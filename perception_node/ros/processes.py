@@ -1,0 +1,82 @@
+"""Operating-system processes that end with the program that started them, whatever ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import FrameType, TracebackType
+
+_PR_SET_PDEATHSIG = 1  # Source: prctl(2), Linux
+_POLITE_S = 5.0
+
+
+def _die_with_parent(parent: int) -> None:
+    """Runs in the child before it becomes the program: the kernel kills it when its parent dies, even by SIGKILL."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+class Processes:
+    """A group of child processes; a context manager that ends them all on leaving, also by an exception.
+
+    Each runs in its own session, so that Ctrl-C in the terminal reaches only the parent, which ends them in order: SIGINT,
+    and SIGKILL after five seconds, to the child and what it started.
+
+    Args:
+        environment: of the children. logs: folder for what they print.
+    """
+
+    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
+        self._environment, self._logs = dict(environment), logs
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.end_all()
+
+    def start(self, name: str, command: Sequence[str]) -> None:
+        """Start one; call this from the main thread (the kernel ties the child to the thread that made it)."""
+        parent = os.getpid()
+        with self.log(name).open("wb") as log:
+            self._children[name] = subprocess.Popen(
+                list(command), env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                start_new_session=True, preexec_fn=lambda: _die_with_parent(parent))
+
+    def log(self, name: str) -> Path:
+        """Where a child's words go."""
+        return self._logs / f"{name}.log"
+
+    def status(self, name: str) -> int | None:
+        """Exit status of a child, None while it runs."""
+        return self._children[name].poll()
+
+    def end_all(self) -> None:
+        """End all, politely first. Returns when none is left."""
+        for number, patience_s in ((signal.SIGINT, _POLITE_S), (signal.SIGKILL, _POLITE_S)):
+            for child in self._children.values():
+                with contextlib.suppress(ProcessLookupError):
+                    if child.poll() is None:
+                        os.killpg(child.pid, number)
+            end = time.monotonic() + patience_s
+            for child in self._children.values():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    child.wait(max(0.05, end - time.monotonic()))
+
+
+def interrupt_on_sigterm() -> None:
+    """Make SIGTERM behave like Ctrl-C: it raises KeyboardInterrupt in the main thread, so that everything is cleaned up."""
+    def raise_interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, raise_interrupt)
