@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 
 import cv2
 import numpy as np
@@ -38,14 +39,18 @@ def frame_from_axes(origin: F64, z_axis: F64, x_hint: F64) -> F64:
     Returns:
         (4, 4) T_parent_frame.
     """
-    z = z_axis / np.linalg.norm(z_axis)
+    z = z_axis / math.sqrt(float(z_axis @ z_axis))
     x = x_hint - z * float(x_hint @ z)
-    if float(np.linalg.norm(x)) < 1e-9:
+    length = math.sqrt(float(x @ x))
+    if length < 1e-9:
         hint = np.eye(3)[int(np.argmin(np.abs(z)))]
         x = hint - z * float(hint @ z)
-    x = x / np.linalg.norm(x)
+        length = math.sqrt(float(x @ x))
+    x = x / length
+    (x0, x1, x2), (z0, z1, z2) = x.tolist(), z.tolist()
     T = np.eye(4)
-    T[:3, 0], T[:3, 1], T[:3, 2], T[:3, 3] = x, np.cross(z, x), z, origin
+    T[:3, 0], T[:3, 2], T[:3, 3] = x, z, origin
+    T[:3, 1] = (z1 * x2 - z2 * x1, z2 * x0 - z0 * x2, z0 * x1 - z1 * x0)
     return T
 
 

@@ -26,6 +26,9 @@ GraspKind = Literal["suction", "parallel_jaw"]
 GRASP_KINDS: tuple[GraspKind, ...] = ("suction", "parallel_jaw")
 
 
+_IDENTITY = np.eye(3)
+
+
 def _require(condition: bool, message: str, error: type[PerceptionError] = PerceptionError) -> None:
     if not condition:
         raise error(message)
@@ -42,7 +45,9 @@ def _frozen_array(value: Any, shape: tuple[int, ...], name: str) -> F64:
 def _frozen_transform(value: Any, name: str) -> F64:
     transform = _frozen_array(value, (4, 4), name)
     rotation = transform[:3, :3]
-    orthonormal = bool(np.allclose(rotation @ rotation.T, np.eye(3), atol=1e-4)) and np.linalg.det(rotation) > 0
+    (a, b, c), (d, e, f), (g, h, i) = rotation.tolist()
+    turning = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
+    orthonormal = turning > 0 and bool((np.abs(rotation @ rotation.T - _IDENTITY) <= 1e-4).all())
     _require(orthonormal, f"{name}: expected a rigid transform, got rotation part {rotation.round(4).tolist()}")
     return transform
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,10 @@ class Patches:
     lopsided: F64
     cup_reading: F64
     fitted: NDArray[np.bool_]
+
+    def take(self, chosen: NDArray[np.int64]) -> Patches:
+        """Some of the discs."""
+        return Patches(*(getattr(self, entry.name)[chosen] for entry in dataclasses.fields(self)))
 
 
 def tangent_axes(normal: F64, hint: F64) -> tuple[F64, F64]:

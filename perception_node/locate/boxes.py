@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from perception_node import geometry
-from perception_node.locate.faces import FACE_TOLERANCE_M
+from perception_node.locate.faces import FACE_TOLERANCE_M, Mask
 from perception_node.types import F32, F64
 
 _MIN_SIDE_M = 0.005
+_GRAZING = 0.05
+"""Least cosine between a viewing ray and a face's normal at which their meeting point means anything."""
+_RIGHT = np.array([1.0, 0.0, 0.0])
 _SPARSE = 0.6
 """Below this share of valid readings, pixels without a reading count as part of the face: bags lose half of theirs."""
 _EDGE_PX = 0.7
@@ -41,7 +43,7 @@ class FaceBox:
     pixel_m: float
 
 
-def face_box(index: NDArray[np.intp], width: int, rays: F32, depth: F32 | None, normal: F64, offset: float, class_name: str,
+def face_box(mask: Mask, rays: F32, depth_m: F32 | None, normal: F64, offset: float, class_name: str,
              focal_px: float) -> FaceBox | None:
     """The smallest rectangle, in the face's plane, round the face's pixels.
 
@@ -49,54 +51,50 @@ def face_box(index: NDArray[np.intp], width: int, rays: F32, depth: F32 | None, 
     widen the box). Soft ones: all readings, dropped onto the plane along its normal.
 
     Args:
-        index: flat indices of the mask's pixels in raster order. width: of the picture. rays: (H * W, 2).
-        depth: (H * W,) metres or None. normal, offset: the face's plane. focal_px: for the size of a pixel.
+        mask: of the package. rays: (H, W, 2). depth_m: (H, W) metres or None. normal, offset: the face's plane.
+        focal_px: for the size of a pixel.
 
     Returns:
         The rectangle, or None when nothing of the mask lies on the plane.
     """
-    if len(index) == 0:
+    ray, z = rays[mask.part], None if depth_m is None else depth_m[mask.part]
+    usable = mask.inside
+    if z is not None and class_name == "box":
+        n = normal.astype(np.float32)
+        along = ray[..., 0] * n[0] + ray[..., 1] * n[1] + n[2]
+        on_face = np.abs(along * z + np.float32(offset)) < np.float32(FACE_TOLERANCE_M["box"])
+        if np.count_nonzero(np.isfinite(z) & usable) < _SPARSE * np.count_nonzero(usable):
+            on_face |= ~np.isfinite(z)
+        usable = usable & on_face
+    rows = np.flatnonzero(usable.any(axis=1))
+    if len(rows) == 0:
         return None
-    xy = rays[index]
-    along = xy @ normal[:2] + normal[2]
-    usable = along < -0.05
-    scale = np.where(usable, -offset / np.where(usable, along, -1.0), np.nan)
-    usable &= scale > 0
-    if depth is not None:
-        z = depth[index].astype(np.float64)
-        seen = np.isfinite(z) & (z > 0)
-        z = np.where(seen, z, 0.0)
-        if class_name == "box":
-            on_face = np.abs(along * z + offset) < FACE_TOLERANCE_M["box"]
-            usable &= (on_face & seen) | (~seen if seen.mean() < _SPARSE else False)
-        else:
-            scale = np.where(seen, z, scale)
-    if not usable.any():
+    first = usable[rows].argmax(axis=1)
+    last = usable.shape[1] - 1 - usable[rows, ::-1].argmax(axis=1)
+    rows, columns = np.concatenate([rows, rows]), np.concatenate([first, last])  # the hull of a mask is the hull of its rows' ends
+    ends = np.column_stack([ray[rows, columns], np.ones(len(rows))]).astype(np.float64)
+    along_ends = ends @ normal
+    scale = -offset / np.where(along_ends < -_GRAZING, along_ends, np.nan)
+    if z is not None and class_name != "box":
+        reading = z[rows, columns]
+        scale = np.where(reading > 0, reading, scale)
+    good = scale > 0
+    if not good.any():
         return None
-    index, xy, scale = index[usable], xy[usable], scale[usable]
-    edge = _row_ends(index // width)
-    origin_scale = float(np.median(scale[edge]))
-    basis = geometry.frame_from_axes(np.zeros(3), normal, np.array([1.0, 0.0, 0.0]))[:3, :3]
-    points = np.concatenate([xy[edge], np.ones((len(edge), 1))], axis=1) * scale[edge, None]
-    flat = points @ basis[:, :2]
-    (cu, cv), (side_u, side_v), angle = cv2.minAreaRect(flat.astype(np.float32))
+    points = ends[good] * scale[good, None]
+    basis = geometry.frame_from_axes(np.zeros(3), normal, _RIGHT)[:3, :3]
+    (cu, cv), (side_u, side_v), angle = cv2.minAreaRect((points @ basis[:, :2]).astype(np.float32))
     turn = np.deg2rad(angle)
     axis_u = np.cos(turn) * basis[:, 0] + np.sin(turn) * basis[:, 1]
     axis_v = -np.sin(turn) * basis[:, 0] + np.cos(turn) * basis[:, 1]
     if side_u < side_v:
         side_u, side_v, axis_u, axis_v = side_v, side_u, axis_v, -axis_u
-    pixel = origin_scale / focal_px
+    pixel = float(np.median(scale[good])) / focal_px
     length, breadth = max(side_u + pixel, _MIN_SIDE_M), max(side_v + pixel, _MIN_SIDE_M)
     centre = cu * basis[:, 0] + cv * basis[:, 1] - normal * offset
-    area = len(index) * pixel**2 / max(-float(normal @ _unit(centre)), 0.2)
+    area = np.count_nonzero(usable) * pixel**2 / max(-float(normal @ _unit(centre)), 0.2)
     fill = float(np.clip(area / (length * breadth), 0.0, 1.0))
     return FaceBox(centre, np.column_stack([axis_u, axis_v, normal]), length, breadth, fill, pixel)
-
-
-def _row_ends(rows: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Positions of the first and last pixel of each row; the hull of a mask is the hull of these."""
-    change = np.flatnonzero(np.diff(rows))
-    return np.concatenate([[0], change, change + 1, [len(rows) - 1]]).astype(np.intp)
 
 
 def box_pose(face: FaceBox, height_m: float) -> F64:

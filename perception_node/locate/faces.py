@@ -23,10 +23,17 @@ camera at 1.1 m for rigid boxes; soft packages bulge by 1 cm."""
 
 
 @dataclass(frozen=True, eq=False)
-class MaskPixels:
-    """The pixels of one mask: flat indices into the picture, in raster order."""
+class Mask:
+    """One mask, cut out of the picture: `inside` (h, w) bool, its first pixel at (u, v) = `corner`."""
 
-    index: NDArray[np.intp]
+    inside: NDArray[np.bool_]
+    corner: tuple[int, int]
+
+    @property
+    def part(self) -> tuple[slice, slice]:
+        """Rows and columns of the crop in the picture."""
+        (u, v), (height, width) = self.corner, self.inside.shape
+        return slice(v, v + height), slice(u, u + width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,45 +55,45 @@ class Faces:
     found: NDArray[np.bool_]
 
 
-def mask_pixels(segmentation: Segmentation) -> list[MaskPixels]:
-    """The pixels of each instance, found inside its bounding box only."""
+def masks_of(segmentation: Segmentation) -> list[Mask]:
+    """The mask of each instance, looked for inside its bounding box only."""
     labels = segmentation.labels
     height, width = labels.shape
     found = []
     for instance in segmentation.instances:
         x0, y0, x1, y1 = instance.bbox_xyxy
         x0, y0, x1, y1 = max(0, x0), max(0, y0), min(width, x1), min(height, y1)
-        rows, columns = np.nonzero(labels[y0:y1, x0:x1] == instance.label)
-        found.append(MaskPixels((rows + y0) * width + (columns + x0)))
+        found.append(Mask(labels[y0:y1, x0:x1] == instance.label, (x0, y0)))
     return found
 
 
-def fit_faces(frame: Frame, rays: F32, masks: list[MaskPixels], classes: list[str], up: F64) -> Faces:
+def fit_faces(frame: Frame, rays: F32, masks: list[Mask], classes: list[str], up: F64) -> Faces:
     """Fit each package's upper face: random triples and level planes compete, the best is refined by least squares.
 
     Args:
-        frame: with depth. rays: (H * W, 2) x/z and y/z per pixel. masks, classes: per package.
+        frame: with depth. rays: (H, W, 2) x/z and y/z per pixel. masks, classes: per package.
         up: (3,) unit normal of the belt (or of the picture plane when unknown), towards the camera.
 
     Source: preemptive choice by truncated quadratic cost (MSAC), P. Torr, A. Zisserman, CVIU 78(1), 2000.
     """
     assert frame.depth_m is not None
-    depth = frame.depth_m.ravel()
     count = len(masks)
     z = np.zeros((count, SAMPLES))
     xy = np.zeros((count, SAMPLES, 2))
     valid = np.zeros((count, SAMPLES), dtype=bool)
+    sampled = np.zeros(count)
     for i, mask in enumerate(masks):
-        size = len(mask.index)
-        if size == 0:
-            continue
-        chosen = mask.index if size <= SAMPLES else mask.index[np.linspace(0, size - 1, SAMPLES).astype(np.intp)]
-        reading = depth[chosen]
-        good = np.isfinite(reading) & (reading > 0)
-        z[i, : len(chosen)] = np.where(good, reading, 0.0)
-        xy[i, : len(chosen)] = rays[chosen]
-        valid[i, : len(chosen)] = good
-    sampled = np.array([min(len(mask.index), SAMPLES) for mask in masks], dtype=np.float64)
+        chosen = np.flatnonzero(mask.inside)
+        if len(chosen) > SAMPLES:
+            chosen = chosen[(np.arange(SAMPLES) * (len(chosen) - 1)) // (SAMPLES - 1)]
+        sampled[i] = size = len(chosen)
+        rows, columns = np.divmod(chosen, max(mask.inside.shape[1], 1))
+        rows, columns = rows + mask.corner[1], columns + mask.corner[0]
+        z[i, :size] = frame.depth_m[rows, columns]
+        xy[i, :size] = rays[rows, columns]
+        valid[i, :size] = True
+    valid &= (z > 0) & np.isfinite(z)
+    z = np.where(valid, z, 0.0)
     points = np.concatenate([xy * z[..., None], z[..., None]], axis=2)
     tolerance = np.array([FACE_TOLERANCE_M.get(name, 0.008) for name in classes])
     readings = valid.sum(axis=1)

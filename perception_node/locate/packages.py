@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perception_node import geometry
 from perception_node.config import BeltConfig
 from perception_node.locate.belt import calibrated_plane, fit_belt_plane
 from perception_node.locate.boxes import UNKNOWN_HEIGHT_SIGMA, FaceBox, box_covariance, box_pose, face_box
-from perception_node.locate.cover import border_steps, covers, pick_order, plane_height
-from perception_node.locate.faces import Faces, MaskPixels, fit_faces, mask_pixels
+from perception_node.locate.cover import border_steps, covers, pick_order
+from perception_node.locate.faces import Faces, Mask, fit_faces, masks_of
 from perception_node.types import F32, F64, Frame, Instance, Package, Packages, Segmentation
 
 _MIN_DEPTH_FRACTION = 0.1
@@ -38,16 +37,15 @@ def locate_packages(frame: Frame, segmentation: Segmentation, belt: BeltConfig) 
         plane = fit_belt_plane(frame, segmentation.labels)
     if not segmentation.instances:
         return Packages((), plane, ())
-    rays = geometry.ray_image(frame.camera).reshape(-1, 2)
-    masks = mask_pixels(segmentation)
+    rays = geometry.ray_image(frame.camera)
+    masks = masks_of(segmentation)
     up = plane[:3] if plane is not None else np.array([0.0, 0.0, -1.0])
     classes = [instance.class_name for instance in segmentation.instances]
     faces = fit_faces(frame, rays, masks, classes, up) if frame.depth_m is not None else None
     covered_by: dict[int, tuple[int, ...]] = {}
     if frame.depth_m is not None:
         reference = plane if plane is not None else np.array([0.0, 0.0, -1.0, 0.0])
-        heights = plane_height(rays.reshape(*frame.depth_m.shape, 2), frame.depth_m, reference)
-        covered_by = covers(border_steps(segmentation.labels, heights))
+        covered_by = covers(border_steps(segmentation.labels, frame.depth_m, rays, reference))
     items = tuple(_locate_one(frame, instance, mask, faces, i, rays, plane, belt, covered_by.get(instance.label, ()))
                   for i, (instance, mask) in enumerate(zip(segmentation.instances, masks, strict=True)))
     top_m = {p.label: _top_height(p, plane) for p in items}
@@ -60,17 +58,14 @@ def _top_height(package: Package, plane: F64 | None) -> float:
     return float(plane[:3] @ top + plane[3]) if plane is not None else -float(top[2])
 
 
-def _locate_one(frame: Frame, instance: Instance, mask: MaskPixels, faces: Faces | None, i: int, rays: F32, plane: F64 | None,
+def _locate_one(frame: Frame, instance: Instance, mask: Mask, faces: Faces | None, i: int, rays: F32, plane: F64 | None,
                 belt: BeltConfig, covered_by: tuple[int, ...]) -> Package:
     truncated = _touches_border(instance, frame.rgb.shape[1], frame.rgb.shape[0])
     fraction = float(faces.valid_fraction[i]) if faces is not None else 0.0
     focal = (frame.camera.fx + frame.camera.fy) / 2
-    width = frame.rgb.shape[1]
-    index: NDArray[np.intp] = mask.index
     if faces is not None and faces.found[i] and fraction >= _MIN_DEPTH_FRACTION:
         assert frame.depth_m is not None
-        face = face_box(index, width, rays, frame.depth_m.ravel(), faces.normal[i], float(faces.offset[i]), instance.class_name,
-                        focal)
+        face = face_box(mask, rays, frame.depth_m, faces.normal[i], float(faces.offset[i]), instance.class_name, focal)
         if face is not None:
             height = _height_above(face, plane, belt)
             hidden = _hidden_share(face.fill, truncated, bool(covered_by))
@@ -79,7 +74,7 @@ def _locate_one(frame: Frame, instance: Instance, mask: MaskPixels, faces: Faces
             return _package(instance, pose, face, height, box_covariance(
                 face, pose, float(faces.rms_m[i]), int(faces.readings[i]), sigma, hidden), covered_by, fraction, True, truncated)
     if plane is not None:
-        face = face_box(index, width, rays, None, plane[:3], float(plane[3]), instance.class_name, focal)
+        face = face_box(mask, rays, None, plane[:3], float(plane[3]), instance.class_name, focal)
         if face is not None:
             pose = box_pose(face, 0.0)
             hidden = _hidden_share(face.fill, truncated, False)
@@ -96,10 +91,10 @@ def _package(instance: Instance, pose: F64, face: FaceBox, height: float, covari
                    covered_by=covered_by, depth_valid_fraction=fraction, from_depth=from_depth, truncated=truncated)
 
 
-def _nowhere(instance: Instance, mask: MaskPixels, rays: F32, covered_by: tuple[int, ...], fraction: float,
+def _nowhere(instance: Instance, mask: Mask, rays: F32, covered_by: tuple[int, ...], fraction: float,
              truncated: bool) -> Package:
     """A package that cannot be placed: one metre along its viewing ray, with a covariance that says that it is not known."""
-    ray = rays[mask.index].mean(axis=0) if len(mask.index) else np.zeros(2)
+    ray = rays[mask.part][mask.inside].mean(axis=0) if mask.inside.any() else np.zeros(2)
     pose = geometry.frame_from_axes(np.array([ray[0], ray[1], 1.0]), np.array([0.0, 0.0, -1.0]), np.array([1.0, 0.0, 0.0]))
     covariance = np.diag([_NOWHERE_SIGMA_M**2] * 3 + [np.pi**2] * 3)
     return Package(label=instance.label, class_name=instance.class_name, score=instance.score, T_cam_package=pose,

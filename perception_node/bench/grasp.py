@@ -1,0 +1,269 @@
+"""`perception bench grasp DATASET`: are the proposed grasps right, and how long do they take?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from perception_node import config as configuration
+from perception_node.bench.verdicts import Truth, can_hold, judge_jaw, judge_suction
+from perception_node.config import Config, SegmentConfig
+from perception_node.errors import DatasetError
+from perception_node.pipeline import Pipeline, SegmenterLike
+from perception_node.types import F64, CameraModel, Frame, Instance, Scene, Segmentation
+
+_IGNORE = 65535
+_MIN_TRUE_PX = 60
+TARGETS = {"suction_valid": 0.97, "suction_first_valid": 0.99, "suction_proposed": 0.90, "jaw_free": 0.97}
+
+
+@dataclass
+class Tally:
+    """Counts over a data set; `holdable`: packages whose visible face can hold the cup."""
+
+    frames: int = 0
+    packages: int = 0
+    holdable: int = 0
+    holdable_proposed: int = 0
+    suction: int = 0
+    suction_valid: int = 0
+    first: int = 0
+    first_valid: int = 0
+    jaw: int = 0
+    jaw_free: int = 0
+    phantom: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    scores: list[tuple[str, float, bool]] = field(default_factory=list)
+    times_ms: dict[str, list[float]] = field(default_factory=dict)
+
+
+class TrueMasks:
+    """Stands in for the segmenter and answers with the ground truth that was put into `next`."""
+
+    model_id = "ground truth"
+
+    def __init__(self) -> None:
+        self.next: Segmentation | None = None
+
+    def segment(self, frame: Frame, belt_plane: F64 | None = None) -> Segmentation:
+        """The true masks of the frame."""
+        assert self.next is not None
+        return self.next
+
+
+def frames(dataset: Path, count: int | None) -> Iterator[tuple[Frame, Truth, Segmentation, tuple[int, ...]]]:
+    """Frames of a data set in `perception synthesize`'s layout, in the order of their numbers.
+
+    Yields:
+        frame with sensor depth, truth, true segmentation, and the true id of each of its labels.
+
+    Raises:
+        DatasetError: a folder or file is missing or unreadable.
+    """
+    metas = sorted((dataset / "meta").glob("*.json"))
+    if not metas:
+        raise DatasetError(f"{dataset}: expected meta/*.json, found none")
+    for number, path in enumerate(metas[:count]):
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        bgr = _read(dataset / "rgb" / f"{path.stem}.jpg", cv2.IMREAD_COLOR)
+        depth = _read(dataset / "depth" / f"{path.stem}.png", cv2.IMREAD_UNCHANGED)
+        exact = _read(dataset / "depth_true" / f"{path.stem}.png", cv2.IMREAD_UNCHANGED)
+        labels = _read(dataset / "labels" / f"{path.stem}.png", cv2.IMREAD_UNCHANGED).astype(np.uint16)
+        labels[labels == _IGNORE] = 0
+        unit = float(meta.get("depth_unit_m", 0.001))
+        camera = CameraModel(meta["fx"], meta["fy"], meta["cx"], meta["cy"], meta["width"], meta["height"])
+        rgb = np.ascontiguousarray(bgr[..., ::-1])
+        frame = Frame(rgb, _metres(depth, unit), camera, number * 66_666_667, "camera_optical_frame")
+        plane = meta.get("belt_plane")
+        truth = Truth(camera, labels, _metres(exact, unit), {a["id"]: a["class"] for a in meta["instances"]},
+                      {a["id"]: (np.array(a["pose_cam"]), np.array(a["obb_size_lwh_m"])) for a in meta["instances"]},
+                      np.array([*plane["normal"], plane["offset"]]) if plane else None)
+        yield (frame, truth, *_segmentation(labels, truth))
+
+
+def _read(path: Path, flags: int) -> np.ndarray:
+    picture = cv2.imread(str(path), flags)
+    if picture is None:
+        raise DatasetError(f"{path}: expected a readable picture")
+    return np.asarray(picture)
+
+
+def _metres(raw: np.ndarray, unit: float) -> np.ndarray:
+    return np.where(raw > 0, raw.astype(np.float32) * np.float32(unit), np.float32(np.nan)).astype(np.float32)
+
+
+def _segmentation(labels: np.ndarray, truth: Truth) -> tuple[Segmentation, tuple[int, ...]]:
+    instances, ids = [], []
+    table = np.zeros(int(labels.max()) + 1, dtype=np.uint16)
+    for identity, name in truth.classes.items():
+        rows, columns = np.nonzero(labels == identity)
+        if len(rows) < _MIN_TRUE_PX:
+            continue
+        ids.append(identity)
+        table[identity] = len(ids)
+        box = (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)
+        instances.append(Instance(len(ids), name, 1.0, box, len(rows)))
+    return Segmentation(table[labels], tuple(instances)), tuple(ids)
+
+
+def true_ids(scene: Scene, truth: Truth) -> dict[int, int]:
+    """For each label of a scene the true id that most of its pixels belong to, 0 = none (a phantom)."""
+    found = scene.segmentation.labels
+    owners = {}
+    for instance in scene.segmentation.instances:
+        inside = truth.labels[found == instance.label]
+        owners[instance.label] = int(np.bincount(inside, minlength=1).argmax()) if len(inside) else 0
+    return owners
+
+
+def judge(scene: Scene, truth: Truth, config: Config, tally: Tally) -> None:
+    """Add one frame's verdicts to a tally."""
+    owners = true_ids(scene, truth)
+    up = truth.plane[:3] if truth.plane is not None else np.array([0.0, 0.0, -1.0])
+    tally.frames += 1
+    tally.packages += len(truth.classes)
+    for reason in scene.rejections:
+        tally.reasons[f"{reason.kind}: {' '.join(reason.reason.split()[:3])}"] += 1
+    for kind in ("suction", "parallel_jaw"):
+        mine = [grasp for grasp in scene.grasps if grasp.kind == kind]
+        best: dict[int, Any] = {}
+        for grasp in mine:
+            if grasp.label not in best or grasp.score > best[grasp.label].score:
+                best[grasp.label] = grasp
+        for grasp in best.values():
+            identity = owners[grasp.label]
+            if identity == 0:
+                tally.phantom += 1
+                valid, fault = False, "no package"
+            elif kind == "suction":
+                verdict = judge_suction(grasp, truth, identity, config.gripper.suction)
+                valid, fault = verdict.valid, verdict.fault
+            else:
+                verdict = judge_jaw(grasp, truth, identity, config.gripper.parallel_jaw)
+                valid, fault = verdict.valid, verdict.fault
+            tally.scores.append((kind, grasp.score, valid))
+            if fault:
+                tally.faults[f"{kind}: {fault}"] += 1
+            if kind == "suction":
+                tally.suction += 1
+                tally.suction_valid += valid
+            else:
+                tally.jaw += 1
+                tally.jaw_free += valid
+            if kind == "suction" and grasp is mine[0]:
+                tally.first += 1
+                tally.first_valid += valid
+        if kind == "suction":
+            proposed = {owners[label] for label in best}
+            for identity in truth.classes:
+                if can_hold(truth, identity, config.gripper.suction, up):
+                    tally.holdable += 1
+                    tally.holdable_proposed += identity in proposed
+    for stage, spent in scene.timing_ms.items():
+        tally.times_ms.setdefault(stage, []).append(spent)
+    together = sum(scene.timing_ms[stage] for stage in ("locate", "track", "grasp"))
+    tally.times_ms.setdefault("locate+track+grasp", []).append(together)
+
+
+def figures(tally: Tally) -> dict[str, Any]:
+    """The tally as shares, counts and times."""
+    def share(part: int, whole: int) -> float | None:
+        return part / whole if whole else None
+
+    suction = [(score, valid) for kind, score, valid in tally.scores if kind == "suction"]
+    return {
+        "suction_valid": share(tally.suction_valid, tally.suction),
+        "suction_first_valid": share(tally.first_valid, tally.first),
+        "suction_proposed": share(tally.holdable_proposed, tally.holdable),
+        "jaw_free": share(tally.jaw_free, tally.jaw),
+        "suction_calibration_error": calibration_error(suction),
+        "frames": tally.frames, "packages": tally.packages, "holdable": tally.holdable, "suction_grasps": tally.suction,
+        "jaw_grasps": tally.jaw, "on_phantoms": tally.phantom, "faults": dict(tally.faults.most_common()),
+        "rejections": dict(tally.reasons.most_common(12)),
+        "ms_p50": {stage: float(np.percentile(spent, 50)) for stage, spent in tally.times_ms.items()},
+        "ms_p95": {stage: float(np.percentile(spent, 95)) for stage, spent in tally.times_ms.items()},
+    }
+
+
+def calibration_error(scored: list[tuple[float, bool]], bins: int = 10) -> float | None:
+    """Expected calibration error over equal bins of the score.
+
+    Source: M. Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015.
+    """
+    if not scored:
+        return None
+    score, valid = np.array([s for s, _ in scored]), np.array([v for _, v in scored], dtype=np.float64)
+    which = np.minimum((score * bins).astype(int), bins - 1)
+    return float(sum((which == b).mean() * abs(score[which == b].mean() - valid[which == b].mean())
+                     for b in range(bins) if (which == b).any()))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `perception bench grasp`."""
+    parser.add_argument("dataset", type=Path, help="folder in the layout of `perception synthesize`, with depth_true/ and meta/")
+    parser.add_argument("--masks", choices=("truth", "model"), default="truth", help="whose masks the grasps are made from")
+    parser.add_argument("--config", type=Path, help="cell.yaml; default: the defaults, with the data set's belt plane")
+    parser.add_argument("--frames", type=int, help="number of frames, default: all")
+    parser.add_argument("--fit-plane", action="store_true", help="fit the belt plane per frame instead of using the data set's")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and print a table.
+
+    Returns:
+        0, or 1 when a target of `TARGETS` is missed.
+
+    Raises:
+        DatasetError, ConfigError, ModelError: bad input.
+    """
+    base = configuration.load(args.config) if args.config else Config()
+    tally = Tally()
+    truth_masks = TrueMasks()
+    segmenter: SegmenterLike | None = truth_masks if args.masks == "truth" else None
+    pipeline: Pipeline | None = None
+    for frame, truth, segmentation, _ in frames(args.dataset, args.frames):
+        config = base
+        if truth.plane is not None and not args.fit_plane and not args.config:
+            config = configuration.from_flat({"belt.plane": tuple(float(n) for n in truth.plane)}, base)
+        if args.masks == "truth":
+            config = configuration.from_flat({"segment.score_threshold": 0.0, "segment.min_area_px": _MIN_TRUE_PX}, config)
+        if pipeline is None:
+            pipeline = Pipeline(config, segmenter)
+        pipeline.update_config(config)
+        pipeline.reset()
+        truth_masks.next = segmentation
+        judge(pipeline.process(frame), truth, config, tally)
+    result = figures(tally)
+    assert SegmentConfig is not None
+    result["machine"] = platform.processor() or platform.machine()
+    result["masks"] = args.masks
+    _print(result)
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0 if all(result[name] is None or result[name] >= wanted for name, wanted in TARGETS.items()) else 1
+
+
+def _print(result: dict[str, Any]) -> None:
+    words = {"suction_valid": "best suction grasp of a package is valid", "suction_first_valid": "first choice of a frame is valid",
+             "suction_proposed": "proposed where the face can hold the cup", "jaw_free": "jaw grasps free of collision"}
+    counts = {"suction_valid": "suction_grasps", "suction_first_valid": "frames", "suction_proposed": "holdable",
+              "jaw_free": "jaw_grasps"}
+    print(f"{'':44s}{'measured':>10s}{'target':>10s}{'of':>8s}")
+    for name, text in words.items():
+        value = "-" if result[name] is None else f"{100 * result[name]:.1f} %"
+        print(f"{text:44s}{value:>10s}{100 * TARGETS[name]:8.0f} %{result[counts[name]]:8d}")
+    for title in ("faults", "rejections"):
+        print(f"{title}: " + (", ".join(f"{count} {name}" for name, count in result[title].items()) or "none"))
+    print("ms p50 / p95: " + ", ".join(f"{stage} {result['ms_p50'][stage]:.1f} / {result['ms_p95'][stage]:.1f}"
+                                       for stage in result["ms_p50"]))

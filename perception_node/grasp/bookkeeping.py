@@ -1,0 +1,44 @@
+"""Ids and deadlines for the grasps of one frame, and the reasons why packages got none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from perception_node.types import F64, GraspKind, Package, Rejection
+
+
+def _no_deadline(label: int, position: F64) -> int | None:
+    return None
+
+
+class Bookkeeping:
+    """What a frame's grasps are labelled with, and its rejections.
+
+    Args:
+        track_ids: track of each label, 0 or absent = not tracked.
+        deadline_ns: (label, (3,) position in the camera frame) -> when it leaves the reachable window, None = unknown.
+    """
+
+    def __init__(self, track_ids: Mapping[int, int], deadline_ns: Callable[[int, F64], int | None] = _no_deadline) -> None:
+        self.track_ids = track_ids
+        self.deadline_ns = deadline_ns
+        self._rejections: dict[tuple[int, GraspKind], Rejection] = {}
+
+    def reject(self, package: Package, kind: GraspKind, reason: str, **numbers: float) -> None:
+        """Say why a package gets no grasp of a kind; the first reason given stays."""
+        rejection = Rejection(package.label, kind, reason, {name: float(value) for name, value in numbers.items()},
+                              self.track_ids.get(package.label, 0))
+        self._rejections.setdefault((package.label, kind), rejection)
+
+    def rejections(self) -> tuple[Rejection, ...]:
+        """In order of label, then kind."""
+        return tuple(self._rejections[key] for key in sorted(self._rejections))
+
+    def name_of(self, label: int) -> str:
+        """'track 17', or 'package 3' where it is not tracked."""
+        return f"track {self.track_ids[label]}" if self.track_ids.get(label) else f"package {label}"
+
+    def covered_words(self, package: Package) -> str:
+        """'; covered by track 17', or nothing."""
+        names = ", ".join(self.name_of(label) for label in package.covered_by)
+        return f"; covered by {names}" if names else ""
