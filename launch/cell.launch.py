@@ -11,6 +11,7 @@ from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
+from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
@@ -73,5 +74,14 @@ def nodes(context: LaunchContext) -> list[Node]:
                  namespace="/".join(part for part in (value["namespace"], camera) if part), parameters=[*files, overrides],
                  remappings=[(old, new) for old, new in remappings if old != new],
                  ros_arguments=["--log-level", value["log_level"]],
-                 on_exit=[Shutdown(reason="the perception node ended")] if value["required"] == "true" else None)
+                 on_exit=ended if value["required"] == "true" else None)
             for camera in cameras or ("",)]
+
+
+def ended(event: ProcessExited, context: LaunchContext) -> list[Shutdown] | None:
+    """Ends the launch with a required node; one that failed makes the launch fail."""
+    if context.is_shutdown:
+        return None
+    if event.returncode != 0:
+        raise RuntimeError(f"the perception node ended with exit status {event.returncode}")
+    return [Shutdown(reason="the perception node ended")]

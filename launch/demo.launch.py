@@ -19,8 +19,8 @@ REPLAY = Path(__file__).with_name("replay.launch.py")
 def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([
         DeclareLaunchArgument("use_sim_time", default_value="false", choices=["true", "false"],
-                              description="true: stamps as recorded, and the player publishes /clock; false: stamps are rewritten to "
-                              "the time of playing"),
+                              description="true: stamps as recorded, and the player publishes /clock; false: stamps are rewritten "
+                              "to the time of playing"),
         DeclareLaunchArgument("namespace", default_value="demo", description="namespace of everything in the demonstration"),
         IncludeLaunchDescription(str(REPLAY)),
         Node(package="perception_node", executable="planner_example", name="planner_example", output="screen",

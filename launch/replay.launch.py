@@ -33,8 +33,8 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("rate", default_value="1.0", description="speed; 1 = as recorded, 0.5 = half as fast"),
         DeclareLaunchArgument("loop", default_value="false", choices=["true", "false"], description="start again at the end"),
         DeclareLaunchArgument("use_sim_time", default_value="true", choices=["true", "false"],
-                              description="true: stamps as recorded, and the player publishes /clock; false: stamps are rewritten to "
-                              "the time of playing"),
+                              description="true: stamps as recorded, and the player publishes /clock; false: stamps are rewritten "
+                              "to the time of playing"),
         DeclareLaunchArgument("required", default_value="true", choices=["true", "false"],
                               description="end the whole launch when a node ends"),
         IncludeLaunchDescription(str(CELL)),
