@@ -1,0 +1,1 @@
+"""Times and figures of everything, from commands that anyone can run."""

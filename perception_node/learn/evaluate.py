@@ -1,0 +1,171 @@
+"""`perception evaluate DATASET`: how good the segmenter is, with and without depth, and a picture of where it fails."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from perception_node.errors import PerceptionError
+from perception_node.learn.dataset import Entry, load_sample, read_dataset
+from perception_node.learn.judge import Verdict, compare, outline, summarise
+from perception_node.segment.draw import draw_segmentation
+from perception_node.segment.infer import Segmenter
+
+MODES = ("depth", "colour")
+_WORST = 20
+_TILE = (480, 360)
+
+
+def evaluate(segmenter: Segmenter, entries: Sequence[Entry], mode: str, fit_plane: bool = False,
+             progress: bool = True) -> tuple[dict[str, Any], list[Verdict]]:
+    """Judge a segmenter on pictures.
+
+    Args:
+        segmenter: the segmenter. entries: the pictures. mode: "depth" or "colour" (depth is withheld).
+        fit_plane: withhold the calibrated belt plane. progress: show a progress bar.
+
+    Returns:
+        The figures of `judge.summarise` and the verdict of each picture.
+    """
+    verdicts = []
+    for entry in tqdm(entries, desc=f"judge ({mode})", unit="picture", disable=not progress, leave=False):
+        sample = load_sample(entry, with_depth=mode == "depth")
+        found = segmenter.segment(sample.frame, None if fit_plane else sample.belt_plane)
+        verdicts.append(compare(entry.name, sample.labels, sample.class_ids, sample.visible, found))
+    return summarise(verdicts), verdicts
+
+
+def badness(verdict: Verdict) -> float:
+    """How bad a picture is: what pickable packages lack of IoU, plus half for each confident prediction of nothing."""
+    best = verdict.iou.max(axis=1, initial=0.0)[verdict.pickable]
+    invented = (verdict.iou.max(axis=0, initial=0.0) < 0.3) & (verdict.scores > 0.4)
+    return float((1 - best[best < 0.75]).sum() + 0.5 * invented.sum())
+
+
+def draw_worst(segmenter: Segmenter, entries: Sequence[Entry], verdicts: Sequence[Verdict], mode: str, path: Path,
+               count: int = _WORST) -> list[str]:
+    """Write a PNG of the worst pictures: predictions tinted, the truth outlined in white.
+
+    Returns:
+        Their names, worst first.
+    """
+    order = sorted(range(len(verdicts)), key=lambda i: -badness(verdicts[i]))[:count]
+    tiles: list[NDArray[np.uint8]] = []
+    for i in order:
+        sample = load_sample(entries[i], with_depth=mode == "depth")
+        picture = draw_segmentation(sample.frame.rgb, segmenter.segment(sample.frame, sample.belt_plane))
+        outline(picture, sample.labels, (255, 255, 255))
+        tile = cv2.resize(picture, _TILE, interpolation=cv2.INTER_AREA)
+        words = f"{entries[i].name}  {mode}  badness {badness(verdicts[i]):.1f}"
+        cv2.putText(tile, words, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3, cv2.LINE_AA)
+        cv2.putText(tile, words, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
+        tiles.append(np.asarray(tile, dtype=np.uint8))
+    columns = 4
+    while len(tiles) % columns:
+        tiles.append(np.zeros((_TILE[1], _TILE[0], 3), np.uint8))
+    sheet = np.vstack([np.hstack(tiles[k:k + columns]) for k in range(0, len(tiles), columns)])
+    part = path.with_name(f".{path.name}")
+    part.write_bytes(cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
+    os.replace(part, path)
+    return [entries[i].name for i in order]
+
+
+def _table(figures: dict[str, dict[str, Any]]) -> str:
+    lines = [f"{'':34}" + "".join(f"{mode:>12}" for mode in figures)]
+
+    def row(words: str, values: list[float], digits: int = 3) -> None:
+        lines.append(f"{words:34}" + "".join(f"{value:12.{digits}f}" for value in values))
+
+    for group, words in (("pickable_mask", "pickable packages"), ("all_mask", "all packages"),
+                         ("pickable_mask_by_class", "pickable, by class")):
+        for key in ("AP", "AP50", "AP75"):
+            row(f"{words} {key}", [f[group][key] for f in figures.values()])
+    row("touching packages found at 0.75", [f["touching_recall_75"] for f in figures.values()])
+    row("merges per 100 packages", [f["merges_per_100"] for f in figures.values()], 1)
+    row("splits per 100 packages", [f["splits_per_100"] for f in figures.values()], 1)
+    row("class accuracy", [f["class_accuracy"] for f in figures.values()])
+    row("calibration error", [f["calibration_error"] for f in figures.values()])
+    return "\n".join(lines)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `perception evaluate`."""
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder with annotations.json, rgb/, depth/, labels/, meta/")
+    parser.add_argument("--model", type=Path, help=".onnx or .safetensors file (default: the universal model)")
+    parser.add_argument("--runtime", default="auto", choices=("auto", "openvino", "onnxruntime", "torch"),
+                        help="what runs the model")
+    parser.add_argument("--mode", default="both", choices=(*MODES, "both"), help="with depth, colour only, or both")
+    parser.add_argument("--fit-plane", action="store_true",
+                        help="fit the belt plane to each picture instead of using the given one")
+    parser.add_argument("--first", type=int, default=0, metavar="N", help="judge the first N pictures only (0: all)")
+    parser.add_argument("--last", type=int, default=0, metavar="N", help="judge the last N pictures only (0: all)")
+    parser.add_argument("--worst", type=Path, metavar="PNG",
+                        help="write a picture of the twenty worst cases (with depth if judged so)")
+    parser.add_argument("--min-ap50", type=float, default=0.0, help="exit 1 when AP50 of pickable packages falls short (0..1)")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (0: the runtime's choice)")
+    parser.add_argument("--json", type=Path, help="write all figures to this file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate; exit status 0, 1 when the result falls short, 2 for bad input."""
+    try:
+        entries = read_dataset(args.dataset)
+        entries = entries[:args.first] if args.first > 0 else entries
+        entries = entries[-args.last:] if args.last > 0 else entries
+        segmenter = Segmenter(args.model, runtime=args.runtime, threads=args.threads)
+        has_depth = any(entry.depth for entry in entries)
+        modes = [mode for mode in (MODES if args.mode == "both" else (args.mode,)) if mode == "colour" or has_depth]
+        if not modes:
+            raise PerceptionError(f"{args.dataset}: expected depth pictures for --mode depth, found none")
+        figures: dict[str, dict[str, Any]] = {}
+        for mode in modes:
+            figures[mode], verdicts = evaluate(segmenter, entries, mode, args.fit_plane)
+            if args.worst and mode == modes[0]:
+                figures[mode]["worst"] = draw_worst(segmenter, entries, verdicts, mode, args.worst)
+        print(f"{segmenter.model_id} ({segmenter.runtime}) on {args.dataset.name}: {len(entries)} pictures, "
+              f"{figures[modes[0]]['pickable']} pickable of {figures[modes[0]]['packages']} packages\n{_table(figures)}")
+        if args.json:
+            report = {"model_id": segmenter.model_id, "dataset": args.dataset.name, **figures}
+            args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except (PerceptionError, OSError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 2
+    return 1 if min(f["pickable_mask"]["AP50"] for f in figures.values()) < args.min_ap50 else 0
+
+
+def fit_calibration(verdicts: Sequence[Verdict]) -> tuple[float, float]:
+    """Fit (weight, bias) of a logistic map from the scores' logits to "IoU at least 0.5".
+
+    The verdicts must come from a segmenter whose calibration is (1, 0).
+
+    Source: J. Platt, "Probabilistic outputs for support vector machines", 1999.
+    """
+    scores = np.concatenate([v.scores for v in verdicts])
+    right = np.concatenate([v.iou.max(axis=0, initial=0.0) >= 0.5 for v in verdicts]).astype(np.float64)
+    scores = np.clip(scores, 1e-6, 1 - 1e-6)
+    features = np.column_stack([np.log(scores / (1 - scores)), np.ones(len(scores))])
+    theta = np.array([1.0, 0.0])
+    for _ in range(50):  # Newton's method on the regularised log-likelihood
+        p = 1 / (1 + np.exp(-features @ theta))
+        gradient = features.T @ (p - right) + 0.1 * (theta - [1.0, 0.0])
+        hessian = (features * (p * (1 - p))[:, None]).T @ features + 0.1 * np.eye(2)
+        theta = theta - np.linalg.solve(hessian, gradient)
+    return float(theta[0]), float(theta[1])
+
+
+def recalibrate(segmenter: Segmenter, entries: Sequence[Entry]) -> tuple[float, float]:
+    """Fit a segmenter's score calibration on validation pictures, half of the verdicts without depth."""
+    segmenter.grouping = replace(segmenter.grouping, calibration=(1.0, 0.0))
+    verdicts = [v for mode in MODES for v in evaluate(segmenter, entries, mode, progress=False)[1]]
+    return fit_calibration(verdicts)

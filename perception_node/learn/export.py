@@ -1,0 +1,103 @@
+"""`perception export`: a checkpoint becomes ONNX and safetensors files with a card, written aside and renamed when whole."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from perception_node.errors import ModelError, PerceptionError
+from perception_node.segment.encode import INPUT_DEPTH, INPUT_RGB, OUTPUT_HEADS
+from perception_node.segment.model import ExportedNet, NetworkShape, PackageNet
+from perception_node.segment.weights import CARD_FORMAT, file_sha256
+from perception_node.types import CLASS_NAMES
+
+_OPSET = 17
+
+
+def export_model(net: PackageNet, folder: Path, name: str, training: Mapping[str, Any], metrics: Mapping[str, Any],
+                 grouping: Mapping[str, Any] | None = None) -> Path:
+    """Write `name.onnx`, `name.safetensors` and `name.card.json` into a folder.
+
+    Args:
+        net: the network; it is exported in evaluation mode, weights as float32. folder: made when missing.
+        name: of the files and in the card. training: data, seed, steps. metrics: measured figures.
+        grouping: thresholds and calibration for the grouping, {} = its defaults.
+
+    Returns:
+        Path of the ONNX file.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    training_mode = net.training
+    net = net.eval()
+    onnx, tensors, card = (folder / f"{name}{suffix}" for suffix in (".onnx", ".safetensors", ".card.json"))
+    aside = {path: path.with_name(f".{path.name}.part") for path in (onnx, tensors, card)}
+    example = (torch.zeros(1, 64, 96, 3, dtype=torch.uint8), torch.zeros(1, 32, 48, 3))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the tracer warns about its own coming replacement
+        torch.onnx.export(
+            ExportedNet(net), example, str(aside[onnx]), opset_version=_OPSET, dynamo=False,
+            input_names=[INPUT_RGB, INPUT_DEPTH], output_names=[OUTPUT_HEADS],
+            dynamic_axes={INPUT_RGB: {1: "height", 2: "width"}, INPUT_DEPTH: {1: "grid_height", 2: "grid_width"},
+                          OUTPUT_HEADS: {2: "grid_height", 3: "grid_width"}})
+    save_file({key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}, str(aside[tensors]))
+    content = {
+        "format": CARD_FORMAT, "name": name, "classes": list(CLASS_NAMES), "licence": "Apache-2.0",
+        "input": {INPUT_RGB: "(1, H, W, 3) uint8, H and W multiples of 32",
+                  INPUT_DEPTH: "(1, H/2, W/2, 3) float32: compressed height above the belt, local relief, share of valid readings"},
+        "output": {OUTPUT_HEADS: "(1, 8, H/2, W/2) float32: class probabilities (background first), boundary, centre, "
+                                 "offset x, offset y in grid pixels"},
+        "network": net.shape.to_json(), "grouping": dict(grouping or {}), "training": dict(training), "metrics": dict(metrics),
+        "sha256": {path.name: file_sha256(aside[path]) for path in (onnx, tensors)},
+    }
+    aside[card].write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    for path, part in aside.items():
+        os.replace(part, path)
+    net.train(training_mode)
+    return onnx
+
+
+def load_network(weights: Path) -> PackageNet:
+    """Load a `.safetensors` file whose card (or, for a checkpoint, `state.json`) names the network's shape.
+
+    Raises:
+        ModelError: when a file is missing or they do not fit together.
+    """
+    card = weights.with_suffix("").with_suffix(".card.json")
+    try:
+        net = PackageNet(NetworkShape.from_json(json.loads(card.read_text(encoding="utf-8"))["network"]))
+        net.load_state_dict(load_file(str(weights)))
+    except FileNotFoundError as error:
+        raise ModelError(f"model: expected a file {error.filename or weights}, found none") from None
+    except Exception as error:
+        raise ModelError(f"model {weights}: cannot be loaded ({str(error).splitlines()[0][:200]})") from None
+    return net
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `perception export`."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `perception train` wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder for NAME.onnx, NAME.safetensors, NAME.card.json")
+    parser.add_argument("--name", default="universal", help="name of the model and its files (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export the best weights of a training run; exit status 0, or 2 for bad input."""
+    try:
+        source = args.run / "best.safetensors"
+        net = load_network(source)
+        card = json.loads((args.run / "best.card.json").read_text(encoding="utf-8"))
+        path = export_model(net, args.out, args.name, card["training"], card["metrics"], card["grouping"])
+    except (PerceptionError, OSError) as error:
+        print(f"export: {error}", file=sys.stderr)
+        return 2
+    print(path)
+    return 0

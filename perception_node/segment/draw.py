@@ -1,0 +1,50 @@
+"""Drawing a segmentation on its picture."""
+
+from __future__ import annotations
+
+import colorsys
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_node.types import Segmentation
+
+_SHORT_NAMES = {"box": "box", "padded_mailer": "mailer", "poly_bag": "bag"}
+
+
+def label_colours(count: int) -> NDArray[np.uint8]:
+    """(count + 1, 3) RGB: row 0 black, then colours whose neighbours in the list differ much (golden ratio of the hue)."""
+    hues = (np.arange(count) * 0.618034) % 1.0
+    colours = [colorsys.hsv_to_rgb(float(h), 0.75 + 0.2 * (i % 2), 1.0) for i, h in enumerate(hues)]
+    return np.concatenate([np.zeros((1, 3)), np.asarray(colours).reshape(-1, 3) * 255]).astype(np.uint8)
+
+
+def draw_segmentation(rgb: NDArray[np.uint8], segmentation: Segmentation, text: bool = True) -> NDArray[np.uint8]:
+    """Tint each package, draw its outline and write its class and score.
+
+    Args:
+        rgb: (H, W, 3) uint8 RGB picture; it is not changed. segmentation: of that picture. text: write classes and scores.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
+    """
+    labels = segmentation.labels
+    colours = label_colours(len(segmentation.instances))
+    tint = colours[labels]
+    out = np.where(labels[..., None] > 0, (rgb * 0.6 + tint * 0.4).astype(np.uint8), rgb)
+    edge = cv2.dilate(labels, np.ones((3, 3), np.uint8)) != labels
+    edge |= cv2.erode(labels, np.ones((3, 3), np.uint8)) != labels
+    out[edge & (labels > 0)] = tint[edge & (labels > 0)]
+    if not text:
+        return out
+    size = max(0.35, rgb.shape[1] / 1600)
+    for instance in segmentation.instances:
+        words = f"{_SHORT_NAMES.get(instance.class_name, instance.class_name)} {instance.score:.2f}"
+        x0, y0, x1, y1 = instance.bbox_xyxy
+        (w, h), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
+        x = int(np.clip((x0 + x1 - w) // 2, 0, max(0, rgb.shape[1] - w)))
+        y = int(np.clip((y0 + y1 + h) // 2, h, rgb.shape[0] - 1))
+        for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+            cv2.putText(out, words, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)
+    return out

@@ -1,0 +1,102 @@
+"""Model files and their cards: where they are, whether they are whole, what they promise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perception_node.errors import ModelError
+from perception_node.types import CLASS_NAMES
+
+CARD_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What is known about a model: the JSON file next to the weights.
+
+    Attributes:
+        name: of the model. classes: names in the order of the class channels after background.
+        sha256: hex digest by file name. training: data, seed, steps. metrics: measured figures.
+        network: the shape that `model.NetworkShape` reads. grouping: thresholds that `postprocess.Grouping` takes.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    sha256: Mapping[str, str]
+    training: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    network: Mapping[str, Any]
+    grouping: Mapping[str, Any]
+
+
+def default_weights() -> Path:
+    """Path of the universal model that ships with the package."""
+    return Path(__file__).resolve().parent / "weights" / "universal.onnx"
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 digest of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def card_path(weights: Path) -> Path:
+    """`name.card.json` next to `name.onnx` or `name.safetensors`."""
+    return weights.with_suffix("").with_suffix(".card.json")
+
+
+def read_card(weights: Path) -> ModelCard:
+    """Read the card of a weights file.
+
+    Raises:
+        ModelError: when the card is missing, unreadable or names other classes than this software's.
+    """
+    path = card_path(weights)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"model card: expected {path} next to {weights.name}, found none") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"model card {path}: cannot be read ({error})") from None
+    if not isinstance(data, dict) or data.get("format") != CARD_FORMAT:
+        got = data.get("format") if isinstance(data, dict) else type(data).__name__
+        raise ModelError(f"model card {path}: expected format {CARD_FORMAT}, got {got}")
+    try:
+        card = ModelCard(str(data["name"]), tuple(data["classes"]), dict(data["sha256"]), dict(data["training"]),
+                         dict(data["metrics"]), dict(data["network"]), dict(data["grouping"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"model card {path}: a field is missing or of the wrong kind ({error})") from None
+    if card.classes != CLASS_NAMES:
+        raise ModelError(f"model card {path}: expected classes {list(CLASS_NAMES)}, got {list(card.classes)}")
+    return card
+
+
+def check_weights(weights: Path) -> tuple[ModelCard, str]:
+    """Compare a weights file with its card.
+
+    Returns:
+        The card and the file's SHA-256.
+
+    Raises:
+        ModelError: when the file is missing or its digest is not the card's (cut in half, mixed up, changed).
+    """
+    if not weights.is_file():
+        raise ModelError(f"model: expected a file {weights}, found none")
+    card = read_card(weights)
+    digest = file_sha256(weights)
+    expected = card.sha256.get(weights.name)
+    if expected is None:
+        raise ModelError(f"model card {card_path(weights)}: expected a sha256 of {weights.name}, "
+                         f"got those of {sorted(card.sha256)}")
+    if digest != expected:
+        raise ModelError(f"model {weights}: expected sha256 {expected[:8]}..., got {digest[:8]}... "
+                         f"({weights.stat().st_size} bytes): the file is cut, changed or not the card's")
+    return card, digest

@@ -1,0 +1,129 @@
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from perception_node.errors import ConfigError, DatasetError
+from perception_node.learn import evaluate, export, finetune, train
+from perception_node.segment.infer import Segmenter
+from perception_node.segment.model import NetworkShape
+
+TINY = NetworkShape(widths=(8, 8, 8, 8, 8), blocks=(1, 1, 1, 1))
+
+
+@pytest.fixture
+def config(dataset: Path, tmp_path: Path) -> train.TrainConfig:
+    torch.set_num_threads(1)
+    return train.TrainConfig(data=(str(dataset),), validation=(str(dataset),), out=str(tmp_path / "run"), shape=TINY,
+                             cache=str(tmp_path / "cache"), steps=4, batch=2, crop=(96, 64), full_from=1.0, validate_every=2,
+                             validation_pictures=1, checkpoint_every=1, warmup_steps=1)
+
+
+def weights(out: str) -> dict[str, torch.Tensor]:
+    return load_file(str(Path(out) / "last.safetensors"))
+
+
+def test_a_killed_run_ends_like_an_unbroken_one(config: train.TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train.train(config, progress=False)
+    whole = weights(config.out)
+    broken = replace(config, out=str(tmp_path / "broken"))
+    real = train.save_checkpoint
+
+    def kill_after_two(path: Path, *rest: object) -> None:
+        real(path, *rest)  # type: ignore[arg-type]
+        if rest[-1]["step"] == 2:  # type: ignore[index]
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "save_checkpoint", kill_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(broken, progress=False)
+    monkeypatch.setattr(train, "save_checkpoint", real)
+    train.train(broken, progress=False)
+    resumed = weights(broken.out)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    assert {p.name for p in Path(config.out).iterdir()} == {
+        "last.safetensors", "best.safetensors", "best.onnx", "best.card.json", "run.json", "curve.png"}
+    assert [row["step"] for row in json.loads((Path(broken.out) / "run.json").read_text())["history"]] == [2, 4]
+
+
+def test_a_cut_checkpoint_is_refused(config: train.TrainConfig) -> None:
+    train.train(replace(config, steps=1), progress=False)
+    path = Path(config.out) / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(DatasetError, match="cannot be resumed"):
+        train.train(config, progress=False)
+
+
+def test_schedule_rises_stays_and_falls() -> None:
+    config = train.TrainConfig(steps=100, warmup_steps=10, decay=0.2, learning_rate=1.0, batch=16)
+    rates = [train.learning_rate(config, step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9:80] == [1.0] * 71
+    assert rates[90] == pytest.approx(0.5)
+    assert rates[100] == 0.0
+
+
+def test_configuration_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "train.yaml"
+    for text, words in (("stepz: 3", "expected keys among"), ("steps: many", "steps: expected a number"),
+                        ("crop: [100, 64]", "multiples of 32"), ("loss: {class: 1}", "loss: expected keys"),
+                        ("- 1", "expected keys, got list"),
+
+                        ("steps: 0", "1 or more"), ("out: 3", "expected str")):
+        path.write_text(text)
+        with pytest.raises(ConfigError, match=words):
+            train.read_config(path, {})
+    path.write_text("steps: 7\nloss: {offset: 2}\ndata: [a, b]")
+    config = train.read_config(path, {"seed": 5, "out": None})
+    assert (config.steps, config.seed, config.loss.offset, config.data) == (7, 5, 2.0, ("a", "b"))
+
+
+def test_the_shipped_configuration_holds_the_defaults() -> None:
+    shipped = train.read_config(Path(__file__).parents[3] / "config" / "train.yaml", {})
+    assert shipped == train.TrainConfig()
+
+
+def call(module: object, *words: object) -> int:
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)  # type: ignore[attr-defined]
+    return int(module.run(parser.parse_args([str(word) for word in words])))  # type: ignore[attr-defined]
+
+
+def test_export_evaluate_and_finetune_follow(config: train.TrainConfig, dataset: Path, tmp_path: Path,
+                                             capsys: pytest.CaptureFixture[str]) -> None:
+    train.train(replace(config, steps=2), progress=False)
+    assert call(export, config.out, "--out", tmp_path / "model", "--name", "small") == 0
+    model = tmp_path / "model" / "small.onnx"
+    assert Segmenter(model).card.training["steps"] == 2
+    report = tmp_path / "report.json"
+    assert call(evaluate, dataset, "--model", model, "--first", 2, "--worst", tmp_path / "worst.png",
+                "--json", report) == 0
+    assert set(json.loads(report.read_text())) == {"model_id", "dataset", "depth", "colour"}
+    assert (tmp_path / "worst.png").stat().st_size > 0
+    assert call(evaluate, dataset, "--model", model, "--first", 1, "--min-ap50", 1.01) == 1
+    assert call(finetune, dataset, "--images", 2, "--steps", 1, "--init", model.with_suffix(".safetensors"),
+                "--cache", config.cache, "--out", tmp_path / "cell") == 0
+    before, after = (load_file(str(p)) for p in (model.with_suffix(".safetensors"), tmp_path / "cell" / "adapted.safetensors"))
+    assert any(not torch.equal(before[key], after[key]) for key in before)
+    assert Segmenter(tmp_path / "cell" / "adapted.onnx").card.training["init"] == "small.safetensors"
+    capsys.readouterr()
+    assert call(finetune, dataset, "--images", 99, "--out", tmp_path / "x") == 2
+    assert call(evaluate, tmp_path / "none") == 2
+    assert call(export, tmp_path / "none", "--out", tmp_path) == 2
+    assert call(train, "--data", tmp_path / "none", "--out", tmp_path / "y") == 2
+    assert capsys.readouterr().err.count("\n") == 4
+
+
+def test_network_learns_a_picture_by_heart(config: train.TrainConfig) -> None:
+    config = replace(config, steps=30, batch=4, validation=(), validate_every=10, learning_rate=0.02,
+                     augmentation=replace(config.augmentation, colour=0.0, occluders=0.0, zoom=(1.0, 1.0), turn_rad=0.0))
+    train.train(config, progress=False)
+    history = json.loads((Path(config.out) / "run.json").read_text())["history"]
+    assert history[-1]["loss_classes"] < 0.7 * history[0]["loss_classes"]
+    assert np.isfinite([row["loss_total"] for row in history]).all()

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from perception_node.segment.postprocess import Grouping, group
+
+
+def heads_of(labels: np.ndarray, classes: dict[int, int]) -> np.ndarray:
+    """What a perfect network says for a grid label picture."""
+    height, width = labels.shape
+    heads = np.zeros((8, height, width), np.float32)
+    heads[0] = 0.98
+    ys, xs = np.mgrid[:height, :width].astype(np.float32)
+    for label, class_id in classes.items():
+        mask = labels == label
+        cx, cy = xs[mask].mean(), ys[mask].mean()
+        heads[0][mask], heads[class_id][mask] = 0.02, 0.98
+        heads[5] = np.maximum(heads[5], 0.9 * np.exp(-((xs - cx) ** 2 + (ys - cy) ** 2) / 18))
+        heads[6][mask], heads[7][mask] = (cx - xs)[mask], (cy - ys)[mask]
+    return heads
+
+
+@pytest.fixture
+def scene() -> tuple[np.ndarray, dict[int, int]]:
+    labels = np.zeros((90, 160), np.int32)
+    labels[10:40, 10:50], labels[10:40, 50:90] = 1, 2  # flush twins
+    labels[50:80, 20:120] = 3
+    labels[55:75, 60:80] = 4  # lies on 3
+    labels[20:30, 120:150] = 5
+    return labels, {1: 1, 2: 1, 3: 2, 4: 3, 5: 3}
+
+
+def test_groups_touching_nested_and_lone_packages(scene: tuple[np.ndarray, dict[int, int]]) -> None:
+    labels, classes = scene
+    heads = heads_of(labels, classes)
+    heads[6][(labels == 3)] += 20.0  # 3's own centre lies under 4: its votes go beside
+    heads[5, 65, 90] = 0.9
+    found = group(heads, (320, 180))
+    assert len(found.instances) == 5
+    assert found.labels.shape == (180, 320)
+    truth = labels.repeat(2, axis=0).repeat(2, axis=1)
+    for label, class_id in classes.items():
+        mine = np.bincount(found.labels[truth == label]).argmax()
+        union = ((found.labels == mine) | (truth == label)).sum()
+        assert ((found.labels == mine) & (truth == label)).sum() / union > 0.93
+        assert found.instances[mine - 1].class_name == ("box", "padded_mailer", "poly_bag")[class_id - 1]
+
+
+def test_instances_describe_their_labels(scene: tuple[np.ndarray, dict[int, int]]) -> None:
+    found = group(heads_of(*scene), (333, 177))
+    assert [i.score for i in found.instances] == sorted((i.score for i in found.instances), reverse=True)
+    for instance in found.instances:
+        ys, xs = np.nonzero(found.labels == instance.label)
+        assert instance.area_px == len(xs)
+        assert instance.bbox_xyxy == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+
+
+def test_nothing_gives_nothing() -> None:
+    heads = np.zeros((8, 90, 160), np.float32)
+    heads[0] = 1.0
+    found = group(heads, (320, 180))
+    assert found.instances == ()
+    assert not found.labels.any()
+
+
+def test_specks_and_stray_votes_are_dropped() -> None:
+    labels = np.zeros((90, 160), np.int32)
+    labels[20:60, 20:80] = 1
+    labels[80:83, 150:153] = 2
+    heads = heads_of(labels, {1: 1, 2: 1})
+    heads[0, 5:15, 100:130], heads[1, 5:15, 100:130] = 0.1, 0.9  # foreground whose votes miss every centre
+    heads[6, 5:15, 100:130] = 5.0
+    found = group(heads, (320, 180), Grouping())
+    assert len(found.instances) == 1
+    assert not found.labels[10:30, 200:260].any()
+
+
+def test_calibration_moves_scores_not_masks(scene: tuple[np.ndarray, dict[int, int]]) -> None:
+    plain = group(heads_of(*scene), (320, 180))
+    shy = group(heads_of(*scene), (320, 180), Grouping(calibration=(1.0, -2.0)))
+    assert np.array_equal(plain.labels, shy.labels)
+    assert all(a.score > b.score for a, b in zip(plain.instances, shy.instances, strict=True))
+
+
+def test_any_heads_give_a_valid_segmentation() -> None:
+    rng = np.random.default_rng(3)
+    heads = rng.random((8, 96, 128), dtype=np.float32)
+    heads[6:] = rng.normal(0, 200, (2, 96, 128))
+    found = group(heads, (250, 190))
+    assert found.labels.max() <= len(found.instances)
