@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from perception_node.sim import shapes, surfaces
-from perception_node.sim.meshes import Array, Mesh, join, rotation_z
+from perception_node.sim.meshes import Array, Mesh, cross, join, rotation_z
 from perception_node.sim.textures import Look
 
 Part = tuple[Mesh, Look]
@@ -146,7 +146,7 @@ def plant(rng: np.random.Generator) -> Part:
     for _ in range(int(rng.integers(30, 90))):
         a = rng.normal(0, 1, 3)
         a /= np.linalg.norm(a)
-        b = np.cross(a, rng.normal(0, 1, 3))
+        b = cross(a, rng.normal(0, 1, 3))
         b /= np.linalg.norm(b) + 1e-9
         place = np.append(rng.normal(0, 0.25 * tall, 2), rng.uniform(0.1, 1.0) * tall)
         meshes.append(shapes.plane_mesh(place, a * leaf, b * leaf * 0.4, (1.0, 1.0)))

@@ -148,7 +148,9 @@ def conveyor_sequence(
     around = environment.dress(rng, layout, np.zeros((0, 3)), on_surface=False)
     lighting = environment.random_lighting(rng)
     colour = sensor.ColourSensor(exposure=0.78, grain=2.0, blur_px=0.4, vignette=0.08, contrast=0.15)
-    depth_camera = replace(sensor.random_depth_sensor(rng), noise_m=0.0009, dropout=0.001, blotches=0.8)
+    depth_camera = replace(
+        sensor.random_depth_sensor(rng), noise_m=0.0009, dropout=0.001, blotches=0.8, coarse=1, filled=False, shift_px=(0.0, 0.0)
+    )
     things = sample.package_items(specs, positions, rotations)
     camera = CameraModel(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
     to_camera = view.camera_to_world[:3, :3].T

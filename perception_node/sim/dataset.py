@@ -51,8 +51,14 @@ def _put(path: Path, data: bytes) -> None:
         raise PerceptionError(f"cannot write {path}: {error.strerror} (disk full or not writable?)") from error
 
 
+_PNG_SETTINGS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
+if hasattr(cv2, "IMWRITE_PNG_FILTER"):
+    _PNG_SETTINGS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+"""Twice as fast as the defaults and smaller on depth and labels (older OpenCV: defaults)."""
+
+
 def _png(image: Array) -> bytes:
-    done, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    done, data = cv2.imencode(".png", image, _PNG_SETTINGS)
     assert done
     return bytes(data)
 
@@ -79,12 +85,16 @@ def encode_rle(mask: Array) -> str:
 
     Source: the COCO API, `common/maskApi.c`, `rleToString`.
     """
-    flat = np.asarray(mask, np.uint8).T.ravel()
-    change = np.flatnonzero(np.diff(flat)) + 1
-    bounds = np.concatenate([[0], change, [flat.size]])
+    height, width = mask.shape
+    used = np.flatnonzero(mask.any(0))
+    first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+    flat = np.asarray(mask[:, first:last], np.uint8).T.ravel()
+    padded = np.concatenate([np.zeros(1, np.uint8), flat, np.zeros(1, np.uint8)])
+    change = np.flatnonzero(np.diff(padded)) + first * height
+    bounds = [0, *change.tolist()]
+    if bounds[-1] < height * width:
+        bounds.append(height * width)
     runs = np.diff(bounds).tolist()
-    if flat[0]:
-        runs = [0, *runs]
     out: list[str] = []
     for n, run in enumerate(runs):
         value = run - runs[n - 2] if n > 2 else run

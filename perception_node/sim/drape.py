@@ -10,6 +10,7 @@ from perception_node.sim.meshes import Mesh
 
 _CELL_M = 0.005
 _CONTACT_M = 0.006
+_STEEPEST = 0.6
 
 
 def sag(mesh: Mesh, below: list[Mesh], curvature_per_m: float, floor_z_m: float = 0.0) -> Mesh:
@@ -50,7 +51,8 @@ def sag(mesh: Mesh, below: list[Mesh], curvature_per_m: float, floor_z_m: float 
     least = float(gap.min())
     carried = covered & (gap < max(least, 0.0) + _CONTACT_M)
     distance = cv2.distanceTransform((~carried).astype(np.uint8), cv2.DIST_L2, 5) * _CELL_M
-    drop = np.minimum(0.5 * curvature_per_m * distance * distance, np.clip(gap, 0, None))
+    drop = np.minimum(0.5 * curvature_per_m * distance * distance, _STEEPEST * distance)
+    drop = np.minimum(drop, np.clip(gap, 0, None))
     drop = cv2.blur(np.where(covered, drop, 0).astype(np.float32), (3, 3))
     column = np.clip(np.round(place[:, 0]), 0, size - 1).astype(int)
     row = np.clip(np.round(place[:, 1]), 0, size - 1).astype(int)

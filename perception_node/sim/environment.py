@@ -228,7 +228,7 @@ def random_lighting(rng: np.random.Generator) -> Lighting:
         angle = rng.uniform(0, np.pi)
         strips.append([
             rng.uniform(-1.5, 1.5), rng.uniform(-1.5, 1.5), rng.uniform(1.5, 3.5), rng.uniform(0.2, 1.5),
-            rng.uniform(0.02, 0.3), np.cos(angle), rng.uniform(1.0, 8.0), rng.uniform(0.02, 0.5), np.sin(angle),
+            rng.uniform(0.02, 0.3), np.cos(angle), rng.uniform(0.8, 5.0), rng.uniform(0.06, 0.7), np.sin(angle),
         ])  # fmt: skip
     return Lighting(lights, np.array(strips, np.float32), sky.astype(np.float32), int(rng.integers(9, 35)))
 
@@ -258,7 +258,7 @@ def random_view(rng: np.random.Generator, positions_m: Array, layout: Layout, wi
         spread = 0.18 + float(np.percentile(np.hypot(*(positions_m - middle)[:, :2].T), 80))
     target = middle + np.append(rng.normal(0, 0.08 + 0.1 * spread, 2), 0)
     target[2] = 0.03
-    wanted = max(0.55, 2 * spread * float(np.exp(rng.normal(0.1, 0.3))))
+    wanted = max(0.55, 2 * spread * float(np.exp(rng.normal(0.0, 0.3))))
     distance = float(np.clip(wanted / 2 / np.tan(fov / 2), 0.6, 2.5))
     tilt = np.radians(abs(rng.normal(0, 10)) if rng.random() < 0.5 else rng.uniform(0, 45))
     if layout.kind == "doorstep":

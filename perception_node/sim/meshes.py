@@ -110,11 +110,20 @@ def grid_triangles(rows: int, columns: int, flip: bool = False) -> Array:
     return both[:, ::-1].copy() if flip else both
 
 
+def cross(a: Array, b: Array) -> Array:
+    """Cross products of (..., 3) vectors; several times quicker than numpy's."""
+    out = np.empty(np.broadcast_shapes(a.shape, b.shape), np.result_type(a, b))
+    out[..., 0] = a[..., 1] * b[..., 2] - a[..., 2] * b[..., 1]
+    out[..., 1] = a[..., 2] * b[..., 0] - a[..., 0] * b[..., 2]
+    out[..., 2] = a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
+    return out
+
+
 def grid_normals(points: Array, flip: bool = False) -> Array:
     """(R, C, 3) unit normals of a grid of points (R, C, 3) by central differences."""
     du = np.gradient(points, axis=1)
     dv = np.gradient(points, axis=0)
-    normal = np.cross(du, dv)
+    normal = cross(du, dv)
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-12
     return -normal if flip else normal
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from perception_node.sim import kernels, shading
-from perception_node.sim.meshes import Array, Mesh
+from perception_node.sim.meshes import Array, Mesh, cross
 from perception_node.sim.textures import Look
 
 _MAP = 448
@@ -156,9 +156,9 @@ def pack(items: list[Item]) -> Packed:
                 seen[id(tex)] = len(seen)
                 level = np.ascontiguousarray(tex)
                 for _ in range(shading.LEVELS):
-                    chunks.append(level.reshape(-1))
+                    chunks.append(level.reshape(-1, level.shape[2]))
                     table.append((offset, level.shape[1], level.shape[0], int(look.wrap)))
-                    offset += level.size
+                    offset += level.shape[0] * level.shape[1]
                     level = _halve(level)
             ids.append(seen[id(tex)])
         attributes.append(np.concatenate([mesh.vertices, mesh.normals, mesh.uv], 1))
@@ -205,7 +205,7 @@ def _tangents(attributes: Array, triangles: Array, texture: Array, table: Array)
     tv = (e2 * d1[:, 0:1] - e1 * d2[:, 0:1]) / safe[:, None]
     tu /= np.linalg.norm(tu, axis=1, keepdims=True) + 1e-9
     tv /= np.linalg.norm(tv, axis=1, keepdims=True) + 1e-9
-    area = np.linalg.norm(np.cross(e1, e2), axis=1)
+    area = np.linalg.norm(cross(e1, e2), axis=1)
     size = table[texture * shading.LEVELS]
     density = np.sqrt(np.abs(det) * size[:, 1] * size[:, 2] / (area + 1e-12))
     return np.concatenate([tu, tv], 1).astype(np.float32), density.astype(np.float32)
@@ -215,9 +215,9 @@ def _light_basis(direction: Array) -> Array:
     """(3, 3) rows: map column axis, map row axis, direction of travel."""
     travel = -direction / np.linalg.norm(direction)
     helper = np.array([1.0, 0.0, 0.0]) if abs(travel[0]) < 0.8 else np.array([0.0, 1.0, 0.0])
-    a = np.cross(travel, helper)
+    a = cross(travel, helper)
     a /= np.linalg.norm(a)
-    return np.stack([a, np.cross(travel, a), travel])
+    return np.stack([a, cross(travel, a), travel])
 
 
 def _shadows(packed: Packed, lighting: Lighting, centre: Array, radius: float) -> tuple[Array, Array, Array]:

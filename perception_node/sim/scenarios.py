@@ -41,7 +41,7 @@ class Pile:
         specs: what they are.
         positions_m: (N, 3) centres, world.
         rotations: (N, 3, 3) world from package.
-        kind: one of `KINDS`.
+        kind: one of `KINDS`, or "empty".
     """
 
     layout: Layout
@@ -269,6 +269,10 @@ _SHARES = {
 """Per style: weights of `KINDS`, weights of the numbers of packages (1-3, 3-9, 8-16, 15-30)."""
 
 
+_EMPTY = 0.025
+"""Share of scenes without any package: machinery alone must not be taken for one."""
+
+
 def random_pile(rng: np.random.Generator, most: int = 30, style: str = "train") -> Pile:
     """Draws a layout and a kind, then settles the packages on it."""
     layout = random_layout(rng)
@@ -278,6 +282,8 @@ def random_pile(rng: np.random.Generator, most: int = 30, style: str = "train") 
     small = min(1.0, max(0.45, 2.2 * min(layout.half_x_m, layout.half_y_m)))
     count = int(rng.choice([rng.integers(1, 4), rng.integers(3, 10), rng.integers(8, 17), rng.integers(15, 31)], p=sizes))
     count = min(count, most)
+    if rng.random() < _EMPTY:
+        return Pile(layout, [], np.zeros((0, 3)), np.zeros((0, 3, 3)), "empty")
     if layout.kind == "doorstep":
         count = min(count, int(rng.integers(1, 6)))
         kind = str(rng.choice(["scattered", "pile", "concentric"], p=[0.55, 0.15, 0.3]))

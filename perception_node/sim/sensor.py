@@ -191,6 +191,9 @@ class DepthSensor:
         edge_px: width of the unreliable band at depth edges.
         dropout: share of pixels lost at random.
         blotches: strength of missing patches on film.
+        coarse: the sensor's pixels are this many times larger than the colour camera's.
+        shift_px: error of its alignment to the colour picture (right, down).
+        filled: small holes are closed by the camera's own filter.
     """
 
     baseline_px_m: float = 40.0
@@ -203,6 +206,9 @@ class DepthSensor:
     edge_px: int = 1
     dropout: float = 0.002
     blotches: float = 1.0
+    coarse: int = 1
+    shift_px: tuple[float, float] = (0.0, 0.0)
+    filled: bool = False
 
 
 def random_depth_sensor(rng: np.random.Generator) -> DepthSensor:
@@ -219,6 +225,9 @@ def random_depth_sensor(rng: np.random.Generator) -> DepthSensor:
         edge_px=int(rng.integers(0, 4)),
         dropout=float(rng.choice([0.0, rng.uniform(0, 0.02)])),
         blotches=float(rng.uniform(0.2, 1.4)),
+        coarse=2 if rng.random() < 0.12 else 1,
+        shift_px=(float(rng.normal(0, 0.9)), float(rng.normal(0, 0.5))) if rng.random() < 0.3 else (0.0, 0.0),
+        filled=bool(rng.random() < 0.12),
     )
 
 
@@ -283,7 +292,22 @@ def depth_picture(
     _measure(z, near, far, pixel, _speckle(), y, x, ripple, field, drops, holes, bright, numbers, out)
     if sensor.shadows:
         _shadow(z, sensor.baseline_px_m, sensor.side, out)
-    return out
+    return _delivered(out, sensor)
+
+
+def _delivered(depth: Array, sensor: DepthSensor) -> Array:
+    """(H, W) float32 after the camera's own filter, resolution and alignment."""
+    height, width = depth.shape
+    if sensor.filled:
+        closed = cv2.medianBlur(cv2.dilate(depth, np.ones((5, 5), np.uint8)), 5)
+        depth = np.where(depth > 0, depth, closed)
+    if sensor.coarse > 1:
+        small = np.ascontiguousarray(depth[:: sensor.coarse, :: sensor.coarse])
+        depth = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
+    if sensor.shift_px != (0.0, 0.0):
+        matrix = np.array([[1.0, 0.0, sensor.shift_px[0]], [0.0, 1.0, sensor.shift_px[1]]])
+        depth = cv2.warpAffine(depth, matrix, (width, height), flags=cv2.INTER_NEAREST)
+    return np.asarray(depth)
 
 
 @lru_cache(maxsize=1)

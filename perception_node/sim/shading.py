@@ -28,20 +28,18 @@ def mark_samples(winner: Array, film: Array, key: Array, needed: Array) -> None:
     for r in range(1, rows, 2):
         for c in range(1, columns, 2):
             needed[r, c] = 1
-            w = winner[r, c]
-            k0 = key[w] if w >= 0 else -1
-            f = film[r, c]
-            k1 = key[f] if f >= 0 else -1
+            w0 = winner[r, c]
+            k0 = key[w0] if w0 >= 0 else -1
+            f0 = film[r, c]
+            k1 = key[f0] if f0 >= 0 else -1
             edge = False
             for dr in range(-1, 2):
                 for dc in range(-1, 2):
                     w = winner[r + dr, c + dc]
-                    k = key[w] if w >= 0 else -1
-                    if k != k0:
+                    if w != w0 and (key[w] if w >= 0 else -1) != k0:
                         edge = True
                     f = film[r + dr, c + dc]
-                    k = key[f] if f >= 0 else -1
-                    if k != k1:
+                    if f != f0 and (key[f] if f >= 0 else -1) != k1:
                         edge = True
             if edge:
                 for dr in range(-1, 2):
@@ -71,17 +69,17 @@ def fetch(pixels: Array, table: Array, tex: int, level: int, u: float, v: float,
         y1 = min(max(y0 + 1, 0), h - 1)
         x0 = min(max(x0, 0), w - 1)
         y0 = min(max(y0, 0), h - 1)
-    i00 = base + (y0 * w + x0) * CHANNELS
-    i01 = base + (y0 * w + x1) * CHANNELS
-    i10 = base + (y1 * w + x0) * CHANNELS
-    i11 = base + (y1 * w + x1) * CHANNELS
+    i00 = np.uint32(base + y0 * w + x0)
+    i01 = np.uint32(base + y0 * w + x1)
+    i10 = np.uint32(base + y1 * w + x0)
+    i11 = np.uint32(base + y1 * w + x1)
     w11 = ax * ay
     w01 = ax - w11
     w10 = ay - w11
     w00 = np.float32(1.0) - ax - ay + w11
-    for ch in range(CHANNELS):
+    for ch in range(6):
         out[ch] = (
-            w00 * pixels[i00 + ch] + w01 * pixels[i01 + ch] + w10 * pixels[i10 + ch] + w11 * pixels[i11 + ch]
+            w00 * pixels[i00, ch] + w01 * pixels[i01, ch] + w10 * pixels[i10, ch] + w11 * pixels[i11, ch]
         )
 
 
@@ -95,8 +93,10 @@ def lit(moments: Array, x: Any, y: Any, depth: Any, floor_variance: Any) -> Any:
     size = moments.shape[0]
     if x < 1 or y < 1 or x >= size - 2 or y >= size - 2:
         return one
-    x0 = int(x)
-    y0 = int(y)
+    x0 = np.uint32(x)
+    y0 = np.uint32(y)
+    x1 = np.uint32(x + one)
+    y1 = np.uint32(y + one)
     ax = x - np.float32(x0)
     ay = y - np.float32(y0)
     w11 = ax * ay
@@ -105,17 +105,17 @@ def lit(moments: Array, x: Any, y: Any, depth: Any, floor_variance: Any) -> Any:
     w00 = one - ax - ay + w11
     m1 = (
         w00 * moments[y0, x0, 0]
-        + w01 * moments[y0, x0 + 1, 0]
-        + w10 * moments[y0 + 1, x0, 0]
-        + w11 * moments[y0 + 1, x0 + 1, 0]
+        + w01 * moments[y0, x1, 0]
+        + w10 * moments[y1, x0, 0]
+        + w11 * moments[y1, x1, 0]
     )
     if depth <= m1:
         return one
     m2 = (
         w00 * moments[y0, x0, 1]
-        + w01 * moments[y0, x0 + 1, 1]
-        + w10 * moments[y0 + 1, x0, 1]
-        + w11 * moments[y0 + 1, x0 + 1, 1]
+        + w01 * moments[y0, x1, 1]
+        + w10 * moments[y1, x0, 1]
+        + w11 * moments[y1, x1, 1]
     )
     variance = max(m2 - m1 * m1, floor_variance)
     d = depth - m1
@@ -159,7 +159,7 @@ def shade(
         tangents: (T, 6) float32 unit vectors along u and v, world.
         tri_texture, tri_level, tri_material: (T,) int32.
         materials: (M, 8) float32 rows of `Material.row`.
-        pixels: (P,) uint8 all textures; table: (N * LEVELS, 4) int64 offset, width, height, wrap.
+        pixels: (P, 6) uint8 all texels; table: (N * LEVELS, 4) int64 offset, width, height, wrap.
         linear: (256,) float32 sRGB byte to linear light.
         camera: (3,) float32 position in the world.
         lights: (L, 8) float32: direction to the light or position (3), kind (0 parallel, 1 point),
@@ -188,6 +188,7 @@ def shade(
                     for ch in range(3):
                         colour[r, c, ch] = sky[9 + ch]
                 continue
+            t = np.uint32(t)
             u_px = 0.5 * (c - 1)
             b0 = edges[t, 0] * u_px + edges[t, 1] * v_px + edges[t, 2]
             b1 = edges[t, 3] * u_px + edges[t, 4] * v_px + edges[t, 5]
@@ -196,7 +197,7 @@ def shade(
             w0 = np.float32(min(max(b0 * inv, 0.0), 1.0))
             w1 = np.float32(min(max(b1 * inv, 0.0), 1.0))
             w2 = np.float32(1.0) - w0 - w1
-            i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+            i, j, k = np.uint32(triangles[t, 0]), np.uint32(triangles[t, 1]), np.uint32(triangles[t, 2])
             px = w0 * attributes[i, 0] + w1 * attributes[j, 0] + w2 * attributes[k, 0]
             py = w0 * attributes[i, 1] + w1 * attributes[j, 1] + w2 * attributes[k, 1]
             pz = w0 * attributes[i, 2] + w1 * attributes[j, 2] + w2 * attributes[k, 2]
@@ -206,7 +207,7 @@ def shade(
             tu = w0 * attributes[i, 6] + w1 * attributes[j, 6] + w2 * attributes[k, 6]
             tv = w0 * attributes[i, 7] + w1 * attributes[j, 7] + w2 * attributes[k, 7]
             fetch(pixels, table, tri_texture[t], tri_level[t], tu, tv, texel)
-            m = tri_material[t]
+            m = np.uint32(tri_material[t])
             bump = materials[m, 3] * np.float32(1.0 / 127.0)
             sx = (texel[3] - np.float32(128.0)) * bump
             sy = (texel[4] - np.float32(128.0)) * bump
@@ -219,9 +220,9 @@ def shade(
             scale = np.float32(1.0) / math.sqrt(vx * vx + vy * vy + vz * vz)
             vx, vy, vz = vx * scale, vy * scale, vz * scale
             ndv = max(nx * vx + ny * vy + nz * vz, np.float32(0.02))
-            ar = linear[int(texel[0])]
-            ag = linear[int(texel[1])]
-            ab = linear[int(texel[2])]
+            ar = linear[np.uint32(texel[0])]
+            ag = linear[np.uint32(texel[1])]
+            ab = linear[np.uint32(texel[2])]
             gloss = min(np.float32(1.0), texel[5] * np.float32(1.0 / 255.0) + materials[m, 7])
             up = np.float32(0.5) * (nz + np.float32(1.0))
             open_sky = occlusion[min(r >> 1, occlusion.shape[0] - 1), min(c >> 1, occlusion.shape[1] - 1)]
@@ -303,7 +304,7 @@ def shade(
             grazing = np.float32(1.0) - ndv
             g2 = grazing * grazing
             fresnel = g2 * g2 * grazing
-            if mirror > 0.0:
+            if mirror > 0.004:
                 share = mirror + (np.float32(1.0) - mirror) * fresnel * gloss
                 rx = np.float32(2.0) * ndv * nx - vx
                 ry = np.float32(2.0) * ndv * ny - vy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from perception_node.sim import noise
-from perception_node.sim.meshes import Array, Mesh, grid_normals, grid_triangles, join
+from perception_node.sim.meshes import Array, Mesh, cross, grid_normals, grid_triangles, join
 
 
 def box_mesh(rng: np.random.Generator, size_m: Array, bevel_m: float, bulge_m: float) -> Mesh:
@@ -182,9 +182,9 @@ def tube_mesh(path: Array, radius_m: float, segments: int = 8) -> Mesh:
     tangent = np.gradient(path, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True) + 1e-12
     helper = np.array([0.31, 0.17, 0.93])
-    side = np.cross(tangent, helper)
+    side = cross(tangent, helper)
     side /= np.linalg.norm(side, axis=1, keepdims=True) + 1e-12
-    other = np.cross(tangent, side)
+    other = cross(tangent, side)
     angle = np.linspace(0, 2 * np.pi, segments + 1)
     ring = np.cos(angle)[None, :, None] * side[:, None] + np.sin(angle)[None, :, None] * other[:, None]
     points = path[:, None] + radius_m * ring
@@ -196,7 +196,7 @@ def tube_mesh(path: Array, radius_m: float, segments: int = 8) -> Mesh:
 def plane_mesh(centre: Array, along: Array, across: Array, repeat: tuple[float, float]) -> Mesh:
     """A flat rectangle with half axes `along` and `across` (3,), uv running to `repeat`."""
     corners = np.stack([centre - along - across, centre + along - across, centre - along + across, centre + along + across])
-    normal = np.cross(along, across)
+    normal = cross(along, across)
     normal = normal / np.linalg.norm(normal)
     uv = np.array([[0, 0], [repeat[0], 0], [0, repeat[1]], [repeat[0], repeat[1]]], np.float32)
     return Mesh(

@@ -9,7 +9,7 @@ from perception_node.sim import noise, prints
 from perception_node.sim.meshes import Array, Material
 from perception_node.sim.textures import Look, compose
 
-_TILE = 384
+_TILE = 352
 
 
 def _worn(rng: np.random.Generator, base: Array, amount: float, size: tuple[int, int] = (_TILE, _TILE)) -> Array:

@@ -122,6 +122,11 @@ def box_look(rng: np.random.Generator, size_m: Array) -> Look:
     band = int(np.clip(0.05 * DENSITY * rng.uniform(0.7, 1.5), 5, max(6, ny * 0.6)))
     strip, cover, shine = prints.tape_strip(rng, nx, band)
     seam = bool(rng.random() < 0.85)
+    across = int(rng.integers(3, 9)) if rng.random() < 0.07 and nx > 40 else None
+    straps = [0.5] if rng.random() < 0.4 else [0.24, 0.74]
+    strap_colour = np.array([[25, 25, 28], [235, 235, 235], [240, 200, 40], [60, 140, 70]])[int(rng.integers(4))]
+    grip = nz > 50 and ny > 50 and rng.random() < 0.06
+    edges = taped and rng.random() < 0.12
     decor = base if rng.random() < 0.9 else np.asarray(prints.colour(rng), np.float64)
     textures: list[Array] = []
     for face, (h, w) in enumerate(shapes):
@@ -157,6 +162,19 @@ def box_look(rng: np.random.Generator, size_m: Array) -> Look:
             area = image8[: part.shape[0], x : x + n]
             area[:] = (area * (1 - alpha) + part * alpha).astype(np.uint8)
             gloss[: part.shape[0], x : x + n] = shine
+        if across is not None and face not in (2, 3):
+            for place in straps:
+                x = int(place * w)
+                image8[:, x : x + across] = strap_colour
+                gloss[:, x : x + across] = 0.6
+        if grip and face in (2, 3):
+            axes = (max(2, int(w * 0.16)), max(1, int(h * 0.07)))
+            cv2.ellipse(image8, (w // 2, int(h * 0.3)), axes, 0, 0, 360, (28, 22, 18), -1, cv2.LINE_AA)
+        if edges and face < 2:
+            n = max(2, band // 2)
+            for area in (image8[:, :n], image8[:, -n:]):
+                area[:] = (area * (1 - cover.mean()) + strip.mean((0, 1)) * cover.mean()).astype(np.uint8)
+            gloss[:, :n] = gloss[:, -n:] = shine
         odds = 0.75 if face == 0 else 0.22
         if not plain and rng.random() < odds and min(h, w) > 20:
             random_label(rng, image8, gloss, 0.9)
