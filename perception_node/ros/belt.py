@@ -46,8 +46,9 @@ class BeltInput:
             self.words = "measured, in the camera's frame"
             return vector
         if not any(belt.direction):
-            self.words = (f"estimated from the packages: belt_velocity is in frame {twist.header.frame_id!r}; expected {frame_id!r}, "
-                          "or a calibrated belt.direction")
+            self.words = (f"estimated from the packages: belt_velocity is in frame {twist.header.frame_id!r}; expected "
+                          f"{frame_id!r}, or a calibrated belt.direction")
             return None
         self.words = "measured, linear.x along belt.direction"
-        return np.array(belt.direction) * linear.x
+        along: F64 = np.array(belt.direction) * float(linear.x)
+        return along

@@ -34,22 +34,22 @@ def declare(node: Node) -> Config:
         if name in given:
             node.undeclare_parameter(name)
         value = value_of(config, name)
-        value = list(value) if isinstance(value, tuple) else value
-        node.declare_parameter(name, value, descriptor(parameter), ignore_override=True)
+        initial = list(value) if isinstance(value, tuple) else value
+        node.declare_parameter(name, initial, descriptor(parameter), ignore_override=True)
     return config
 
 
 def validate_with(node: Node, current: Callable[[], Config], apply: Callable[[Config], None]) -> None:
     """Refuse every set that the configuration refuses, with its words; hand accepted ones to `apply`."""
 
-    def validate(changes: list[RosParameter]) -> SetParametersResult:
+    def validate(changes: list[RosParameter[Any]]) -> SetParametersResult:
         try:
             _changed(current(), changes)
         except ConfigError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
-    def accept(changes: list[RosParameter]) -> None:
+    def accept(changes: list[RosParameter[Any]]) -> None:
         apply(_changed(current(), changes))
 
     node.add_on_set_parameters_callback(validate)
@@ -76,7 +76,7 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str)) else list(value)
 
 
-def _changed(config: Config, changes: list[RosParameter]) -> Config:
+def _changed(config: Config, changes: list[RosParameter[Any]]) -> Config:
     known = {parameter.name: parameter for parameter in parameters()}
     ours = {change.name: change for change in changes if not change.name.startswith(_ROS_OWN)}
     for name, change in ours.items():

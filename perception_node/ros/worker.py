@@ -30,13 +30,13 @@ class Links:
     Attributes:
         decode: (kind "colour" | "depth" | "info", serialised bytes) -> message; raises FrameError.
         now_ns: the node's clock, 0 = no time yet. publish: gets the scene and its frame.
-        say: (words, level "info" | "warn" | "error"); said again only after a while.
+        say: (subject, words, level "warn" | "error"); the same subject is said again only after a while.
     """
 
     decode: Callable[[str, bytes], Any]
     now_ns: Callable[[], int]
     publish: Callable[[Scene, Frame], None]
-    say: Callable[[str, str], None]
+    say: Callable[[str, str, str], None]
 
 
 class Worker:
@@ -133,7 +133,7 @@ class Worker:
         self._pipeline.reset()
         self._last_stamp_ns = None
         self.resets += 1
-        self.links.say(f"starting over, tracks are forgotten: {why}", "warn")
+        self.links.say("reset", f"starting over, tracks are forgotten: {why}", "warn")
 
     def _admit(self, stamp_ns: int) -> bool:
         """False (and counted) when the picture's time is not usable."""
@@ -155,9 +155,9 @@ class Worker:
         if now_ns == 0:
             self._drop(reasons.FROM_THE_FUTURE, "use_sim_time is set, but no /clock has come")
         elif age_s > limit_s:
-            self._drop(reasons.TOO_OLD, f"expected an age of at most {limit_s:g} s (max_age_s), got {age_s:.3f} s" + _clock_hint(age_s))
+            self._drop(reasons.TOO_OLD, f"expected an age of at most {limit_s:g} s, got {age_s:.3f} s" + _clock_hint(age_s))
         elif age_s < -limit_s:
-            self._drop(reasons.FROM_THE_FUTURE, f"a picture is stamped {-age_s:.3f} s ahead of the node's clock" + _clock_hint(age_s))
+            self._drop(reasons.FROM_THE_FUTURE, f"a picture is stamped {-age_s:.3f} s ahead of the clock" + _clock_hint(age_s))
         else:
             return True
         return False
@@ -171,7 +171,7 @@ class Worker:
     def _drop(self, reason: str, words: str, level: str = "warn") -> None:
         self.drops.add(reason, words)
         if words:
-            self.links.say(f"frame dropped ({reason}): {words}", level)
+            self.links.say(reason, f"frame dropped ({reason}): {words}", level)
 
 
 def _clock_hint(age_s: float) -> str:

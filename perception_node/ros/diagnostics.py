@@ -1,0 +1,119 @@
+"""What the node says about itself on /diagnostics: published by a timer on a steady clock, so that a dead camera, a stopped
+simulation clock and a failed configuration are reported too. The judgement is in plain functions, free of rclpy."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+
+from perception_node.config import Config
+from perception_node.ros import drops as reasons
+from perception_node.ros.belt import BeltInput
+from perception_node.ros.drops import Rate
+from perception_node.ros.inbox import Inbox
+from perception_node.ros.worker import Worker
+
+OK, WARN, ERROR, STALE = 0, 1, 2, 3
+"""Levels. Source: diagnostic_msgs/DiagnosticStatus."""
+
+WARN_SHARE, ERROR_SHARE = 0.2, 0.5
+"""Share of pictures that were superseded within the window above which it is a WARN, an ERROR.
+Source: judgement; at half the camera's rate a tracker sees a package on a 1 m/s belt every 7 cm."""
+
+
+@dataclass
+class Status:
+    """One line of diagnostics."""
+
+    name: str
+    level: int = OK
+    words: str = ""
+    values: dict[str, str] = field(default_factory=dict)
+
+    def worsen(self, level: int, words: str) -> None:
+        """Raise the level and say why; the worst comes first."""
+        first = level > self.level
+        if self.level == OK:
+            self.words = words
+        else:
+            self.words = f"{words}; {self.words}" if first else f"{self.words}; {words}"
+        self.level = max(self.level, level)
+
+
+def transport_hint() -> str:
+    """What to do about the middleware when large pictures get lost, "" = nothing. Source: docs/interfaces.md, measured there."""
+    rmw = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    transports = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "")
+    own = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE")
+    if "fastrtps" in rmw and not transports.startswith("LARGE_DATA") and not own:
+        return ("FASTDDS_BUILTIN_TRANSPORTS is not LARGE_DATA: Fast DDS loses large pictures; set it for this node and the camera "
+                f"driver (now {transports or 'unset'})")
+    return ""
+
+
+def camera_status(inbox: Inbox, config: Config, publishers: dict[str, int], topics: dict[str, str]) -> Status:
+    """Is the camera alive, complete and consistent? `publishers` counts them and `topics` names them, by colour, depth, info."""
+    node, colour, drops = config.node, inbox.colour_rate, inbox.drops
+    status = Status("camera", words=f"{colour.hz():.1f} Hz")
+    silent_s = colour.silent_s()
+    if silent_s is None or silent_s > node.camera_timeout_s:
+        if silent_s is not None:
+            status.worsen(ERROR, f"no picture for {silent_s:.1f} s (camera_timeout_s {node.camera_timeout_s:g} s)")
+        elif publishers["colour"] == 0:
+            status.worsen(ERROR, f"no picture ever came: nobody publishes {topics['colour']}")
+        else:
+            hint = transport_hint() or "do their QoS fit (node.reliability), does the driver run?"
+            status.worsen(ERROR, f"no picture ever came, though {topics['colour']} has {publishers['colour']} publisher(s): {hint}")
+    recent = drops.recent()
+    for reason, level in ((reasons.NO_CALIBRATION, ERROR), (reasons.BAD_FRAME, ERROR), (reasons.FROM_THE_FUTURE, ERROR),
+                          (reasons.UNPAIRED, WARN), (reasons.OUT_OF_ORDER, WARN)):
+        if recent[reason]:
+            status.worsen(level, f"{recent[reason]} frames dropped ({reason}): {drops.words(reason)}")
+    depth_silent_s = inbox.depth_rate.silent_s()
+    if node.depth != "off" and (depth_silent_s is None or depth_silent_s > node.camera_timeout_s):
+        level = ERROR if node.depth == "required" else WARN
+        since = "ever came" if depth_silent_s is None else f"for {depth_silent_s:.1f} s"
+        status.worsen(level, f"no depth {since} on {topics['depth']} ({publishers['depth']} publisher(s))"
+                      + ("" if level == ERROR else ": degraded mode"))
+    elif inbox.skew_s is not None:
+        status.worsen(WARN, "pictures without their depth" + inbox.skew_words())
+    status.values = {
+        **{f"{name}_{key}": text for name, rate in (("colour", colour), ("depth", inbox.depth_rate), ("info", inbox.info_rate))
+           for key, text in _rate_values(rate).items()},
+        "transport": os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "default"),
+        "rmw": os.environ.get("RMW_IMPLEMENTATION", "default"),
+    }
+    return status
+
+
+def pipeline_status(worker: Worker, config: Config, model_id: str, belt: BeltInput) -> Status:
+    """Does it keep up, and how long does each stage take?"""
+    drops, recent = worker.drops, worker.drops.recent()
+    status = Status("pipeline", words=f"{worker.results.hz():.1f} results/s")
+    came = worker.inbox.colour_rate.count()
+    share = recent[reasons.SUPERSEDED] / came if came else 0.0
+    if share > WARN_SHARE:
+        level = ERROR if share > ERROR_SHARE else WARN
+        status.worsen(level, f"too slow: {share:.0%} of the pictures were superseded; lower the camera's rate or size")
+    for reason in (reasons.TOO_OLD, reasons.FAILED):
+        if recent[reason]:
+            status.worsen(ERROR, f"{recent[reason]} frames dropped ({reason}): {drops.words(reason)}")
+    age_s = worker.results.silent_s()
+    status.values = {
+        "model_id": model_id, "device": config.segment.device, "runtime": config.segment.runtime,
+        "results": str(worker.results.total), "results_hz": f"{worker.results.hz():.2f}",
+        "last_result_age_s": "never" if age_s is None else f"{age_s:.3f}",
+        "latency_s": "unknown" if worker.age_s is None else f"{worker.age_s:.4f}",
+        **{f"{stage}_ms": f"{ms:.2f}" for stage, ms in worker.timing_ms.items()},
+        **{f"dropped_{reason}": str(drops.total(reason)) for reason in reasons.REASONS},
+        "resets": str(worker.resets), "belt_velocity": belt.words,
+    }
+    if worker.last is not None and worker.last[1].degraded:
+        status.worsen(WARN, f"degraded: {worker.last[1].degraded}")
+    return status
+
+
+def _rate_values(rate: Rate) -> dict[str, str]:
+    silent_s = rate.silent_s()
+    silent = "never came" if silent_s is None else f"{silent_s:.3f}"
+    return {"hz": f"{rate.hz():.2f}", "received": str(rate.total), "silent_s": silent}

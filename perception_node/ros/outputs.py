@@ -1,0 +1,67 @@
+"""Everything that the node publishes of a frame. The scene always; the rest only when somebody listens."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+from geometry_msgs.msg import PoseArray
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from visualization_msgs.msg import MarkerArray
+
+from perception_node.ros.markers import markers_message
+from perception_node.ros.messages import detections_message, header, image_message, poses_message, scene_message
+from perception_node.segment.draw import draw_segmentation
+from perception_node.types import Frame, Scene
+from perception_node_msgs.msg import PickScene
+
+QUEUE = 2
+"""Results kept for a slow reader: who is later than that wants the newest. Reliable, so that any reader's QoS matches."""
+
+
+class Outputs:
+    """The node's publishers of results."""
+
+    def __init__(self, node: LifecycleNode) -> None:
+        self._node = node
+        qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
+
+        def make(kind: Any, topic: str) -> Any:
+            return node.create_lifecycle_publisher(kind, f"~/{topic}", qos)
+
+        self._scene = make(PickScene, "scene")
+        self._masks, self._poses = make(Image, "masks"), make(PoseArray, "grasp_poses")
+        self._markers, self._overlay = make(MarkerArray, "markers"), make(Image, "overlay")
+        self._detections = None
+        if importlib.util.find_spec("vision_msgs") is not None:
+            from vision_msgs.msg import Detection2DArray
+            self._detections = make(Detection2DArray, "detections")
+
+    def publish(self, scene: Scene, frame: Frame, now_ns: Callable[[], int]) -> None:
+        """Publish one scene; its `latency_s` runs from the picture's stamp to here."""
+        message = scene_message(scene)
+        message.latency_s = 1e-9 * (now_ns() - scene.stamp_ns)
+        self._scene.publish(message)
+        if _heard(self._poses):
+            self._poses.publish(poses_message(message))
+        if _heard(self._masks):
+            self._masks.publish(message.labels)
+        if _heard(self._markers):
+            self._markers.publish(markers_message(message))
+        if self._detections is not None and _heard(self._detections):
+            self._detections.publish(detections_message(message))
+        if _heard(self._overlay):
+            self._overlay.publish(image_message(draw_segmentation(frame.rgb, scene.segmentation), "rgb8", header(scene)))
+
+    def destroy(self) -> None:
+        """Remove the publishers."""
+        for publisher in (self._scene, self._masks, self._poses, self._markers, self._overlay, self._detections):
+            if publisher is not None:
+                self._node.destroy_lifecycle_publisher(publisher)
+
+
+def _heard(publisher: Any) -> bool:
+    return bool(publisher.get_subscription_count() > 0)
