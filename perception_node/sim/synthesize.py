@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import json
 import multiprocessing
 import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 from perception_node.errors import PerceptionError
+
+Job = tuple[int, int, list[int], str, tuple[int, int], str]
+"""Seed, number of the pile, numbers of the pictures, folder, (width, height), style."""
 
 _FOLDERS = ("rgb", "depth", "depth_true", "labels", "meta")
 
@@ -23,14 +29,17 @@ def _prepare() -> None:
     cv2.setNumThreads(1)
 
 
-def _group(job: tuple[int, int, list[int], str, tuple[int, int], str]) -> list[tuple[int, list[dict[str, Any]]]]:
+def _group(job: Job) -> list[tuple[int, list[dict[str, Any]]]]:
     """Makes one pile's pictures and writes them; runs in a worker."""
     from perception_node.sim.dataset import annotations_of, write_sample
     from perception_node.sim.sample import Picture, pile_samples
 
     seed, group, numbers, out, size, style = job
     done = []
-    samples = pile_samples(seed, group, numbers, Picture(*size, style=style))
+    try:
+        samples = pile_samples(seed, group, numbers, Picture(*size, style=style))
+    except Exception as error:
+        raise PerceptionError(f"pictures {numbers} of seed {seed} cannot be made: {error!r}; please report this") from error
     for number, sample in zip(numbers, samples, strict=True):
         write_sample(Path(out), number, sample)
         done.append((number, annotations_of(number, sample.labels, sample.meta)))
@@ -62,7 +71,7 @@ def synthesize(
     """Writes `images` pictures into the new folder `out`.
 
     The bytes depend on seed, size and style only, not on the number of workers. Everything is written into
-    ``OUT.part`` beside it and renamed at the end, so a folder of the final name is always complete.
+    a folder beside it and renamed at the end, so a folder of the final name is always complete.
 
     Args:
         out: folder to make.
@@ -86,45 +95,78 @@ def synthesize(
     from perception_node.sim.dataset import write_annotations
     from perception_node.sim.sample import VIEWS_PER_PILE
 
-    aside = out.with_name(out.name + ".part")
-    try:
-        if aside.exists():
-            shutil.rmtree(aside)
-        for folder in _FOLDERS:
-            (aside / folder).mkdir(parents=True)
-    except OSError as error:
-        raise PerceptionError(f"cannot write {aside}: {error.strerror}") from error
+    aside = _fresh_aside(out)
     step = VIEWS_PER_PILE
     jobs = [
         (seed, g, list(range(g * step, min(images, (g + 1) * step))), str(aside), (width, height), style)
         for g in range((images + step - 1) // step)
     ]
-    found: dict[int, list[dict[str, Any]]] = {}
     began = time.monotonic()
-    with tqdm(total=images, unit="pic", disable=not progress) as bar:
-        if workers == 1:
-            _prepare()
-            for job in jobs:
-                for number, annotations in _group(job):
-                    found[number] = annotations
-                    bar.update()
-        else:
-            with multiprocessing.get_context("spawn").Pool(workers, _prepare) as pool:
-                for made in pool.imap_unordered(_group, jobs):
-                    for number, annotations in made:
-                        found[number] = annotations
-                        bar.update()
-    rate = images / (time.monotonic() - began) / workers
-    ordered = [a for n in range(images) for a in found[n]]
-    note = f"simulated packages, perception_node, seed {seed}, style {style}"
-    write_annotations(aside, [(n, width, height) for n in range(images)], ordered, note)
     try:
+        with tqdm(total=images, unit="pic", disable=not progress) as bar:
+            found = _make_all(jobs, workers, bar.update)
+        ordered = [a for n in range(images) for a in found[n]]
+        note = f"simulated packages, perception_node, seed {seed}, style {style}"
+        write_annotations(aside, [(n, width, height) for n in range(images)], ordered, note)
         if out.exists():
             out.rmdir()
         os.replace(aside, out)
     except OSError as error:
-        raise PerceptionError(f"cannot rename {aside} to {out}: {error.strerror}") from error
-    return rate
+        raise PerceptionError(f"cannot write {out}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return images / (time.monotonic() - began) / workers
+
+
+def _fresh_aside(out: Path) -> Path:
+    """An empty folder beside `out` for this process alone; those of dead runs are removed."""
+    for old in out.parent.glob(f"{out.name}.*.part"):
+        owner = old.name.removesuffix(".part").rsplit(".", 1)[1]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    aside = out.with_name(f"{out.name}.{os.getpid()}.part")
+    try:
+        for folder in _FOLDERS:
+            (aside / folder).mkdir(parents=True)
+    except OSError as error:
+        raise PerceptionError(f"cannot write {aside}: {error.strerror}") from error
+    return aside
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _make_all(jobs: list[Job], workers: int, advance: Callable[[], object]) -> dict[int, list[dict[str, Any]]]:
+    """Annotations of every picture by number; calls `advance` once for each."""
+    found: dict[int, list[dict[str, Any]]] = {}
+
+    def take(made: list[tuple[int, list[dict[str, Any]]]]) -> None:
+        for number, records in made:
+            found[number] = records
+            advance()
+
+    if workers == 1:
+        _prepare()
+        for job in jobs:
+            take(_group(job))
+        return found
+    spawn = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, _prepare)
+    try:
+        for future in concurrent.futures.as_completed([pool.submit(_group, job) for job in jobs]):
+            take(future.result())
+    except BrokenProcessPool as error:
+        raise PerceptionError("a worker was killed (out of memory?): try fewer --workers") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -135,6 +135,21 @@ def test_a_failed_write_leaves_nothing_whole(tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "x").exists()
 
 
+def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    (tmp_path / "x.999999999.part" / "rgb").mkdir(parents=True)
+    synthesize(tmp_path / "x", 1, width=160, height=120, progress=False)
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_pile_that_cannot_be_made_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from perception_node.sim import sample
+
+    monkeypatch.setattr(sample.scenarios, "random_pile", lambda *_, **__: 1 / 0)
+    with pytest.raises(PerceptionError, match="seed 0 cannot be made"):
+        synthesize(tmp_path / "x", 1, width=160, height=120, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_run_lengths_match_a_known_string() -> None:
     mask = np.zeros((3, 4), bool)
     mask[1, 1:3] = True
