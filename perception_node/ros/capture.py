@@ -72,7 +72,8 @@ def _meta(frame: Frame, scene: Scene, note: str) -> dict[str, Any]:
     camera = frame.camera
     instances = [{"id": t.label, "class": t.class_name, "category_id": CLASS_NAMES.index(t.class_name) + 1,
                   "score": float(t.package.score), "track_id": t.track_id, "size_m": list(t.size_m),
-                  "T_cam_package": t.T_cam_package.tolist(), "visible_fraction": float(t.package.visible_fraction)} for t in scene.tracks]
+                  "T_cam_package": t.T_cam_package.tolist(),
+                  "visible_fraction": float(t.package.visible_fraction)} for t in scene.tracks]
     return {"K": camera.K.tolist(), "fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy,
             "distortion": list(camera.distortion), "width": camera.width, "height": camera.height, "depth_unit_m": 0.001,
             "stamp_ns": frame.stamp_ns, "frame_id": frame.frame_id, "model_id": scene.model_id, "note": note,

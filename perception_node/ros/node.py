@@ -32,7 +32,7 @@ class PerceptionNode(LifecycleNode):
     """One camera's perception. `configure` loads the model, `activate` subscribes and computes."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__("perception", automatically_declare_parameters_from_overrides=True, **kwargs)
+        super().__init__("perception", **kwargs)
         self.config: Config = params.declare(self)
         params.validate_with(self, lambda: self.config, self._take_over)
         self.pipeline: Pipeline | None = None

@@ -19,20 +19,15 @@ _ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.", 
 def declare(node: Node) -> Config:
     """Declare all parameters of `config.Config` and return the configuration that the node was started with.
 
-    The node must have been made with `automatically_declare_parameters_from_overrides`, so that what was given at the start can
-    be compared with what exists.
-
     Raises:
         ConfigError: unknown name, wrong type, out of range.
     """
     known = {parameter.name: parameter for parameter in parameters()}
-    given = {name: parameter.value for name, parameter in node.get_parameters_by_prefix("").items()
-             if not name.startswith(_ROS_OWN)}
-    given = {name: known[name].default if value is None and name in known else value for name, value in given.items()}
+    # What was given at the start, unknown names among it: rclpy has no public way to ask. An empty list comes without a type.
+    given = {name: override.value for name, override in node._parameter_overrides.items() if not name.startswith(_ROS_OWN)}
+    given = {name: value for name, value in given.items() if value is not None or name not in known}
     config = from_flat({name: plain(value) for name, value in given.items()})
     for name, parameter in known.items():
-        if name in given:
-            node.undeclare_parameter(name)
         value = value_of(config, name)
         initial = list(value) if isinstance(value, tuple) else value
         node.declare_parameter(name, initial, descriptor(parameter), ignore_override=True)
@@ -73,7 +68,7 @@ def descriptor(parameter: Parameter) -> ParameterDescriptor:
 
 def plain(value: Any) -> Any:
     """A parameter's value without ROS' array types."""
-    return value if isinstance(value, (bool, int, float, str)) else list(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else list(value)
 
 
 def _changed(config: Config, changes: list[RosParameter[Any]]) -> Config:
