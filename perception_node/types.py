@@ -36,8 +36,10 @@ def _require(condition: bool, message: str, error: type[PerceptionError] = Perce
 
 def _frozen_array(value: Any, shape: tuple[int, ...], name: str) -> F64:
     array = np.array(value, dtype=np.float64)
-    _require(array.shape == shape, f"{name}: expected shape {shape}, got {array.shape}")
-    _require(bool(np.isfinite(array).all()), f"{name}: expected finite numbers, got {array.tolist()}")
+    if array.shape != shape:
+        raise PerceptionError(f"{name}: expected shape {shape}, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise PerceptionError(f"{name}: expected finite numbers, got {array.tolist()}")
     array.setflags(write=False)
     return array
 
@@ -47,8 +49,8 @@ def _frozen_transform(value: Any, name: str) -> F64:
     rotation = transform[:3, :3]
     (a, b, c), (d, e, f), (g, h, i) = rotation.tolist()
     turning = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-    orthonormal = turning > 0 and bool((np.abs(rotation @ rotation.T - _IDENTITY) <= 1e-4).all())
-    _require(orthonormal, f"{name}: expected a rigid transform, got rotation part {rotation.round(4).tolist()}")
+    if turning <= 0 or float(np.abs(rotation @ rotation.T - _IDENTITY).max()) > 1e-4:
+        raise PerceptionError(f"{name}: expected a rigid transform, got rotation part {rotation.round(4).tolist()}")
     return transform
 
 

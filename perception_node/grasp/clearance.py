@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node import geometry
 from perception_node.config import JawConfig
 from perception_node.grasp.patch import View
 from perception_node.types import F64, Package
@@ -65,14 +64,14 @@ def look_beside(view: View, T_cam_face: F64, opening_m: F64, own: Sequence[Packa
     rotation, origin = T_cam_face[:, :3, :3], T_cam_face[:, :3, 3]
     depth = config.finger_depth_m + config.clearance_m
     samples = finger_samples(opening_m, depth, config)
-    world = np.einsum("nij,nfsj->nfsi", rotation, samples) + origin[:, None, None]
+    world = samples @ rotation.transpose(0, 2, 1)[:, None] + origin[:, None, None]
     flat, inside = view.look(view.project(world))
     z = view.depth_m.ravel()[flat].astype(np.float64)
     readable = inside & (z > 0)
     z = np.where(readable, z, 0.0)
-    xy = view.rays[flat].astype(np.float64)
+    xy = view.rays[flat]
     seen = np.concatenate([xy * z[..., None], z[..., None]], axis=-1)
-    local = np.einsum("nji,nfsj->nfsi", rotation, seen - origin[:, None, None])
+    local = (seen - origin[:, None, None]) @ rotation[:, None]
     label = view.labels.ravel()[flat].astype(np.int64)
     is_own = label == np.array([package.label for package in own])[:, None, None]
     inner = opening_m[:, None, None] / 2 + np.where(is_own, _OWN_SLACK_M, -config.clearance_m / 2)
@@ -100,19 +99,22 @@ def _hidden_packages(free: F64, blocker: NDArray[np.int64], world: F64, samples:
                      own: Sequence[Package], everything: Sequence[Package], config: JawConfig) -> tuple[F64, NDArray[np.int64]]:
     """Lower `free` where an unseen part of a finger's place lies in another package's box."""
     free, blocker = free.copy(), blocker.copy()
-    owner = np.array([package.label for package in own])
-    middle = world.reshape(len(own), -1, 3).mean(axis=1)
-    for other in everything:
-        half = np.array(other.size_m) / 2 + config.clearance_m / 2
-        reach = float(np.linalg.norm(half)) + 0.1 + config.opening_max_m / 2
-        near = np.flatnonzero((np.linalg.norm(middle - other.T_cam_package[:3, 3], axis=1) < reach) & (owner != other.label))
-        if len(near) == 0:
-            continue
-        local = geometry.transform_points(geometry.transform_inverse(other.T_cam_package), world[near])
-        within = (np.abs(local) < half).all(axis=-1) & hidden[near]
-        depth = np.where(within, samples[near, :, :, 2], np.inf).reshape(len(near), -1).min(axis=1)
-        blocker[near] = np.where(depth < free[near], other.label, blocker[near])
-        free[near] = np.minimum(free[near], depth)
+    candidate, finger, sample = np.nonzero(hidden)
+    if len(candidate) == 0 or not everything:
+        return free, blocker
+    points, depth = world[candidate, finger, sample], samples[candidate, finger, sample, 2]
+    owner = np.array([package.label for package in own])[candidate]
+    poses = np.array([other.T_cam_package for other in everything])
+    half = np.array([other.size_m for other in everything]) / 2 + config.clearance_m / 2
+    middle = np.einsum("oji,oj->oi", poses[:, :3, :3], poses[:, :3, 3])
+    local = points @ poses[:, :3, :3] - middle[:, None]
+    within = (np.abs(local) < half[:, None]).all(axis=2)
+    which, at = np.nonzero(within)
+    labels = np.array([other.label for other in everything])[which]
+    others = labels != owner[at]
+    for label, k, level in zip(labels[others].tolist(), candidate[at[others]].tolist(), depth[at[others]].tolist(), strict=True):
+        if level < free[k]:
+            free[k], blocker[k] = level, label
     return free, blocker
 
 

@@ -85,6 +85,9 @@ def _candidates(packages: Sequence[Package], config: JawConfig, book: Bookkeepin
     owner, frames, openings, extents, centres = [], [], [], [], []
     for i, package in enumerate(packages):
         length, width, height = package.size_m
+        if package.truncated:
+            book.reject(package, "parallel_jaw", "cut off by the picture's border: the sides out of sight cannot be closed on")
+            continue
         narrowest = min(length, width)
         if narrowest + 2 * config.clearance_m > config.opening_max_m:
             book.reject(package, "parallel_jaw", f"narrowest side {1e3 * narrowest:.0f} mm, jaws open "

@@ -108,16 +108,14 @@ def fit_patches(view: View, contact: F64, normal: F64, hint: F64, label: NDArray
     z = view.depth_m.ravel()[flat].astype(np.float64)
     readable = on_mask & (z > 0)
     z = np.where(readable, z, 0.0)
-    xy = view.rays[flat].astype(np.float64)
+    xy = view.rays[flat]
     offset = np.concatenate([xy * z[..., None], z[..., None]], axis=2) - contact[:, None]
-    a = np.einsum("nmi,ni->nm", offset, first)
-    b = np.einsum("nmi,ni->nm", offset, second)
-    h = np.einsum("nmi,ni->nm", offset, normal)
+    a, b, h = np.moveaxis(np.stack([first, second, normal], axis=1) @ offset.transpose(0, 2, 1), 1, 0)
     weight = readable.astype(np.float64)
     plane = np.zeros((len(contact), 3))
     # A first guess may lie beside the surface: start from the middle reading, then let far ones lose their say.
     plane[:, 2] = _middle(h, readable)
-    span = 3.0
+    span = 2.5
     for _ in range(_IRLS):
         residual = h - (plane[:, :1] * a + plane[:, 1:2] * b + plane[:, 2:])
         weight = readable / (1.0 + (residual / (span * tolerance_m[:, None])) ** 2) ** 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -16,10 +17,10 @@ from perception_node.grasp.score import RankingModel
 from perception_node.types import F64, Grasp, Package
 
 _SAMPLES_PER_CUP = 40
-_SAMPLES_ROUGH = 20
-_FINALISTS = 12
+_SAMPLES_ROUGH = 16
+_FINALISTS = 8
 """Places of a package judged in full, after a first look at all."""
-_SEEDS = 28
+_SEEDS = 20
 """Places looked at per package. Source: measured on 140 pictures of a pilot cell: twice as many change the share of valid first
 choices by less than 0.3 points."""
 RIM = 1.15
@@ -157,6 +158,9 @@ def _choose(packages: list[Package], owner: NDArray[np.int64], patch: Patches, h
         passed += alive
     grasps = []
     footprint = footprint_m(config)
+    names = list(values)
+    table = np.column_stack([values[name] for name in names]).tolist()
+    covariances = _covariances(patch, config.cup_radius_m)
     for i, package in enumerate(packages):
         mine = np.flatnonzero(owner == i)
         good = mine[passed[mine] == len(checks)]
@@ -169,12 +173,12 @@ def _choose(packages: list[Package], owner: NDArray[np.int64], patch: Patches, h
             continue
         for k in _spread_out(good[np.argsort(-score[good], kind="stable")], patch.contact, config.cup_radius_m,
                              grasp.max_per_package):
-            terms = {name: float(value[k]) for name, value in values.items()}
+            terms = dict(zip(names, table[k], strict=True))
             grasps.append(Grasp(
                 kind="suction", T_cam_grasp=geometry.frame_from_axes(patch.contact[k], -patch.normal[k], hint[k]),
                 width_m=footprint, score=float(score[k]), label=package.label,
                 track_id=book.track_ids.get(package.label, 0), terms=terms,
-                covariance=_covariance(patch, int(k), config.cup_radius_m),
+                covariance=covariances[k],
                 deadline_ns=book.deadline_ns(package.label, patch.contact[k])))
     return grasps
 
@@ -199,20 +203,20 @@ def _spread_out(ordered: NDArray[np.int64], contact: F64, radius_m: float, count
     """The first `count` candidates that lie at least a cup's radius apart."""
     chosen: list[int] = []
     for k in ordered.tolist():
-        if all(float(np.linalg.norm(contact[k] - contact[other])) >= radius_m for other in chosen):
+        if all(math.dist(contact[k], contact[other]) >= radius_m for other in chosen):
             chosen.append(k)
         if len(chosen) == count:
             break
     return chosen
 
 
-def _covariance(patch: Patches, k: int, radius_m: float) -> F64:
-    """(6, 6) of a contact: plane through the readings under the cup; along the surface, the cup is where it is put."""
-    sigma = float(np.hypot(patch.rms_m[k], _NOISE_M))
-    n = max(float(patch.reading[k]) * _SAMPLES_PER_CUP, 1.0)
-    normal = patch.normal[k]
-    outer = np.outer(normal, normal)
-    covariance = np.zeros((6, 6))
-    covariance[:3, :3] = outer * (sigma**2 / n + _NOISE_M**2) + (np.eye(3) - outer) * _NOISE_M**2
-    covariance[3:, 3:] = (np.eye(3) - outer) * (2 * sigma / np.sqrt(n) / radius_m) ** 2 + outer * 1e-4
+def _covariances(patch: Patches, radius_m: float) -> F64:
+    """(N, 6, 6) of the contacts: planes through the readings under the cup; along the surface, the cup is where it is put."""
+    variance = (patch.rms_m**2 + _NOISE_M**2)[:, None, None]
+    count = np.maximum(patch.reading * _SAMPLES_PER_CUP, 1.0)[:, None, None]
+    across = patch.normal[:, :, None] * patch.normal[:, None, :]
+    within = np.eye(3) - across
+    covariance = np.zeros((len(patch.normal), 6, 6))
+    covariance[:, :3, :3] = across * (variance / count + _NOISE_M**2) + within * _NOISE_M**2
+    covariance[:, 3:, 3:] = within * (4 * variance / count / radius_m**2) + across * 1e-4
     return covariance

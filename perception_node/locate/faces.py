@@ -101,10 +101,10 @@ def fit_faces(frame: Frame, rays: F32, masks: list[Mask], classes: list[str], up
     normal, offset = _hypothesise(points, valid, readings, tolerance, up)
     inside = valid
     for shrink in (1.5, 1.0, 1.0):
-        distance = np.einsum("pni,pi->pn", points, normal) + offset[:, None]
+        distance = (points @ normal[..., None])[..., 0] + offset[:, None]
         inside = valid & (np.abs(distance) < shrink * tolerance[:, None])
         normal, offset = _refit(points, inside, normal, offset)
-    distance = np.where(inside, np.einsum("pni,pi->pn", points, normal) + offset[:, None], 0.0)
+    distance = np.where(inside, (points @ normal[..., None])[..., 0] + offset[:, None], 0.0)
     on_face = inside.sum(axis=1)
     weight = np.maximum(on_face, 1)
     return Faces(
@@ -150,7 +150,7 @@ def _refit(points: F64, inside: NDArray[np.bool_], normal: F64, offset: F64) -> 
     masked = points * inside[..., None]
     centre = masked.sum(axis=1) / safe
     centred = (points - centre[:, None]) * inside[..., None]
-    scatter = np.einsum("pni,pnj->pij", centred, centred)
+    scatter = centred.transpose(0, 2, 1) @ centred
     _, vectors = np.linalg.eigh(scatter)
     fitted = vectors[:, :, 0]
     fitted *= np.where(np.einsum("pi,pi->p", fitted, normal) < 0, -1.0, 1.0)[:, None]

@@ -65,7 +65,8 @@ def _locate_one(frame: Frame, instance: Instance, mask: Mask, faces: Faces | Non
     focal = (frame.camera.fx + frame.camera.fy) / 2
     if faces is not None and faces.found[i] and fraction >= _MIN_DEPTH_FRACTION:
         assert frame.depth_m is not None
-        face = face_box(mask, rays, frame.depth_m, faces.normal[i], float(faces.offset[i]), instance.class_name, focal)
+        face = face_box(mask, rays, frame.depth_m, faces.normal[i], float(faces.offset[i]), instance.class_name, focal,
+                        fraction)
         if face is not None:
             height = _height_above(face, plane, belt)
             hidden = _hidden_share(face.fill, truncated, bool(covered_by))
