@@ -16,8 +16,8 @@ PIP_LOG := $(VENV)/pip.log
 LIBRARIES := $(if $(ROS_DISTRO),,requirements/ros.txt) requirements/runtime.txt
 INTERFACES := $(wildcard perception_node_msgs/msg/*.msg perception_node_msgs/srv/*.srv) perception_node_msgs/CMakeLists.txt \
 	perception_node_msgs/package.xml
-INSTALLED := package.xml setup.py setup.cfg colcon_defaults.yaml resource/perception_node \
-	$(sort $(wildcard launch/*.launch.py config/*.yaml))
+# Folders change with the names in them; the files in them are linked, like the Python files.
+INSTALLED := package.xml setup.py setup.cfg colcon_defaults.yaml launch config
 ENTER := . ./env.sh
 
 .PHONY: help demo test lint unit build venv clean
@@ -70,7 +70,7 @@ echo "installing $(1)"; $(VENV)/bin/python -m pip install --disable-pip-version-
 	echo "make: the whole text is in $(PIP_LOG)" >&2; exit 1; }
 endef
 
-# Both packages. Python files are linked, so that changing them needs no new build.
+# Both packages, linked: changing a Python, launch or configuration file needs no new build.
 install/.built: $(VENV)/.runtime $(INTERFACES) $(INSTALLED)
 	@command -v $(firstword $(CXX)) >/dev/null || { echo "make: expected a C++ compiler, found no $(CXX); install one (Debian, \
 	Ubuntu: g++)" >&2; exit 1; }
