@@ -1,7 +1,7 @@
 # make demo | test | build | clean.   PYTHON=python3.12 picks the interpreter; ARGS="--headless ..." goes to `perception demo`.
 #
-# Without ROS 2: ROS and all libraries come as pinned wheels into .venv. With a ROS 2 distribution sourced: its packages and its
-# Python are used, and .venv holds only the libraries that are missing there (rosdep can bring most of them instead).
+# Without ROS 2: ROS and all libraries come as pinned wheels into .venv. With a ROS 2 distribution sourced: its packages, its
+# Python and its libraries are used, and .venv holds only what is missing there (rosdep can bring most of that instead).
 # Each step leaves a stamp and is skipped while what it was made from is unchanged.
 
 SHELL := /bin/bash
@@ -14,6 +14,7 @@ PYTHON ?= $(firstword $(foreach name,python3 python3.11 python3.12 python3.13 py
 VENV := .venv
 PIP_LOG := $(VENV)/pip.log
 LIBRARIES := $(if $(ROS_DISTRO),,requirements/ros.txt) requirements/runtime.txt
+DEV_LIBRARIES := $(LIBRARIES) requirements/train.txt requirements/dev.txt
 INTERFACES := $(wildcard perception_node_msgs/msg/*.msg perception_node_msgs/srv/*.srv) perception_node_msgs/CMakeLists.txt \
 	perception_node_msgs/package.xml
 # Folders change with the names in them; the files in them are linked, like the Python files.
@@ -32,7 +33,7 @@ demo: build
 	@$(ENTER); exec perception demo $(ARGS)
 
 test: build $(VENV)/.dev
-	@$(ENTER); echo "ruff"; ruff check .; echo "mypy"; mypy; echo "pytest"; exec python -m pytest test $(ARGS)
+	@$(ENTER); echo "ruff"; ruff check .; echo "mypy"; mypy; echo "pytest"; exec python3 -m pytest test $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(ENTER); ruff check .; mypy
@@ -59,16 +60,29 @@ $(VENV)/.runtime: $(VENV)/.created $(LIBRARIES)
 	@$(call pip,$(LIBRARIES))
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime requirements/dev.txt requirements/train.txt
-	@$(call pip,requirements/dev.txt)
+$(VENV)/.dev: $(VENV)/.runtime $(DEV_LIBRARIES)
+	@$(call pip,$(DEV_LIBRARIES))
 	@touch $@
 
 # $(call pip,FILES): install them; on failure the last lines say why, and where the rest is.
 define pip
-echo "installing $(1)"; $(VENV)/bin/python -m pip install --disable-pip-version-check $(addprefix -r ,$(1)) >$(PIP_LOG) 2>&1 || \
+echo "installing $(1)"; $(VENV)/bin/python -c "$$WANTED" $(1) >$(VENV)/wanted.txt; \
+$(VENV)/bin/python -m pip install --disable-pip-version-check -r $(VENV)/wanted.txt >$(PIP_LOG) 2>&1 || \
 	{ echo "make: pip could not install $(1):" >&2; grep -E '^ *ERROR' $(PIP_LOG) | tail -n 3 >&2 || tail -n 3 $(PIP_LOG) >&2; \
 	echo "make: the whole text is in $(PIP_LOG)" >&2; exit 1; }
 endef
+
+# Prints the lines of requirement files; with a distribution only those of libraries that cannot be imported yet: its own NumPy
+# and OpenCV fit together and with cv_bridge, newer ones would not.
+define WANTED
+import importlib.util, os, re, sys
+modules = {'opencv-python-headless': 'cv2', 'PyYAML': 'yaml', 'pytest-timeout': 'pytest_timeout'}
+for line in (line.strip() for path in sys.argv[1:] for line in open(path)):
+    name = re.match(r'[\w.-]*', line)[0] if line[:1] != '-' else ''
+    if name and not (os.environ.get('ROS_DISTRO') and importlib.util.find_spec(modules.get(name, name))):
+        print(line)
+endef
+export WANTED
 
 # Both packages, linked: changing a Python, launch or configuration file needs no new build.
 install/.built: $(VENV)/.runtime $(INTERFACES) $(INSTALLED)

@@ -31,7 +31,8 @@ case $- in *u*) _pn_nounset=1; set +u ;; *) _pn_nounset= ;; esac
 
 _pn_venv="$_pn_root/.venv"
 if [ -n "$ROS_DISTRO" ]; then
-  # Libraries that the distribution lacks lie in .venv: behind the distribution's own, for any interpreter that runs the nodes.
+  # What the distribution lacks lies in .venv: behind the distribution's own, for whatever interpreter runs the nodes.
+  case ":$PATH:" in *":$_pn_venv/bin:"*) ;; *) [ -d "$_pn_venv/bin" ] && PATH="$PATH:$_pn_venv/bin" ;; esac
   for _pn_dir in "$_pn_venv"/lib/python3*/site-packages; do
     case ":$PYTHONPATH:" in
       *":$_pn_dir:"*) ;;
