@@ -21,7 +21,7 @@ from perception_node.ros.inbox import Inbox
 from perception_node.ros.inputs import Inputs
 from perception_node.ros.outputs import Outputs
 from perception_node.ros.services import Services
-from perception_node.ros.worker import Links, Worker
+from perception_node.ros.worker import Links, Worker, warm_up
 from perception_node.types import Frame, Scene
 
 SAY_AGAIN_S = 5.0
@@ -52,6 +52,7 @@ class PerceptionNode(LifecycleNode):
         """Load and check the model; FAILURE with words when that does not work."""
         try:
             self.pipeline = Pipeline(self.config)
+            warm_up(self.pipeline)
             self.inbox = Inbox(self.config.node, Drops())
             self.outputs = Outputs(self)
             self.service_desk = Services(self, self.config.node.output_dir, lambda: self.worker.last if self.worker else None)

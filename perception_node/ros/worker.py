@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from perception_node.config import Config
 from perception_node.errors import FrameError, PerceptionError
 from perception_node.pipeline import Pipeline
@@ -16,7 +18,7 @@ from perception_node.ros.belt import BeltInput
 from perception_node.ros.convert import frame_from_messages
 from perception_node.ros.drops import Rate
 from perception_node.ros.inbox import Inbox, Item, Raw
-from perception_node.types import Frame, Scene
+from perception_node.types import CameraModel, Frame, Scene
 
 RESTART_NS = 1_000_000_000
 """Stamps that go back by more are a new beginning (a looped bag, a camera's clock set), by less a late picture.
@@ -115,10 +117,10 @@ class Worker:
             return
         if not self._young(frame.stamp_ns):
             return
+        self.last = frame, scene  # before publishing: who asks for this frame when it arrives must get it
         self.links.publish(scene, frame)
         self.age_s = 1e-9 * (self.links.now_ns() - frame.stamp_ns)
         self.timing_ms = {"decode": 1e3 * (decoded - began), **scene.timing_ms, "publish": 1e3 * (time.perf_counter() - computed)}
-        self.last = frame, scene
         self.results.tick()
 
     def _restart_if_needed(self, item: Item) -> None:
@@ -178,3 +180,12 @@ def _clock_hint(age_s: float) -> str:
     if abs(age_s) < 60.0:
         return ""
     return ": with a recording play it with --clock and set use_sim_time, else set the camera's or this machine's clock"
+
+
+def warm_up(pipeline: Pipeline) -> None:
+    """Run an empty picture through: the first one takes many times longer, and would be too old when it is done."""
+    camera = CameraModel(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
+    rgb, depth_m = np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32)
+    for depth in (depth_m, None):
+        pipeline.process(Frame(rgb=rgb, depth_m=depth, camera=camera, stamp_ns=1, frame_id="warm_up"))
+        pipeline.reset()

@@ -1,0 +1,284 @@
+"""Fixtures of the ROS tests: a ROS domain of its own for each, the node as a process of its own, and a camera that the test is."""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")  # before the first context: see docs/interfaces.md
+os.environ.setdefault("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE_S = 40.0
+"""How long an event may take before a test fails: generous, since cores may be busy."""
+
+FRAME_ID = "cell_camera_optical_frame"
+DOMAINS = range(40, 100)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark everything in this folder, and skip it with the reason where ROS or the messages are missing."""
+    try:
+        import rclpy  # noqa: F401
+
+        import perception_node_msgs.msg  # noqa: F401
+        missing = ""
+    except ImportError as error:
+        missing = f"needs ROS 2 and the built messages (. ./env.sh): {error}"
+    for item in items:
+        if Path(__file__).parent in Path(item.path).parents:
+            item.add_marker(pytest.mark.ros)
+            if missing:
+                item.add_marker(pytest.mark.skip(reason=missing))
+
+
+def _claim_domain():
+    """A domain that no other test process of this machine uses: held by a locked file until the process ends."""
+    for domain in DOMAINS:
+        handle = open(Path(tempfile.gettempdir()) / f"perception_node_domain_{domain}.lock", "a")  # noqa: SIM115
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.close()
+            continue
+        return domain, handle
+    pytest.fail(f"no free ROS domain in {DOMAINS.start}..{DOMAINS.stop - 1}")
+
+
+def environment_of(domain):
+    """Environment of a process in a domain."""
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    return {**os.environ, "ROS_DOMAIN_ID": str(domain), "PYTHONUNBUFFERED": "1", "PYTHONPATH": path}
+
+
+class NodeProcess:
+    """The perception node in a process of its own; its output is kept line by line."""
+
+    def __init__(self, domain, *arguments, environment=None):
+        self.process = subprocess.Popen([sys.executable, "-m", "perception_node.ros.perception", "--ros-args", *arguments],
+                                        env={**environment_of(domain), **(environment or {})}, text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.lines = []
+        self._new = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self):
+        for line in self.process.stdout:
+            with self._new:
+                self.lines.append(line.rstrip())
+                self._new.notify_all()
+
+    @property
+    def text(self):
+        return "\n".join(self.lines)
+
+    def wait_for_line(self, words, timeout_s=PATIENCE_S):
+        with self._new:
+            found = self._new.wait_for(lambda: words in self.text or self.process.poll() is not None, timeout_s)
+        assert found, f"no line with {words!r} within {timeout_s} s:\n{self.text}"
+        assert words in self.text, f"ended ({self.process.poll()}) without {words!r}:\n{self.text}"
+
+    def wait_for_exit(self, timeout_s=PATIENCE_S):
+        status = self.process.wait(timeout_s)
+        self._reader.join(timeout_s)
+        return status
+
+    def end(self, number=signal.SIGINT):
+        """Signal, wait; returns the exit status."""
+        self.process.send_signal(number)
+        return self.wait_for_exit()
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+class Cell:
+    """The other side of the node: camera, arm planner and operator in the test's process, in a context of its own."""
+
+    def __init__(self, domain):
+        import rclpy
+        from rclpy.context import Context
+        from rclpy.executors import SingleThreadedExecutor
+
+        self.domain = domain
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("cell", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.processes = []
+        self.publishers = {}
+        self.heard = {}
+        self.statuses = {}
+
+    def close(self):
+        for process in self.processes:
+            process.kill()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def environment(self):
+        """Environment of other processes of this cell."""
+        return environment_of(self.domain)
+
+    def start(self, *arguments, environment=None, ready="active, listening"):
+        """Start the node and wait until it says `ready` ("" = don't)."""
+        process = NodeProcess(self.domain, *arguments, environment=environment)
+        self.processes.append(process)
+        if ready:
+            process.wait_for_line(ready)
+        return process
+
+    def wait_until(self, condition, what, timeout_s=PATIENCE_S, each=None):
+        """Spin until `condition()` is true; `each` is called meanwhile, about every 0.2 s."""
+        until, again = time.monotonic() + timeout_s, 0.0
+        while not condition():
+            now = time.monotonic()
+            if now > until:
+                said = "\n".join(process.text for process in self.processes)
+                pytest.fail(f"not within {timeout_s} s: {what}\nnode said:\n{said}\ndiagnostics: {self.statuses}")
+            if each is not None and now >= again:
+                each()
+                again = now + 0.2
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def listen(self, kind, topic, qos=None):
+        """Subscribe; the list that is returned grows as messages come. Waits until a publisher is matched."""
+        received = self.heard.setdefault(topic, [])
+        subscription = self.node.create_subscription(kind, topic, received.append, qos or 10)
+        self.wait_until(lambda: subscription.get_publisher_count() > 0, f"publisher of {topic}")
+        return received
+
+    def watch_diagnostics(self):
+        """Keep the newest status of each name in `statuses`: (level, message, values)."""
+        from diagnostic_msgs.msg import DiagnosticArray
+
+        def keep(message):
+            for status in message.status:
+                name = status.name.rsplit(": ", 1)[-1]
+                self.statuses[name] = (status.level[0], status.message, {pair.key: pair.value for pair in status.values})
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", keep, 10)
+        self.wait_until(lambda: self.statuses, "diagnostics")
+
+    def drops(self, reason):
+        return int(self.statuses["pipeline"][2][f"dropped_{reason}"]) if "pipeline" in self.statuses else 0
+
+    def publisher(self, topic, kind, wait=True):
+        """A best-effort publisher, made once; waits until the node has matched it."""
+        from rclpy.qos import QoSProfile, ReliabilityPolicy
+        if topic not in self.publishers:
+            qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+            self.publishers[topic] = self.node.create_publisher(kind, topic, qos)
+        publisher = self.publishers[topic]
+        if wait:
+            self.wait_until(lambda: publisher.get_subscription_count() > 0, f"subscriber of {topic}")
+        return publisher
+
+    def send(self, colour, depth=None, info=None, topics=("image", "depth", "camera_info")):
+        """Publish calibration, depth and colour (in this order) as they are given."""
+        for topic, message in ((topics[2], info), (topics[1], depth), (topics[0], colour)):
+            if message is not None:
+                self.publisher(topic, type(message)).publish(message)
+
+    def now_ns(self):
+        return self.node.get_clock().now().nanoseconds
+
+    def call(self, kind, name, request, timeout_s=PATIENCE_S):
+        """Call a service and return its response."""
+        client = self.node.create_client(kind, name)
+        self.wait_until(client.service_is_ready, f"service {name}", timeout_s)
+        future = client.call_async(request)
+        self.wait_until(future.done, f"answer of {name}", timeout_s)
+        self.node.destroy_client(client)
+        return future.result()
+
+
+@pytest.fixture
+def domain():
+    """A ROS domain for this test alone."""
+    number, handle = _claim_domain()
+    yield number
+    handle.close()
+
+
+@pytest.fixture
+def cell(domain):
+    """A fresh `Cell`, nothing started."""
+    made = Cell(domain)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    """A `Cell` with one running node, shared by a module's tests: they must leave it working."""
+    number, handle = _claim_domain()
+    made = Cell(number)
+    folder = tmp_path_factory.mktemp("output")
+    made.output = folder
+    made.process = made.start("-p", f"node.output_dir:={folder}", "-p", "node.depth_wait_s:=0.5", "-p", "node.max_age_s:=5.0")
+    made.watch_diagnostics()
+    yield made
+    made.close()
+    handle.close()
+
+
+@pytest.fixture(scope="session")
+def frames():
+    """Eight frames from the middle of the bundled recording, when the belt is full."""
+    from perception_node.bag.reader import Recording
+
+    with Recording(ROOT / "perception_node" / "data" / "demo") as recording:
+        return list(itertools.islice(recording.frames(), 24, 32))
+
+
+@pytest.fixture(scope="session")
+def messages():
+    """Makers of camera messages."""
+    return Messages()
+
+
+class Messages:
+    """Frames as messages, with a stamp of the caller's."""
+
+    def header(self, stamp_ns, frame_id=FRAME_ID):
+        from std_msgs.msg import Header
+
+        from perception_node.ros.messages import time_message
+        return Header(stamp=time_message(stamp_ns), frame_id=frame_id)
+
+    def image(self, pixels, encoding, stamp_ns, frame_id=FRAME_ID):
+        from perception_node.ros.messages import image_message
+        return image_message(pixels, encoding, self.header(stamp_ns, frame_id))
+
+    def compressed(self, data, form, stamp_ns):
+        import array
+
+        from sensor_msgs.msg import CompressedImage
+        return CompressedImage(header=self.header(stamp_ns), format=form, data=array.array("B", data))
+
+    def info(self, camera, stamp_ns, frame_id=FRAME_ID):
+        from sensor_msgs.msg import CameraInfo
+        return CameraInfo(header=self.header(stamp_ns, frame_id), width=camera.width, height=camera.height,
+                          distortion_model="plumb_bob", d=[0.0] * 5, k=camera.K.ravel())
+
+    def triple(self, frame, stamp_ns):
+        """(colour rgb8, depth 16UC1, camera_info) of a frame."""
+        millimetres = np.nan_to_num(frame.depth_m * 1000.0).round().astype(np.uint16)
+        depth = self.image(millimetres, "16UC1", stamp_ns)
+        return self.image(frame.rgb, "rgb8", stamp_ns), depth, self.info(frame.camera, stamp_ns)

@@ -1,0 +1,267 @@
+"""Frames in, scene out, in every encoding; bad frames cost one frame. One node process serves all tests of this file."""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import cv2
+import numpy as np
+import pytest
+
+
+def stamp_of(message):
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+@pytest.fixture(scope="module")
+def offline():
+    """Packages that the same pipeline finds in a frame without ROS: the live node must find as many."""
+    from perception_node.pipeline import Pipeline
+    pipeline = Pipeline()
+
+    def count(frame):
+        pipeline.reset()
+        return len(pipeline.process(frame).tracks)
+    return count
+
+
+@pytest.fixture
+def scenes(running):
+    from perception_node_msgs.msg import PickScene
+    topic = "/perception/scene"
+    received = running.heard[topic] if topic in running.heard else running.listen(PickScene, topic)
+    received.clear()
+    return received
+
+
+def send_and_wait(running, scenes, colour, depth, info):
+    """Publish one frame and wait for its scene."""
+    stamp = stamp_of(colour)
+    running.send(colour, depth, info)
+    running.wait_until(lambda: any(stamp_of(scene) == stamp for scene in scenes), f"scene of stamp {stamp}")
+    return next(scene for scene in scenes if stamp_of(scene) == stamp)
+
+
+def test_scene_carries_the_pictures_stamp_and_frame(running, scenes, frames, messages, offline):
+    colour, depth, info = messages.triple(frames[0], running.now_ns())
+    scene = send_and_wait(running, scenes, colour, depth, info)
+    assert scene.header.frame_id == colour.header.frame_id
+    assert scene.labels.header == scene.header
+    assert (scene.labels.width, scene.labels.height, scene.labels.encoding) == (640, 480, "mono16")
+    assert scene.depth_used
+    assert len(scene.packages) == offline(frames[0])
+    assert len(scene.packages) == np.frombuffer(scene.labels.data, np.uint16).max()
+    assert {(g.label, g.kind) for g in scene.grasps} | {(r.label, r.kind) for r in scene.rejections} == {
+        (package.label, kind) for package in scene.packages for kind in ("suction", "parallel_jaw")}
+    assert [package.pick_order for package in scene.packages] == list(range(len(scene.packages)))
+    assert 0 < scene.latency_s < 30
+    assert scene.model_id.startswith("universal ")
+
+
+def test_other_outputs_carry_the_same_header(running, scenes, frames, messages):
+    from geometry_msgs.msg import PoseArray
+    from sensor_msgs.msg import Image
+    from visualization_msgs.msg import MarkerArray
+    heard = [running.listen(kind, f"/perception/{topic}") for topic, kind in
+             (("masks", Image), ("grasp_poses", PoseArray), ("overlay", Image))]
+    markers = running.listen(MarkerArray, "/perception/markers")
+    scene = send_and_wait(running, scenes, *messages.triple(frames[1], running.now_ns()))
+    running.wait_until(lambda: all(heard) and markers, "masks, grasp_poses, overlay and markers")
+    masks, poses, overlay = (received[-1] for received in heard)
+    for output in (masks, poses, overlay):
+        assert output.header == scene.header
+    assert masks.data == scene.labels.data
+    assert poses.poses == [grasp.pose for grasp in scene.grasps]
+    assert overlay.encoding == "rgb8"
+    assert all(marker.header == scene.header for marker in markers[-1].markers)
+
+
+@pytest.mark.parametrize("encoding", ["bgr8", "rgba8", "bgra8", "mono8"])
+def test_colour_encodings(running, scenes, frames, messages, offline, encoding):
+    codes = {"bgr8": cv2.COLOR_RGB2BGR, "rgba8": cv2.COLOR_RGB2RGBA, "bgra8": cv2.COLOR_RGB2BGRA, "mono8": cv2.COLOR_RGB2GRAY}
+    _, depth, info = messages.triple(frames[2], running.now_ns())
+    colour = messages.image(cv2.cvtColor(frames[2].rgb, codes[encoding]), encoding, stamp_of(depth))
+    scene = send_and_wait(running, scenes, colour, depth, info)
+    if encoding != "mono8":
+        assert len(scene.packages) == offline(frames[2])
+
+
+def test_depth_in_metres(running, scenes, frames, messages):
+    colour, depth, info = messages.triple(frames[3], running.now_ns())
+    metres = messages.image(frames[3].depth_m, "32FC1", stamp_of(colour))
+    scene = send_and_wait(running, scenes, colour, metres, info)
+    assert scene.depth_used
+    again = send_and_wait(running, scenes, *messages.triple(frames[3], running.now_ns()))
+    for package, other in zip(scene.packages, again.packages, strict=True):
+        assert abs(package.pose.pose.position.z - other.pose.pose.position.z) < 0.005
+        assert 0.3 < package.pose.pose.position.z < 3.0
+
+
+def test_without_depth_is_degraded_and_says_so(running, scenes, frames, messages):
+    colour, _, info = messages.triple(frames[4], running.now_ns())
+    scene = send_and_wait(running, scenes, colour, None, info)
+    assert not scene.depth_used
+    assert "no depth" in scene.degraded
+    assert all(grasp.degraded for grasp in scene.grasps)
+    running.wait_until(lambda: "no depth" in running.statuses["camera"][1], "diagnostics say that there is no depth")
+    recovered = send_and_wait(running, scenes, *messages.triple(frames[4], running.now_ns()))
+    assert recovered.depth_used
+
+
+def spoil(name, colour, depth, info):
+    if name == "truncated":
+        colour.data = colour.data[: len(colour.data) // 2]
+    elif name == "encoding":
+        colour.encoding = "yuv999"
+    elif name == "step":
+        colour.step = 3
+    elif name == "size":
+        depth.height -= 1
+    elif name == "calibration":
+        info.k = np.zeros(9)
+    elif name == "huge":
+        colour.width = colour.height = 2**31
+    elif name == "no frame_id":
+        colour.header.frame_id = ""
+    elif name == "depth frame_id":
+        depth.header.frame_id = "another_optical_frame"
+    return colour, depth, info
+
+
+@pytest.mark.parametrize("name", ["truncated", "encoding", "step", "size", "calibration", "huge", "no frame_id", "depth frame_id"])
+def test_bad_frame_costs_one_frame(running, scenes, frames, messages, offline, name):
+    before = running.drops("bad_frame")
+    running.send(*spoil(name, *messages.triple(frames[5], running.now_ns())))
+    running.wait_until(lambda: running.drops("bad_frame") == before + 1, "the bad frame is counted")
+    running.wait_until(lambda: "bad_frame" in running.statuses["camera"][1], "the camera's status says why")
+    assert running.statuses["camera"][0] == 2
+    assert "expected" in running.statuses["camera"][1]
+    assert not scenes
+    good = send_and_wait(running, scenes, *messages.triple(frames[5], running.now_ns()))
+    assert len(good.packages) == offline(frames[5])
+    assert "Traceback" not in running.process.text
+
+
+@pytest.mark.parametrize(("offset_s", "reason"), [(-60.0, "too_old"), (60.0, "from_the_future")])
+def test_stale_and_future_pictures_are_never_published(running, scenes, frames, messages, offset_s, reason):
+    send_and_wait(running, scenes, *messages.triple(frames[6], running.now_ns()))
+    scenes.clear()
+    before = running.drops(reason)
+    running.send(*messages.triple(frames[6], running.now_ns() + int(offset_s * 1e9)))
+    running.wait_until(lambda: running.drops(reason) == before + 1, f"counted as {reason}")
+    assert not scenes
+    send_and_wait(running, scenes, *messages.triple(frames[6], running.now_ns()))
+
+
+def test_duplicate_picture_is_dropped(running, scenes, frames, messages):
+    triple = messages.triple(frames[6], running.now_ns())
+    send_and_wait(running, scenes, *triple)
+    before = running.drops("out_of_order")
+    running.send(*triple)
+    running.wait_until(lambda: running.drops("out_of_order") == before + 1, "the repeated picture is counted")
+    assert len(scenes) == 1
+
+
+def test_outcome_is_logged_and_nonsense_refused(running, scenes, frames, messages):
+    from perception_node_msgs.srv import ReportOutcome
+    scene = send_and_wait(running, scenes, *messages.triple(frames[7], running.now_ns()))
+    if not scene.grasps:
+        pytest.skip("the model proposes no grasp in the recording")
+    request = ReportOutcome.Request(scene_stamp=scene.header.stamp, grasp=scene.grasps[0], success=False, failure="dropped",
+                                    has_weight=True, weight_kg=0.5)
+    answer = running.call(ReportOutcome, "/perception/report_outcome", request)
+    assert answer.accepted, answer.message
+    line = json.loads((running.output / "perception" / "outcomes.jsonl").read_text().splitlines()[-1])
+    assert line["scene_stamp_ns"] == stamp_of(scene)
+    assert (line["kind"], line["success"], line["failure"], line["weight_kg"]) == (scene.grasps[0].kind, False, "dropped", 0.5)
+    assert line["terms"]
+    request.grasp.label = 999
+    answer = running.call(ReportOutcome, "/perception/report_outcome", request)
+    assert not answer.accepted
+    assert "999" in answer.message
+    request.scene_stamp.sec = 1
+    assert "scene_stamp" in running.call(ReportOutcome, "/perception/report_outcome", request).message
+
+
+def test_capture_keeps_the_newest_frame(running, scenes, frames, messages):
+    from perception_node_msgs.srv import Capture
+    scene = send_and_wait(running, scenes, *messages.triple(frames[7], running.now_ns()))
+    answer = running.call(Capture, "/perception/capture", Capture.Request(note="../../etc/passwd"))
+    assert answer.success, answer.message
+    assert answer.stamp == scene.header.stamp
+    folder = running.output / "perception" / "capture"
+    assert answer.path == str(folder)
+    names = [path.stem for path in sorted((folder / "rgb").glob("*.jpg"))]
+    assert cv2.imread(str(folder / "rgb" / f"{names[-1]}.jpg")).shape == (480, 640, 3)
+    labels = cv2.imread(str(folder / "labels" / f"{names[-1]}.png"), cv2.IMREAD_UNCHANGED)
+    assert labels.tobytes() == scene.labels.data.tobytes()
+    assert len(json.loads((folder / "annotations.json").read_text())["images"]) == len(names)
+
+
+def test_live_parameters(running):
+    from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+    from rcl_interfaces.srv import DescribeParameters, SetParameters
+
+    def put(name, **value):
+        kind = {"double_value": ParameterType.PARAMETER_DOUBLE, "integer_value": ParameterType.PARAMETER_INTEGER}[next(iter(value))]
+        request = SetParameters.Request(parameters=[Parameter(name=name, value=ParameterValue(type=kind, **value))])
+        return running.call(SetParameters, "/perception/set_parameters", request).results[0]
+
+    assert put("segment.score_threshold", double_value=0.6).successful
+    assert put("segment.score_threshold", double_value=0.5).successful
+    refused = put("segment.score_threshold", double_value=1.5)
+    assert not refused.successful
+    assert "1.5" in refused.reason
+    refused = put("belt.reach_min_m", double_value=50.0)
+    assert not refused.successful
+    assert "belt.reach_min_m: expected less than belt.reach_max_m" in refused.reason
+    refused = put("segment.threads", integer_value=1)
+    assert not refused.successful
+    assert "read-only" in refused.reason
+    described = running.call(DescribeParameters, "/perception/describe_parameters",
+                             DescribeParameters.Request(names=["track.gate_m"])).descriptors[0]
+    assert "[m, 0.005..1; live]" in described.description
+    assert described.floating_point_range[0].to_value == 1.0
+
+
+def test_belt_velocity_is_taken_over(running, scenes, frames, messages):
+    from geometry_msgs.msg import TwistStamped
+    twist = TwistStamped(header=messages.header(running.now_ns()))
+    twist.twist.linear.x, twist.twist.linear.y = 0.25, 0.01
+    running.publisher("belt_velocity", TwistStamped).publish(twist)
+
+    def measured():
+        running.publisher("belt_velocity", TwistStamped).publish(twist)
+        return send_and_wait(running, scenes, *messages.triple(frames[0], running.now_ns())).belt_velocity
+    running.wait_until(lambda: abs(measured().x - 0.25) < 1e-9, "the belt's velocity arrives")
+
+
+def test_qos_is_settable_and_newest_only(running):
+    infos = running.node.get_subscriptions_info_by_topic("/image")
+    assert [info.node_name for info in infos] == ["perception"]
+    assert infos[0].qos_profile.reliability.name == "BEST_EFFORT"
+
+
+def test_compressed_streams(cell, frames, messages):
+    from perception_node_msgs.msg import PickScene
+    cell.start("-p", "node.image_transport:=compressed", "-p", "node.depth_transport:=compressedDepth", "-p", "node.max_age_s:=5.0",
+               "-p", "node.depth_wait_s:=1.0")
+    scenes = cell.listen(PickScene, "/perception/scene")
+    topics = ("image/compressed", "depth/compressedDepth", "camera_info")
+    jpeg = cv2.imencode(".jpg", cv2.cvtColor(frames[0].rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
+    millimetres = np.nan_to_num(frames[0].depth_m * 1000).astype(np.uint16)
+    quant_a, quant_b = 100.0 * 101.0, 1.0 - 101.0 / 10.0
+    inverse = np.nan_to_num(quant_a / frames[0].depth_m + quant_b).astype(np.uint16)
+    depths = [("16UC1; compressedDepth png", struct.pack("<iff", 0, 0, 0) + cv2.imencode(".png", millimetres)[1].tobytes()),
+              ("32FC1; compressedDepth png", struct.pack("<iff", 0, quant_a, quant_b) + cv2.imencode(".png", inverse)[1].tobytes())]
+    heights = []
+    for form, data in depths:
+        stamp = cell.now_ns()
+        scenes.clear()
+        cell.send(messages.compressed(jpeg, "rgb8; jpeg compressed bgr8", stamp), messages.compressed(data, form, stamp),
+                  messages.info(frames[0].camera, stamp), topics)
+        cell.wait_until(lambda: scenes, "scene of compressed streams")
+        assert scenes[0].depth_used, form
+        heights.append([package.pose.pose.position.z for package in scenes[0].packages])
+    assert np.allclose(heights[0], heights[1], atol=0.01)

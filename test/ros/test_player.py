@@ -1,0 +1,97 @@
+"""The player: every frame, in order, with the recording's timing, as a camera would send it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+PLAYER = [sys.executable, "-m", "perception_node.ros.player"]
+
+
+def play(cell, *arguments):
+    return subprocess.Popen([*PLAYER, *arguments], env=cell.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                            text=True)
+
+
+@pytest.fixture
+def camera_side(cell):
+    """Subscriptions of the three topics; message lists by topic."""
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import CameraInfo, Image
+
+    qos = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+    heard = {}
+    for topic, kind in (("image", Image), ("depth", Image), ("camera_info", CameraInfo)):
+        heard[topic] = []
+        cell.node.create_subscription(kind, topic, heard[topic].append, qos)
+    return heard
+
+
+def stamps(messages):
+    return [message.header.stamp.sec * 10**9 + message.header.stamp.nanosec for message in messages]
+
+
+def test_all_frames_come_in_order_with_new_stamps(cell, camera_side, tmp_path):
+    report = tmp_path / "sent.json"
+    before = cell.now_ns()
+    player = play(cell, "--frames", "12", "--report", str(report))
+    cell.wait_until(lambda: player.poll() is not None, "end of the player")
+    assert player.returncode == 0, player.stderr.read()
+    cell.wait_until(lambda: all(len(messages) == 12 for messages in camera_side.values()), "all messages", 5)
+    sent = json.loads(report.read_text())["sent"]
+    assert stamps(camera_side["image"]) == stamps(camera_side["depth"]) == [stamp for stamp, _ in sent]
+    assert before < sent[0][0] < cell.now_ns()
+    assert np.allclose(np.diff(np.array(sent)[:, 0]), np.diff(np.array(sent)[:, 1]), atol=1)
+    image, depth, info = (camera_side[topic][3] for topic in ("image", "depth", "camera_info"))
+    assert (image.width, image.height, image.encoding) == (640, 480, "rgb8")
+    assert (depth.width, depth.height, depth.encoding) == (640, 480, "16UC1")
+    assert (info.width, info.height) == (640, 480)
+    assert info.k[0] > 100
+    millimetres = np.frombuffer(depth.data, np.uint16)
+    assert 800 < np.median(millimetres) < 1400
+    assert image.header.frame_id.endswith("optical_frame")
+
+
+def test_with_the_clock_stamps_stay_and_time_is_published(cell, camera_side, frames):
+    from rosgraph_msgs.msg import Clock
+
+    times = []
+    cell.node.create_subscription(Clock, "/clock", lambda m: times.append(m.clock.sec * 10**9 + m.clock.nanosec), 50)
+    player = play(cell, "--clock", "--frames", "5", "--rate", "0.5")
+    cell.wait_until(lambda: player.poll() is not None, "end of the player")
+    assert player.returncode == 0, player.stderr.read()
+    cell.wait_until(lambda: len(camera_side["image"]) == 5, "all pictures", 5)
+    got = stamps(camera_side["image"])
+    assert abs(got[0] - (frames[0].stamp_ns - 24 * 1e9 / 15)) < 100  # recorded at 15 Hz; `frames` begins with the 24th
+    assert len(times) > 20
+    assert times == sorted(times)
+    assert times[-1] == got[-1]
+
+
+def test_looping_goes_on_until_it_is_stopped(cell, camera_side):
+    player = play(cell, "--loop", "--frames", "4", "--rate", "3")
+    cell.wait_until(lambda: len(camera_side["image"]) > 9, "the third round")
+    player.terminate()
+    assert player.wait(20) == 0
+    got = stamps(camera_side["image"])
+    assert got == sorted(got)
+
+
+def test_without_a_listener_it_says_so(cell):
+    player = play(cell, "--wait", "0.3")
+    _, error = player.communicate(timeout=60)
+    assert player.returncode == 2
+    assert "expected a subscriber of /image" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(("arguments", "words"), [(["nowhere"], "no such file"), (["--rate", "-1"], "expected more than 0"),
+                                                  (["--colour-topic", "/x"], "expected a topic /x")])
+def test_bad_input_is_one_line(cell, arguments, words):
+    player = play(cell, *arguments)
+    _, error = player.communicate(timeout=60)
+    assert player.returncode == 2
+    assert words in error
+    assert error.count("\n") == 1
