@@ -104,6 +104,7 @@ def play(options: argparse.Namespace, total: int) -> Session:
                                    "--report", str(report), "--wait", str(_START_S),
                                    *(["--frames", str(options.frames)] if options.frames else [])])
         processes.start("planner", [*python, "perception_node.ros.planner_example"])
+        os.environ.clear()
         os.environ.update(environment)
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         try:
@@ -123,10 +124,14 @@ def play(options: argparse.Namespace, total: int) -> Session:
 
 
 def ros_environment() -> dict[str, str]:
-    """The environment of all processes: a transport that carries pictures, this machine only, a domain of their own."""
+    """The environment of all processes: a transport that carries pictures and a domain of their own.
+
+    Source: docs/interfaces.md, "Transport": Fast DDS ignores the transport when discovery is limited to this machine.
+    """
     environment = dict(os.environ)
     environment.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
-    environment.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    if environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST":
+        del environment["ROS_AUTOMATIC_DISCOVERY_RANGE"]
     environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % _LAST_DOMAIN))
     environment["PYTHONUNBUFFERED"] = "1"
     return environment
@@ -138,8 +143,9 @@ def _watch(processes: Processes, collector: Collector, total: int, begin: float)
     with tqdm(total=total, unit="frame", desc="processed", dynamic_ncols=True) as bar:
         while True:
             collector.spin(0.1)
-            bar.update(collector.count - shown)
-            shown = collector.count
+            if collector.count > shown:
+                bar.update(collector.count - shown)
+                shown = collector.count
             player = processes.status("player")
             for name in ("node", "planner"):
                 if processes.status(name) is not None:

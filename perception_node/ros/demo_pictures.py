@@ -16,6 +16,7 @@ from perception_node.types import Frame, Scene
 Picture = NDArray[np.uint8]
 
 _SHEET_COLUMNS, _SHEET_ROWS, _THUMB_WIDTH_PX = 4, 3, 400
+_LINE_PX = 22
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -44,8 +45,8 @@ def overlay(frame: Frame, scene: Scene) -> Picture:
     words = f"{len(scene.tracks)} packages, {len(scene.grasps)} grasps"
     if scene.belt_velocity_m_s is not None:
         words += f", belt {float(np.linalg.norm(scene.belt_velocity_m_s)):.2f} m/s"
-    cv2.putText(picture, words, (8, picture.shape[0] - 10), _FONT, 0.5, (0, 0, 0), 3, cv2.LINE_AA)
-    cv2.putText(picture, words, (8, picture.shape[0] - 10), _FONT, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
+    picture[-_LINE_PX:] //= 3
+    cv2.putText(picture, words, (8, picture.shape[0] - 7), _FONT, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return picture
 
 
@@ -63,7 +64,7 @@ def contact_sheet(pictures: Sequence[Picture]) -> Picture:
 def write_film(path: Path, pictures: Sequence[Picture], rate_hz: float) -> list[Path]:
     """MPEG-4 film where this OpenCV can write one; else nothing (the contact sheet shows the same). Returns the files."""
     height, width = pictures[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), rate_hz, (width, height))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate_hz, (width, height))
     if not writer.isOpened():
         path.unlink(missing_ok=True)
         return []

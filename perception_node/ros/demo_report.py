@@ -24,6 +24,7 @@ MOST_P95_S = 0.5
 """Below (above) these something is broken, on a slow machine too: half of the frames, half of the packages, a grasp in half of
 the scenes, results within half a second. Source: judgement; what to expect is in docs/results.md."""
 
+_DROP_WORDS = {"superseded": "replaced by a newer one while it was busy", "too_old": "too old", "unpaired": "without depth in time"}
 _PERCENTILES = (50, 95, 99)
 
 
@@ -40,7 +41,7 @@ def figures(received: Sequence[Received], sent: Sequence[tuple[int, int]], truth
     grasps = [grasp for scene in scenes for grasp in scene.grasps]
     count = max(len(scenes), 1)
     result: dict[str, Any] = {
-        "frames": {"sent": len(sent), "processed": len(scenes), "dropped": len(sent) - len(scenes)},
+        "frames": {"sent": len(sent), "processed": len(scenes), "dropped": len(sent) - len(scenes), "reasons": _drops(diagnostics)},
         "packages": {"per_frame": sum(len(s.tracks) for s in scenes) / count,
                      "tracks": len({t.track_id for s in scenes for t in s.tracks if t.track_id})},
         "grasps": {"per_frame": len(grasps) / count, "rejections_per_frame": sum(len(s.rejections) for s in scenes) / count,
@@ -72,7 +73,7 @@ def figures(received: Sequence[Received], sent: Sequence[tuple[int, int]], truth
 def table(figures: Mapping[str, Any], files: Sequence[Path]) -> str:
     """The figures for people."""
     f, p, g = figures["frames"], figures["packages"], figures["grasps"]
-    rows = [("frames", f"{f['sent']} sent, {f['processed']} processed, {f['dropped']} dropped"),
+    rows = [("frames", f"{f['sent']} sent, {f['processed']} processed, {f['dropped']} dropped" + _reasons(f["reasons"])),
             ("packages", f"{p['per_frame']:.1f} per frame; {p['tracks']} followed over the frames"),
             ("grasps", f"{g['per_frame']:.1f} per frame: {g['suction']:.1f} suction, {g['parallel_jaw']:.1f} parallel jaw; "
                        f"{g['rejections_per_frame']:.1f} rejections per frame, each with its reason"),
@@ -129,6 +130,18 @@ def write_scenes(path: Path, received: Sequence[Received]) -> list[Path]:
                 "rejections": [{"label": x.label, "kind": x.kind, "reason": x.reason} for x in scene.rejections],
                 "degraded": scene.degraded}) + "\n")
     return [path]
+
+
+def _drops(diagnostics: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
+    """Frames that the node says it dropped, by reason."""
+    counts = {key.removeprefix("dropped_"): int(text) for values in diagnostics.values() for key, text in values.items()
+              if key.startswith("dropped_") and text.isdigit()}
+    return {reason: count for reason, count in counts.items() if count}
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    words = ", ".join(f"{count} {_DROP_WORDS.get(reason, reason)}" for reason, count in counts.items())
+    return f" (the node says: {words})" if words else ""
 
 
 def _percentiles(seconds: Sequence[float]) -> dict[str, float]:

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2), Linux
-_POLITE_S = 5.0
 
 
 def _die_with_parent(parent: int) -> None:
@@ -29,14 +28,14 @@ class Processes:
     """A group of child processes; a context manager that ends them all on leaving, also by an exception.
 
     Each runs in its own session, so that Ctrl-C in the terminal reaches only the parent, which ends them in order: SIGINT,
-    and SIGKILL after five seconds, to the child and what it started.
+    and SIGKILL after `polite_s`, to the child and what it started.
 
     Args:
-        environment: of the children. logs: folder for what they print.
+        environment: of the children. logs: folder for what they print. polite_s: between SIGINT and SIGKILL, in seconds.
     """
 
-    def __init__(self, environment: Mapping[str, str], logs: Path) -> None:
-        self._environment, self._logs = dict(environment), logs
+    def __init__(self, environment: Mapping[str, str], logs: Path, polite_s: float = 5.0) -> None:
+        self._environment, self._logs, self._polite_s = dict(environment), logs, polite_s
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def __enter__(self) -> Processes:
@@ -61,14 +60,18 @@ class Processes:
         """Exit status of a child, None while it runs."""
         return self._children[name].poll()
 
+    def pid(self, name: str) -> int:
+        """Process id of a child."""
+        return self._children[name].pid
+
     def end_all(self) -> None:
         """End all, politely first. Returns when none is left."""
-        for number, patience_s in ((signal.SIGINT, _POLITE_S), (signal.SIGKILL, _POLITE_S)):
+        for number in (signal.SIGINT, signal.SIGKILL):
             for child in self._children.values():
                 with contextlib.suppress(ProcessLookupError):
                     if child.poll() is None:
                         os.killpg(child.pid, number)
-            end = time.monotonic() + patience_s
+            end = time.monotonic() + self._polite_s
             for child in self._children.values():
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(max(0.05, end - time.monotonic()))
