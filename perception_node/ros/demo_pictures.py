@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.grasp.draw import draw_grasps
-from perception_node.segment.draw import draw_segmentation
+from perception_node.segment.draw import label_colours
 from perception_node.types import Frame, Scene
 
 Picture = NDArray[np.uint8]
 
 _SHEET_COLUMNS, _SHEET_ROWS, _THUMB_WIDTH_PX = 4, 3, 400
 _LINE_PX = 22
+_PALETTE = 24  # colours; tracks that are 24 apart share one
+_CROSS = np.ones((3, 3), np.uint8)
+_SHORT = {"padded_mailer": "mailer", "poly_bag": "bag"}
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -40,14 +43,34 @@ def draw_all(folder: Path, pairs: Sequence[tuple[Frame, Scene]]) -> list[Path]:
 
 
 def overlay(frame: Frame, scene: Scene) -> Picture:
-    """The frame with its masks, classes and scores, and a line about the scene."""
-    picture = draw_segmentation(frame.rgb, scene.segmentation)
+    """The frame with its masks, coloured and numbered by track, classes, and a line about the scene."""
+    labels = scene.segmentation.labels
+    palette = label_colours(_PALETTE)[1:]
+    colours = np.zeros((len(scene.segmentation.instances) + 1, 3), np.uint8)
+    for track in scene.tracks:
+        colours[track.label] = palette[(track.track_id or track.label) % _PALETTE]
+    tint = colours[labels]
+    picture = np.where(labels[..., None] > 0, cv2.addWeighted(frame.rgb, 0.55, tint, 0.45, 0.0), frame.rgb)
+    edge = (cv2.dilate(labels, _CROSS) != cv2.erode(labels, _CROSS)) & (labels > 0)
+    picture[edge] = tint[edge]
+    for track in scene.tracks:
+        x0, y0, x1, y1 = scene.segmentation.instances[track.label - 1].bbox_xyxy
+        _write(picture, f"{track.track_id} {_SHORT.get(track.class_name, track.class_name)}", ((x0 + x1) // 2, (y0 + y1) // 2))
     words = f"{len(scene.tracks)} packages, {len(scene.grasps)} grasps"
     if scene.belt_velocity_m_s is not None:
         words += f", belt {float(np.linalg.norm(scene.belt_velocity_m_s)):.2f} m/s"
     picture[-_LINE_PX:] //= 3
     cv2.putText(picture, words, (8, picture.shape[0] - 7), _FONT, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return picture
+
+
+def _write(picture: Picture, words: str, centre: tuple[int, int]) -> None:
+    """Small white words on a darkened box, inside the picture."""
+    (width, height), below = cv2.getTextSize(words, _FONT, 0.38, 1)
+    x = int(np.clip(centre[0] - width // 2, 2, max(2, picture.shape[1] - width - 2)))
+    y = int(np.clip(centre[1] + height // 2, height + 2, picture.shape[0] - below - 2))
+    picture[max(0, y - height - 2):y + below, max(0, x - 2):x + width + 2] //= 3
+    cv2.putText(picture, words, (x, y), _FONT, 0.38, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def contact_sheet(pictures: Sequence[Picture]) -> Picture:
@@ -75,5 +98,5 @@ def write_film(path: Path, pictures: Sequence[Picture], rate_hz: float) -> list[
 
 
 def _save(path: Path, picture: Picture) -> Path:
-    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 9])
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 6])
     return path

@@ -1,0 +1,96 @@
+"""What users copy works: the subscriber of docs/interfaces.md and the planner example, each fed with a scene."""
+
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def documented_subscriber():
+    text = (ROOT / "docs" / "interfaces.md").read_text(encoding="utf-8")
+    return re.search(r"```python\n(.*?)```", text, re.DOTALL).group(1)
+
+
+class Listener:
+    """A program in a process of its own, its lines kept."""
+
+    def __init__(self, cell, *arguments):
+        self.process = subprocess.Popen([sys.executable, "-u", *arguments], env=cell.environment(), stdout=subprocess.PIPE,
+                                        stderr=subprocess.STDOUT, text=True)
+        self.lines = []
+        self._reader = threading.Thread(target=lambda: self.lines.extend(self.process.stdout), daemon=True)
+        self._reader.start()
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    @property
+    def text(self):
+        return "".join(self.lines)
+
+
+def scene(cell, packages):
+    """A PickScene with a suction grasp on each package: (label, track_id, covered_by, score), best first."""
+    from perception_node.ros.messages import time_message
+    from perception_node_msgs.msg import GraspCandidate, Package, PickScene
+
+    message = PickScene()
+    message.header.frame_id = "cam_optical_frame"
+    message.header.stamp = time_message(cell.now_ns())
+    for label, track_id, covered_by, score in packages:
+        package = Package(label=label, track_id=track_id, class_name="box", covered_by=covered_by, score=0.9)
+        package.velocity.x = 0.25
+        grasp = GraspCandidate(kind=GraspCandidate.SUCTION, label=label, track_id=track_id, score=score)
+        grasp.pose.position.z = 1.0
+        message.packages.append(package)
+        message.grasps.append(grasp)
+    return message
+
+
+@pytest.fixture
+def start(cell):
+    """Start a listening program and return it with a function that publishes scenes to it."""
+    from perception_node_msgs.msg import PickScene
+
+    started = []
+
+    def make(*arguments):
+        listener = Listener(cell, *arguments)
+        started.append(listener)
+        publisher = cell.node.create_publisher(PickScene, "perception/scene", 2)
+        cell.wait_until(lambda: publisher.get_subscription_count() > 0 or listener.process.poll() is not None, "the listener")
+        return listener, publisher.publish
+
+    yield make
+    for listener in started:
+        listener.kill()
+
+
+def test_the_documented_subscriber(cell, start):
+    listener, publish = start("-c", documented_subscriber())
+    cell.wait_until(lambda: "suction on package 7, success 0.80, at 0.000 0.000 1.000 m in cam_optical_frame" in listener.text,
+                    "the printed grasp", each=lambda: publish(scene(cell, [(1, 7, [], 0.8)])))
+
+
+def test_the_planner_takes_each_free_package_once(cell, start):
+    listener, publish = start("-m", "perception_node.ros.planner_example")
+    packages = [(1, 7, [2], 0.9), (2, 8, [], 0.8), (3, 9, [], 0.7), (4, 0, [], 0.6)]
+    cell.wait_until(lambda: len(listener.lines) >= 2, "two picks", each=lambda: publish(scene(cell, packages)))
+    for _ in range(10):
+        publish(scene(cell, packages))
+        cell.executor.spin_once(timeout_sec=0.05)
+    listener.process.send_signal(signal.SIGINT)
+    assert listener.process.wait(20) == 0
+    assert len(listener.lines) == 2, listener.text
+    first, second = listener.lines
+    assert first.startswith("would pick box 8 with suction, success 80%")
+    assert second.startswith("would pick box 9 with suction, success 70%")
+    assert float(re.search(r"now at x \+([\d.]+)", first).group(1)) > 0.0
