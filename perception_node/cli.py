@@ -45,6 +45,7 @@ VERBS: Mapping[str, Verb] = {
 BENCHES: Mapping[str, Verb] = {
     "segment": Verb("perception_node.bench.segment", "time from picture to label image, by runtime"),
     "grasp": Verb("perception_node.bench.grasp", "validity of proposed grasps against the true geometry of a data set"),
+    "track": Verb("perception_node.bench.track", "ids, belt velocity and prediction on simulated conveyors"),
     "publish": Verb("perception_node.bench.publish", "time to fill and publish the results of one frame"),
 }
 
