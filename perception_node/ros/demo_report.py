@@ -8,14 +8,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from perception_node.bag.agreement import agreement
 from perception_node.bag.truth import Truth
-from perception_node.ros.collector import Received
 from perception_node.types import GRASP_KINDS
+
+if TYPE_CHECKING:
+    from perception_node.ros.collector import Received
 
 LEAST_PROCESSED = 0.5
 LEAST_FOUND_50 = 0.5
