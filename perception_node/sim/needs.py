@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 from perception_node.errors import MissingDependencyError
+
+if "DISPLAY" not in os.environ:
+    os.environ.setdefault("MUJOCO_GL", "egl")  # only the OpenGL pictures need it; read when mujoco is imported
 
 try:
     import mujoco

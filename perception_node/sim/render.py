@@ -274,15 +274,9 @@ def render(packed: Packed, lighting: Lighting, view: View, centre: Array, radius
         radius: half side of that region, metres.
     """
     height, width = view.height, view.width
-    rotation = view.camera_to_world[:3, :3]
     origin = view.camera_to_world[:3, 3]
-    vertices = (packed.attributes[:, :3].astype(np.float64) - origin) @ rotation
-    normals = (packed.attributes[:, 3:6] @ rotation.astype(np.float32)).astype(np.float32)
-    count = len(packed.triangles)
-    edges = np.zeros((count, 9))
-    alive = np.zeros(count, np.uint8)
     k = np.asarray(view.intrinsics, np.float64)
-    kernels.setup_triangles(vertices, normals, packed.triangles, k, edges, alive)
+    vertices, edges, alive = _projected(packed, view)
     shape = (2 * height + 1, 2 * width + 1)
     near, front = _buffer("near", shape, np.float32, 0), _buffer("front", shape, np.int32, -1)
     kernels.visibility(vertices, packed.triangles, edges, alive * (1 - packed.film), k, near, front)
@@ -310,11 +304,37 @@ def render(packed: Packed, lighting: Lighting, view: View, centre: Array, radius
         )  # fmt: skip
     picture = np.empty((height, width, 3), np.float32)
     shading.resolve(needed, colour, picture)
+    counts = _counts(packed, view, vertices, edges, alive)
+    return Rendering(picture, depth, ids, holes, counts)
+
+
+def _counts(packed: Packed, view: View, vertices: Array, edges: Array, alive: Array) -> Array:
+    """(N+1, 2) int64 pixels of each instance alone: anywhere, inside the picture."""
+    height, width = view.height, view.width
     margin = np.array([height, width, height, width], np.int32)
     counts = np.zeros((int(packed.instance.max()) + 1, 2), np.int64)
     stamp = _buffer("stamp", (3 * height, 3 * width), np.int32, 0)
+    k = np.asarray(view.intrinsics, np.float64)
     kernels.coverage(vertices, packed.triangles, edges, alive, packed.instance, k, stamp, margin, counts)
-    return Rendering(picture, depth, ids, holes, counts)
+    return counts
+
+
+def alone_counts(packed: Packed, view: View) -> Array:
+    """(N+1, 2) int64 pixels that each instance would cover if nothing hid it: anywhere, inside the picture."""
+    vertices, edges, alive = _projected(packed, view)
+    return _counts(packed, view, vertices, edges, alive)
+
+
+def _projected(packed: Packed, view: View) -> tuple[Array, Array, Array]:
+    """Vertices in the camera frame (V, 3), edge functions (T, 9) and which triangles can be seen (T,)."""
+    rotation = view.camera_to_world[:3, :3]
+    vertices = (packed.attributes[:, :3].astype(np.float64) - view.camera_to_world[:3, 3]) @ rotation
+    normals = (packed.attributes[:, 3:6] @ rotation.astype(np.float32)).astype(np.float32)
+    edges = np.zeros((len(packed.triangles), 9))
+    alive = np.zeros(len(packed.triangles), np.uint8)
+    k = np.asarray(view.intrinsics, np.float64)
+    kernels.setup_triangles(vertices, normals, packed.triangles, k, edges, alive)
+    return vertices, edges, alive
 
 
 def _levels(packed: Packed, vertices: Array, k: Array) -> Array:

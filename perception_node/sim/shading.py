@@ -49,21 +49,24 @@ def mark_samples(winner: Array, film: Array, key: Array, needed: Array) -> None:
 
 
 @njit(cache=True, fastmath=True)
-def fetch(pixels: Array, table: Array, tex: int, level: int, u: float, v: float, out: Array) -> None:
+def fetch(pixels: Array, table: Array, tex: int, level: int, u: Any, v: Any, out: Array) -> None:
     """Bilinear texel (6 values, 0..255 floats) at texture coordinates; wraps or clamps."""
     row = tex * LEVELS + level
     base, w, h, wrap = table[row, 0], table[row, 1], table[row, 2], table[row, 3]
-    x = u * w - 0.5
-    y = v * h - 0.5
+    if wrap == 1:
+        u -= np.float32(math.floor(u))
+        v -= np.float32(math.floor(v))
+    x = u * np.float32(w) - np.float32(0.5)
+    y = v * np.float32(h) - np.float32(0.5)
     x0 = int(math.floor(x))
     y0 = int(math.floor(y))
     ax = np.float32(x - x0)
     ay = np.float32(y - y0)
     if wrap == 1:
-        x0 = x0 % w
-        y0 = y0 % h
         x1 = x0 + 1 if x0 + 1 < w else 0
         y1 = y0 + 1 if y0 + 1 < h else 0
+        x0 = x0 if x0 >= 0 else w - 1
+        y0 = y0 if y0 >= 0 else h - 1
     else:
         x1 = min(max(x0 + 1, 0), w - 1)
         y1 = min(max(y0 + 1, 0), h - 1)

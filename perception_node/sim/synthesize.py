@@ -20,6 +20,8 @@ from perception_node.errors import PerceptionError
 Job = tuple[int, int, list[int], str, tuple[int, int], str]
 """Seed, number of the pile, numbers of the pictures, folder, (width, height), style."""
 
+STYLES = ("train", "validation", "opengl")
+
 _FOLDERS = ("rgb", "depth", "depth_true", "labels", "meta")
 
 
@@ -37,7 +39,14 @@ def _group(job: Job) -> list[tuple[int, list[dict[str, Any]]]]:
     seed, group, numbers, out, size, style = job
     done = []
     try:
-        samples = pile_samples(seed, group, numbers, Picture(*size, style=style))
+        if style == "opengl":
+            from perception_node.sim.opengl import opengl_samples
+
+            samples = opengl_samples(seed, group, numbers, Picture(*size))
+        else:
+            samples = pile_samples(seed, group, numbers, Picture(*size, style=style))
+    except PerceptionError:
+        raise
     except Exception as error:
         raise PerceptionError(f"pictures {numbers} of seed {seed} cannot be made: {error!r}; please report this") from error
     for number, sample in zip(numbers, samples, strict=True):
@@ -80,7 +89,8 @@ def synthesize(
         workers: processes.
         width, height: size of the pictures in pixels.
         progress: draw a progress bar on stderr.
-        style: "train", or "validation" for a differently weighted world.
+        style: "train"; "validation" for a differently weighted world; "opengl" for pictures by another engine, to select
+            models on.
 
     Returns:
         Pictures per second and worker.
@@ -178,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="processes (1)")
     parser.add_argument("--width", type=int, default=640, help="pixels (640)")
     parser.add_argument("--height", type=int, default=480, help="pixels (480)")
-    parser.add_argument("--style", choices=("train", "validation"), default="train", help="mix of worlds (train)")
+    parser.add_argument("--style", choices=STYLES, default="train", help="which world: opengl is drawn by another engine (train)")
     parser.add_argument("--json", type=Path, help="write what was made and how fast to this file")
     arguments = parser.parse_args(argv)
     try:
