@@ -173,6 +173,8 @@ class Package:
         truncated: True when the picture's border cuts it off, so that size and centre are those of the part in sight.
         placed: False when neither depth nor a belt plane says where it is: the pose is then one metre along its viewing ray,
             with a covariance of many metres.
+        seen_at_m: (3,) middle of what is seen of it, camera frame: moves steadily while the box's centre jumps as more of a
+            package comes into sight; None = the pose's origin.
     """
 
     label: int
@@ -187,6 +189,7 @@ class Package:
     from_depth: bool
     truncated: bool = False
     placed: bool = True
+    seen_at_m: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "T_cam_package", _frozen_transform(self.T_cam_package, "T_cam_package"))

@@ -43,14 +43,14 @@ class Faces:
     Attributes:
         normal: (P, 3) unit, towards the camera. offset: (P,) metres, n.X + d = 0.
         rms_m: (P,) of the face's readings. readings: (P,) how many of the samples lie on the face.
-        centroid: (P, 3) of these. valid_fraction: (P,) share of mask pixels with a reading. found: (P,) bool.
+        seen_at: (P, 3) middle of what is seen: the mask's mean ray at the median depth. valid_fraction: (P,) share of mask pixels with a reading. found: (P,) bool.
     """
 
     normal: F64
     offset: F64
     rms_m: F64
     readings: NDArray[np.int64]
-    centroid: F64
+    seen_at: F64
     valid_fraction: F64
     found: NDArray[np.bool_]
 
@@ -109,9 +109,18 @@ def fit_faces(frame: Frame, rays: F32, masks: list[Mask], classes: list[str], up
     weight = np.maximum(on_face, 1)
     return Faces(
         normal=normal, offset=offset, rms_m=np.sqrt((distance**2).sum(axis=1) / weight), readings=on_face,
-        centroid=(points * inside[..., None]).sum(axis=1) / weight[:, None],
+        seen_at=_middle(xy, z, valid, sampled),
         valid_fraction=readings / np.maximum(sampled, 1.0), found=enough & (on_face >= _MIN_READINGS),
     )
+
+
+def _middle(xy: F64, z: F64, valid: NDArray[np.bool_], sampled: F64) -> F64:
+    """(P, 3) mean ray of all sampled pixels (those beyond `sampled` are zero) at the median of the valid depths."""
+    ray = xy.sum(axis=1) / np.maximum(sampled, 1.0)[:, None]
+    ordered = np.sort(np.where(valid, z, np.inf), axis=1)
+    depth = ordered[np.arange(len(z)), np.maximum(valid.sum(axis=1) - 1, 0) // 2]
+    depth = np.where(np.isfinite(depth), depth, 0.0)
+    return np.concatenate([ray * depth[:, None], depth[:, None]], axis=1)
 
 
 def _hypothesise(points: F64, valid: NDArray[np.bool_], readings: NDArray[np.int64], tolerance: F64,

@@ -73,7 +73,8 @@ def _locate_one(frame: Frame, instance: Instance, mask: Mask, faces: Faces | Non
             sigma = 0.003 if height > 0 else UNKNOWN_HEIGHT_SIGMA * belt.max_height_m
             pose = box_pose(face, height)
             return _package(instance, pose, face, height, box_covariance(
-                face, pose, float(faces.rms_m[i]), int(faces.readings[i]), sigma, hidden), covered_by, fraction, True, truncated)
+                face, pose, float(faces.rms_m[i]), int(faces.readings[i]), sigma, hidden), covered_by, fraction, True, truncated,
+                faces.seen_at[i])
     if plane is not None:
         face = face_box(mask, rays, None, plane[:3], float(plane[3]), instance.class_name, focal)
         if face is not None:
@@ -81,15 +82,24 @@ def _locate_one(frame: Frame, instance: Instance, mask: Mask, faces: Faces | Non
             hidden = _hidden_share(face.fill, truncated, False)
             covariance = box_covariance(face, pose, 0.0, 3, 0.0, hidden)
             covariance[:3, :3] += _height_covariance(face.centre, plane[:3], belt.max_height_m)
-            return _package(instance, pose, face, 0.0, covariance, covered_by, fraction, False, truncated)
+            return _package(instance, pose, face, 0.0, covariance, covered_by, fraction, False, truncated,
+                            _seen_on_plane(mask, rays, plane, face))
     return _nowhere(instance, mask, rays, covered_by, fraction, truncated)
 
 
 def _package(instance: Instance, pose: F64, face: FaceBox, height: float, covariance: F64, covered_by: tuple[int, ...],
-             fraction: float, from_depth: bool, truncated: bool) -> Package:
+             fraction: float, from_depth: bool, truncated: bool, seen_at: F64) -> Package:
+    x, y, z = seen_at.tolist()
     return Package(label=instance.label, class_name=instance.class_name, score=instance.score, T_cam_package=pose,
                    size_m=(face.length_m, face.width_m, height), covariance=covariance, visible_fraction=face.fill,
-                   covered_by=covered_by, depth_valid_fraction=fraction, from_depth=from_depth, truncated=truncated)
+                   covered_by=covered_by, depth_valid_fraction=fraction, from_depth=from_depth, truncated=truncated, seen_at_m=(x, y, z))
+
+
+def _seen_on_plane(mask: Mask, rays: F32, plane: F64, face: FaceBox) -> F64:
+    """Middle of a mask, cast onto the belt."""
+    ray = np.array([*rays[mask.part][mask.inside].mean(axis=0), 1.0])
+    point = geometry.intersect_plane(ray[None], plane[:3], float(plane[3]))[0]
+    return point if np.isfinite(point).all() else face.centre
 
 
 def _nowhere(instance: Instance, mask: Mask, rays: F32, covered_by: tuple[int, ...], fraction: float,

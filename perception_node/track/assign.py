@@ -1,4 +1,4 @@
-"""Optimal one-to-one assignment with forbidden pairs."""
+"""Optimal one-to-one assignment in which staying alone has a price."""
 
 from __future__ import annotations
 
@@ -8,33 +8,30 @@ from numpy.typing import NDArray
 from perception_node.types import F64
 
 
-def assign(cost: F64) -> list[tuple[int, int]]:
-    """Pair rows with columns: as many allowed pairs as possible, then the least total cost.
+def assign(cost: F64, alone: float) -> list[tuple[int, int]]:
+    """Pair rows with columns so that the sum of the pairs' costs and of `alone` for each row left over is least.
+
+    A row left over must cost something, and little: asking for as many pairs as possible would hand on a whole chain of
+    partners only to give the last one, too, somebody.
 
     Args:
-        cost: (R, C), at least 0, infinite = this pair is forbidden.
+        cost: (R, C), at least 0, infinite = this pair is forbidden. alone: cost of a row without a partner.
 
     Returns:
         (row, column) pairs, by row.
     """
-    allowed = np.isfinite(cost)
+    allowed = cost < alone
     if not allowed.any():
         return []
-    lone_rows = allowed.sum(axis=1) == 1
-    lone_columns = allowed.sum(axis=0) == 1
-    clear = allowed & lone_rows[:, None] & lone_columns[None, :]
+    clear = allowed & (allowed.sum(axis=1) == 1)[:, None] & (allowed.sum(axis=0) == 1)[None, :]
     pairs = [(int(r), int(c)) for r, c in np.argwhere(clear)]
     rows = np.flatnonzero(allowed.any(axis=1) & ~clear.any(axis=1))
     columns = np.flatnonzero(allowed.any(axis=0) & ~clear.any(axis=0))
-    if len(rows) and len(columns):
-        part = cost[np.ix_(rows, columns)]
-        forbidden = float(part[np.isfinite(part)].sum()) + 1.0
-        square = np.where(np.isfinite(part), part, forbidden)
-        transposed = len(rows) > len(columns)
-        chosen = _shortest_paths(square.T if transposed else square)
-        for a, b in enumerate(chosen):
-            r, c = (int(b), a) if transposed else (a, int(b))
-            if np.isfinite(part[r, c]):
+    if len(rows):
+        part = np.where(allowed, cost, alone)[np.ix_(rows, columns)]
+        chosen = _shortest_paths(np.concatenate([part, np.full((len(rows), len(rows)), alone)], axis=1))
+        for r, c in enumerate(chosen.tolist()):
+            if c < len(columns) and allowed[rows[r], columns[c]]:
                 pairs.append((int(rows[r]), int(columns[c])))
     return sorted(pairs)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from perception_node.config import BeltConfig, TrackConfig
 from perception_node.track.assign import assign
-from perception_node.track.match import gated_cost, likely_shift
+from perception_node.track.match import ALONE, Look, border_slack_m, gated_cost, likely_shift
 from perception_node.track.motion import History, Velocity, belt_velocity, slopes
 from perception_node.track.pose import align_pose, blend_pose
 from perception_node.types import F64, Package, Packages, Track
@@ -53,7 +53,13 @@ class _State:
     velocity: Velocity | None
     stamp_ns: int
     seen_ns: int
+    truncated: bool
+    seen_at: F64
     history: History = field(default_factory=History)
+
+
+def _seen_at(package: Package) -> F64:
+    return np.array(package.seen_at_m) if package.seen_at_m is not None else package.T_cam_package[:3, 3].copy()
 
 
 class Tracker:
@@ -123,17 +129,18 @@ class Tracker:
     def _match(self, placed: list[Package], stamp_ns: int) -> list[tuple[int, int]]:
         if not self._states or not placed:
             return []
-        predicted = np.array([self._predicted(state, stamp_ns) for state in self._states])
-        found = np.array([package.T_cam_package[:3, 3] for package in placed])
+        predicted = np.array([state.seen_at + self._shift(state, stamp_ns) for state in self._states])
+        found = np.array([_seen_at(package) for package in placed])
         elapsed_s = np.array([(stamp_ns - state.stamp_ns) * 1e-9 for state in self._states])
-        tracked = [(state.class_name, state.size_m) for state in self._states]
-        seen = [(package.class_name, np.array(package.size_m)) for package in placed]
+        tracked = [Look(state.class_name, state.size_m, border_slack_m(state.truncated)) for state in self._states]
+        seen = [Look(package.class_name, np.array(package.size_m), border_slack_m(package.truncated))
+                for package in placed]
         cost = gated_cost(predicted, found, tracked, seen, self.track.gate_m)
-        pairs = assign(cost)
+        pairs = assign(cost, ALONE)
         wanted = min(len(self._states), len(placed))
         if len(pairs) * 2 < wanted or (self._belt is None and elapsed_s.max() > 0):
             shift = likely_shift(predicted, found, tracked, seen, elapsed_s, self.track.max_speed_m_s)
-            shifted = assign(gated_cost(predicted + shift * elapsed_s[:, None], found, tracked, seen, self.track.gate_m))
+            shifted = assign(gated_cost(predicted + shift * elapsed_s[:, None], found, tracked, seen, self.track.gate_m), ALONE)
             pairs = shifted if len(shifted) >= len(pairs) else pairs
         return pairs
 
@@ -144,9 +151,9 @@ class Tracker:
             return self._belt
         return Velocity(np.zeros(3), _UNKNOWN_SPEED_SIGMA_M_S**2)
 
-    def _predicted(self, state: _State, stamp_ns: int) -> F64:
-        predicted: F64 = state.pose[:3, 3] + self._velocity(state).value * ((stamp_ns - state.stamp_ns) * 1e-9)
-        return predicted
+    def _shift(self, state: _State, stamp_ns: int) -> F64:
+        shift: F64 = self._velocity(state).value * ((stamp_ns - state.stamp_ns) * 1e-9)
+        return shift
 
     def _correct(self, state: _State, package: Package, stamp_ns: int) -> None:
         """Kalman step of the position; orientation and size follow with the same trust."""
@@ -155,7 +162,7 @@ class Tracker:
         prior = state.covariance[:3, :3] + np.eye(3) * (velocity.variance * dt_s**2 + (_PROCESS_M_PER_S * dt_s) ** 2)
         noise = package.covariance[:3, :3] + np.eye(3) * _MIN_POSITION_SIGMA_M**2
         gain = prior @ np.linalg.inv(prior + noise)
-        predicted = self._predicted(state, stamp_ns)
+        predicted = state.pose[:3, 3] + self._shift(state, stamp_ns)
         measured = align_pose(package.T_cam_package, state.pose, package.size_m)
         trust = float(np.trace(gain)) / 3
         state.pose = blend_pose(state.pose, measured, trust)
@@ -165,13 +172,14 @@ class Tracker:
         state.covariance[:3, :3] = (covariance + covariance.T) / 2
         size = np.array(package.size_m)
         state.size_m = np.maximum(state.size_m, size) if package.truncated else state.size_m + trust * (size - state.size_m)
-        state.class_name = package.class_name
+        state.class_name, state.truncated, state.seen_at = package.class_name, package.truncated, _seen_at(package)
         state.stamp_ns = state.seen_ns = stamp_ns
         self._remember(state, package, stamp_ns)
 
     def _start(self, package: Package, stamp_ns: int) -> _State:
         state = _State(self._next_id, package.class_name, package.T_cam_package.copy(), package.covariance.copy(),
-                       np.array(package.size_m), None, stamp_ns, stamp_ns)
+                       np.array(package.size_m), None, stamp_ns, stamp_ns, package.truncated,
+                       _seen_at(package))
         self._next_id += 1
         self._remember(state, package, stamp_ns)
         self._states.append(state)
