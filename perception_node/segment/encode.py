@@ -107,7 +107,7 @@ def encode_height(height_m: F32, share: F32) -> F32:
     return out
 
 
-def fit_belt_plane(depth: F32, share: F32, slopes: tuple[F32, F32], hypotheses: int = 96) -> F64 | None:
+def fit_belt_plane(depth: F32, share: F32, slopes: tuple[F32, F32], hypotheses: int = 64) -> F64 | None:
     """Find the plane that most of the picture lies on, for frames whose belt plane nobody gave.
 
     Random sample consensus on a coarse sub-grid with a fixed seed, then a least-squares polish. Planes with many points
@@ -122,7 +122,7 @@ def fit_belt_plane(depth: F32, share: F32, slopes: tuple[F32, F32], hypotheses: 
 
     Source: Fischler and Bolles, "Random sample consensus", CACM 24(6), 1981.
     """
-    step = max(1, round(math.sqrt(depth.size / 3000)))
+    step = max(1, round(math.sqrt(depth.size / 1200)))
     z = depth[::step, ::step]
     usable = share[::step, ::step] > 0.5
     if int(usable.sum()) < 50:

@@ -78,12 +78,16 @@ class PackageNet(nn.Module):
         self.up = nn.ModuleList([_conv(w[i], w[i]) for i in range(len(w) - 1)])
         self.neck = _conv(w[0], w[0])
         self.head = nn.Conv2d(w[0], OUTPUT_CHANNELS, 1)
+        # Classes and the long part of the offsets are a matter of regions: the few channels of the finest level have no room
+        # for them, so coarser levels add their own opinion, sharpened by each finer one.
+        self.coarse = nn.ModuleList([nn.Conv2d(w[level], OUTPUT_CHANNELS, 1) for level in (1, 2, 3)])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         nn.init.normal_(self.head.weight, std=0.05)
-        if self.head.bias is not None:
-            nn.init.zeros_(self.head.bias)
+        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
+        for head in self.coarse.parameters():
+            nn.init.zeros_(head)
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
         """Compute the raw heads.
@@ -102,11 +106,17 @@ class PackageNet(nn.Module):
         for down in self.down:
             x = down(x)
             skips.append(x)
+        opinion: Tensor | None = None
         for level in range(len(skips) - 2, -1, -1):
             x = F.interpolate(self.reduce[level](x), scale_factor=2.0, mode="nearest")
             x = self.up[level](x + skips[level])
-        out: Tensor = self.head(self.neck(x))
-        return out
+            mine = self.coarse[level - 1](x) if level > 0 else self.head(self.neck(x))
+            if opinion is not None:
+                opinion = F.interpolate(opinion, scale_factor=2.0, mode="bilinear", align_corners=False) + mine
+            else:
+                opinion = mine
+        assert opinion is not None
+        return opinion
 
 
 class ExportedNet(nn.Module):

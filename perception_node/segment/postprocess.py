@@ -14,10 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.segment.encode import CENTRE_CHANNEL, CLASS_CHANNELS, OFFSET_CHANNELS
+from perception_node.segment.encode import BOUNDARY_CHANNEL, CENTRE_CHANNEL, CLASS_CHANNELS, OFFSET_CHANNELS
 from perception_node.types import CLASS_NAMES, F32, Instance, Segmentation
 
 _MAX_PACKAGES = 250  # the label picture is smoothed as uint8
+_MIN_SHARED_BORDER_PX = 4
+_CLEAR_BOUNDARY = 0.75
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,21 @@ class Grouping:
         foreground_threshold: smallest probability of not being background, 0..1.
         min_area_px: smaller packages are dropped. max_vote_error_px, vote_error_share: a pixel whose vote misses its peak by
             more than the sum of `max_vote_error_px` and this share of its own offset is left out.
+        merge_distance, merge_boundary: neighbours are one package when their peaks are nearer than this share of the smaller
+            one's width (and no clear boundary runs between them), or when the mean boundary probability between them is less.
         calibration: (weight of the logit, bias) of the score's logistic calibration, fitted on validation data.
 
     Source: measured: docs/segmenter.md.
     """
 
     centre_threshold: float = 0.25
-    centre_window_px: int = 7
+    centre_window_px: int = 11
     foreground_threshold: float = 0.5
     min_area_px: int = 24
     max_vote_error_px: float = 12.0
     vote_error_share: float = 0.5
+    merge_distance: float = 0.4
+    merge_boundary: float = 0.35
     calibration: tuple[float, float] = (1.0, 0.0)
 
 
@@ -63,23 +69,31 @@ def group(heads: F32, size: tuple[int, int], grouping: Grouping | None = None) -
     seeds = np.ones((height, width), np.uint8)
     seeds[centres[:, 0], centres[:, 1]] = 0
     voronoi = cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)[1]
-    ordinal = np.zeros(len(centres) + 1, np.int32)
+    ordinal = np.zeros(len(centres) + 1, np.uint8)
     ordinal[voronoi[centres[:, 0], centres[:, 1]]] = np.arange(1, len(centres) + 1)
-
-    rows, columns = np.nonzero(foreground > grouping.foreground_threshold)
-    dx, dy = heads[OFFSET_CHANNELS][:, rows, columns]
-    vote_x = np.clip(np.rint(columns + dx), 0, width - 1).astype(np.intp)
-    vote_y = np.clip(np.rint(rows + dy), 0, height - 1).astype(np.intp)
-    chosen = ordinal[voronoi[vote_y, vote_x]]
-    peak = centres[chosen - 1]
-    miss = np.hypot(peak[:, 1] - columns - dx, peak[:, 0] - rows - dy)
-    chosen[miss > grouping.max_vote_error_px + grouping.vote_error_share * np.hypot(dx, dy)] = 0
-    labels = np.zeros((height, width), np.uint8)
-    labels[rows, columns] = chosen
+    labels = _settle_votes(heads[OFFSET_CHANNELS], ordinal[voronoi], centres, grouping)
+    labels[foreground <= grouping.foreground_threshold] = 0
+    _merge_fragments(labels, heads[BOUNDARY_CHANNEL], centres, grouping)
     kept, boxes = _largest_pieces(labels, len(centres), grouping.min_area_px)
     if not kept:
         return empty
     return _finish(labels, kept, boxes, heads, foreground, centres, size, grouping)
+
+
+def _settle_votes(offsets: F32, nearest: NDArray[np.uint8], centres: NDArray[np.intp],
+                  grouping: Grouping) -> NDArray[np.uint8]:
+    """(h, w) uint8: for each pixel the peak (1..) that is nearest to where it votes; 0 where the vote misses it by too much."""
+    height, width = nearest.shape
+    dx, dy = offsets
+    vote_x = dx + np.arange(width, dtype=np.float32)[None, :]
+    vote_y = dy + np.arange(height, dtype=np.float32)[:, None]
+    chosen = np.asarray(cv2.remap(nearest, np.clip(vote_x, 0, width - 1), np.clip(vote_y, 0, height - 1),
+                                  cv2.INTER_NEAREST), dtype=np.uint8)
+    place = np.concatenate([np.zeros((1, 2)), centres]).astype(np.float32)
+    miss = cv2.magnitude(place[:, 1].take(chosen) - vote_x, place[:, 0].take(chosen) - vote_y)
+    allowed = cv2.magnitude(dx, dy) * np.float32(grouping.vote_error_share) + np.float32(grouping.max_vote_error_px)
+    chosen[miss > allowed] = 0
+    return chosen
 
 
 def _peaks(heat: F32, foreground: F32, grouping: Grouping) -> NDArray[np.intp]:
@@ -90,6 +104,30 @@ def _peaks(heat: F32, foreground: F32, grouping: Grouping) -> NDArray[np.intp]:
     found = np.argwhere(top & (heat > grouping.centre_threshold) & (smooth > 0.5 * grouping.centre_threshold))
     order = np.argsort(-smooth[found[:, 0], found[:, 1]], kind="stable")
     return found[order[:_MAX_PACKAGES]]
+
+
+def _merge_fragments(labels: NDArray[np.uint8], boundary: F32, centres: NDArray[np.intp], grouping: Grouping) -> None:
+    """Join neighbours (in place) whose peaks are too near for two packages, or that no boundary divides."""
+    count = len(centres) + 1
+    keys, walls = [], []
+    for first, second in ((np.s_[:, :-1], np.s_[:, 1:]), (np.s_[:-1], np.s_[1:])):
+        a, b = labels[first], labels[second]
+        at = np.flatnonzero((a != b) & (a > 0) & (b > 0))
+        low, high = a.ravel()[at].astype(np.intp), b.ravel()[at].astype(np.intp)
+        keys.append(np.minimum(low, high) * count + np.maximum(low, high))
+        walls.append(np.maximum(boundary[first].ravel()[at], boundary[second].ravel()[at]))
+    pairs, which, length = np.unique(np.concatenate(keys), return_inverse=True, return_counts=True)
+    wall = np.bincount(which, np.concatenate(walls)) / length if len(pairs) else np.zeros(0)
+    area = np.bincount(labels.ravel(), minlength=count)
+    owner = np.arange(count)
+    for pair, border, strength in zip(pairs.tolist(), length.tolist(), wall.tolist(), strict=True):
+        i, j = divmod(pair, count)
+        apart = float(np.hypot(*(centres[i - 1] - centres[j - 1])))
+        near = apart < grouping.merge_distance * float(np.sqrt(min(area[i], area[j])))
+        if border >= _MIN_SHARED_BORDER_PX and (strength < grouping.merge_boundary or (near and strength < _CLEAR_BOUNDARY)):
+            owner[owner == max(owner[i], owner[j])] = min(owner[i], owner[j])
+    if (owner != np.arange(count)).any():
+        labels[:] = owner.astype(np.uint8)[labels]
 
 
 def _largest_pieces(labels: NDArray[np.uint8], count: int,
@@ -122,14 +160,15 @@ def _largest_pieces(labels: NDArray[np.uint8], count: int,
 def _finish(labels: NDArray[np.uint8], kept: list[int], boxes: dict[int, tuple[int, int, int, int]], heads: F32,
             foreground: F32, centres: NDArray[np.intp], size: tuple[int, int], grouping: Grouping) -> Segmentation:
     """Score, classify and bring the labels to the picture's resolution."""
-    flat = labels.ravel()
-    classes = heads[CLASS_CHANNELS]
-    votes = np.stack([np.bincount(flat, c.ravel(), minlength=len(centres) + 1) for c in classes[1:]])
-    area = np.maximum(np.bincount(flat, minlength=len(centres) + 1), 1)
-    certainty = np.bincount(flat, foreground.ravel(), minlength=len(centres) + 1) / area
+    inside = np.flatnonzero(labels)
+    flat = labels.ravel()[inside].astype(np.intp)
+    bins = len(centres) + 1
+    votes = np.stack([np.bincount(flat, c.ravel()[inside], minlength=bins) for c in heads[CLASS_CHANNELS][1:]])
+    area = np.maximum(np.bincount(flat, minlength=bins), 1)
+    certainty = np.bincount(flat, foreground.ravel()[inside], minlength=bins) / area
     raw = heads[CENTRE_CHANNEL][centres[:, 0], centres[:, 1]]
     full = _upsample(labels, foreground, size, grouping.foreground_threshold)
-    full_area = np.bincount(full.ravel(), minlength=len(centres) + 1)
+    full_area = cv2.calcHist([full], [0], None, [256], [0, 256]).ravel().astype(np.int64)
     scored = []
     for label in kept:
         if full_area[label] == 0:

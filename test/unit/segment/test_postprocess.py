@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 
@@ -16,6 +17,8 @@ def heads_of(labels: np.ndarray, classes: dict[int, int]) -> np.ndarray:
         heads[0][mask], heads[class_id][mask] = 0.02, 0.98
         heads[5] = np.maximum(heads[5], 0.9 * np.exp(-((xs - cx) ** 2 + (ys - cy) ** 2) / 18))
         heads[6][mask], heads[7][mask] = (cx - xs)[mask], (cy - ys)[mask]
+    kernel, small = np.ones((3, 3), np.uint8), labels.astype(np.uint8)
+    heads[4] = 0.95 * ((cv2.dilate(small, kernel) != cv2.erode(small, kernel)) & (labels > 0))
     return heads
 
 
@@ -52,6 +55,18 @@ def test_instances_describe_their_labels(scene: tuple[np.ndarray, dict[int, int]
         ys, xs = np.nonzero(found.labels == instance.label)
         assert instance.area_px == len(xs)
         assert instance.bbox_xyxy == (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+
+
+def test_fragments_without_a_boundary_are_joined(scene: tuple[np.ndarray, dict[int, int]]) -> None:
+    labels, classes = scene
+    labels[labels == 4] = 3
+    classes = {k: c for k, c in classes.items() if k != 4}
+    parts = labels.copy()
+    parts[10:40, 30:50] = 6  # the network is of two minds about package 1
+    heads = heads_of(parts, {**classes, 6: 1})
+    heads[4] = heads_of(labels, classes)[4]
+    assert len(group(heads, (320, 180)).instances) == 4
+    assert len(group(heads, (320, 180), Grouping(merge_boundary=0.0, merge_distance=0.0)).instances) == 5
 
 
 def test_nothing_gives_nothing() -> None:
