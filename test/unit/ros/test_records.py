@@ -1,0 +1,107 @@
+"""Outcomes and captures: what is kept, what is refused, and that nothing leaves its folder."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace as Thing
+
+import cv2
+import numpy as np
+import pytest
+
+from perception_node.bench.publish import full_scene
+from perception_node.errors import PerceptionError
+from perception_node.ros import capture as capture_module
+from perception_node.ros.capture import capture
+from perception_node.ros.outcomes import Outcomes, output_folder
+
+
+@pytest.fixture
+def scene_and_frame():
+    return full_scene(64, 48, 4)
+
+
+def request(grasp, **changes):
+    pose = Thing(position=Thing(x=0.1, y=0.2, z=1.0), orientation=Thing(x=0.0, y=0.0, z=0.0, w=1.0))
+    message = Thing(kind=grasp.kind, label=grasp.label, track_id=grasp.track_id, pose=pose, width_m=grasp.width_m,
+                    score=grasp.score, degraded=False, term_names=list(grasp.terms), term_values=list(grasp.terms.values()))
+    whole = Thing(grasp=message, success=True, failure="", has_weight=False, weight_kg=0.0)
+    for name, value in changes.items():
+        setattr(message if hasattr(message, name) else whole, name, value)
+    return whole
+
+
+def test_outcome_is_appended(tmp_path, scene_and_frame):
+    scene, _ = scene_and_frame
+    outcomes = Outcomes(tmp_path / "new")
+    outcomes.remember(scene)
+    for _ in range(2):
+        path = outcomes.report(request(scene.grasps[0]), 5, scene.stamp_ns)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert len(lines) == 2
+    assert lines[0]["terms"] == dict(scene.grasps[0].terms)
+    assert lines[0]["weight_kg"] is None
+    assert lines[0]["class_name"] == "box"
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"kind": "magnet"}, "magnet"), ({"label": 77}, "77"), ({"track_id": 77}, "77"), ({"label": 1, "track_id": 1}, "not proposed"),
+    ({"failure": "dropped"}, "no words with success"), ({"success": False, "failure": "x" * 999}, "999"),
+    ({"has_weight": True, "weight_kg": -1.0}, "weight_kg"), ({"score": float("nan")}, "finite"),
+])
+def test_nonsense_is_refused(tmp_path, scene_and_frame, changes, words):
+    scene, _ = scene_and_frame
+    outcomes = Outcomes(tmp_path)
+    outcomes.remember(scene)
+    with pytest.raises(PerceptionError, match=words):
+        outcomes.report(request(scene.grasps[0], **changes), 5, scene.stamp_ns)
+    with pytest.raises(PerceptionError, match="scene_stamp"):
+        outcomes.report(request(scene.grasps[0]), 5, 12345)
+    assert not list(tmp_path.iterdir())
+
+
+def test_unwritable_folder_is_one_line(tmp_path, scene_and_frame):
+    scene, frame = scene_and_frame
+    (tmp_path / "file").write_text("")
+    outcomes = Outcomes(tmp_path / "file" / "below")
+    outcomes.remember(scene)
+    with pytest.raises(PerceptionError, match="cannot be written"):
+        outcomes.report(request(scene.grasps[0]), 5, scene.stamp_ns)
+    with pytest.raises(PerceptionError, match="cannot be written"):
+        capture(tmp_path / "file" / "below", frame, scene, "")
+
+
+def test_folders_of_nodes(tmp_path, monkeypatch):
+    assert output_folder(str(tmp_path), "/left/perception") == tmp_path / "left.perception"
+    monkeypatch.setenv("ROS_HOME", str(tmp_path / "ros"))
+    assert output_folder("", "/perception") == tmp_path / "ros" / "perception_node" / "perception"
+
+
+def test_captures_are_a_data_set(tmp_path, scene_and_frame):
+    from perception_node.learn.dataset import load_sample, read_dataset
+    scene, frame = scene_and_frame
+    for number in range(3):
+        assert capture(tmp_path, frame, scene, "a ../../note")[1] == number
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["annotations.json", "depth", "labels", "meta", "rgb"]
+    labels = cv2.imread(str(tmp_path / "labels" / "0002.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(labels, scene.segmentation.labels)
+    meta = json.loads((tmp_path / "meta" / "0000.json").read_text())
+    assert meta["note"] == "a ../../note"
+    coco = json.loads((tmp_path / "annotations.json").read_text())
+    assert len(coco["images"]) == 3
+    assert len(coco["annotations"]) == 12
+    entries = read_dataset(tmp_path)
+    assert len(entries) == 3
+    sample = load_sample(entries[1])
+    assert sample.frame.rgb.shape == frame.rgb.shape
+    assert sample.frame.camera == frame.camera
+    assert sample.class_ids == {1: 1, 2: 1, 3: 1, 4: 1}
+
+
+def test_a_full_disk_and_long_notes_are_refused(tmp_path, scene_and_frame, monkeypatch):
+    scene, frame = scene_and_frame
+    with pytest.raises(PerceptionError, match="at most 500"):
+        capture(tmp_path, frame, scene, "x" * 501)
+    monkeypatch.setattr(capture_module, "MIN_FREE_BYTES", 10**18)
+    with pytest.raises(PerceptionError, match="free disk"):
+        capture(tmp_path, frame, scene, "")

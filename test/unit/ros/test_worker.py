@@ -1,0 +1,241 @@
+"""The worker with a pipeline that a test controls: each fault costs one frame, nothing stale is published."""
+
+from __future__ import annotations
+
+import struct
+import threading
+from types import SimpleNamespace as Thing
+
+import numpy as np
+import pytest
+
+from perception_node.config import BeltConfig, Config, NodeConfig, from_flat
+from perception_node.errors import FrameError, PerceptionError
+from perception_node.ros.belt import BeltInput
+from perception_node.ros.diagnostics import ERROR, OK, WARN, Status, camera_status, pipeline_status, transport_hint
+from perception_node.ros.drops import Drops
+from perception_node.ros.inbox import Inbox
+from perception_node.ros.worker import Links, Worker
+from perception_node.types import Scene, Segmentation
+
+SECOND = 10**9
+
+
+def raw(stamp_ns, rest=b"good"):
+    return b"\0\1\0\0" + struct.pack("<iI", *divmod(stamp_ns, SECOND)) + rest
+
+
+class Stand:
+    """A worker, its surroundings, and what it published and said."""
+
+    def __init__(self):
+        self.config = Config(node=NodeConfig(depth="off"))
+        self.now_ns = 0
+        self.published, self.said, self.resets = [], [], 0
+        self.error = None
+        self.while_computing = lambda: None
+        self.inbox = Inbox(self.config.node, Drops())
+        self.done = threading.Condition()
+        self.worker = Worker(self, self.inbox, BeltInput(), Links(self.decode, lambda: self.now_ns, self.publish, self.say))
+        drops_add = self.inbox.drops.add
+
+        def add(reason, words=""):
+            with self.done:
+                drops_add(reason, words)
+                self.done.notify_all()
+        self.inbox.drops.add = add
+        self.worker.start()
+
+    # the pipeline
+    def process(self, frame, velocity=None):
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+        self.while_computing()
+        labels = np.zeros(frame.rgb.shape[:2], np.uint16)
+        return Scene(frame.stamp_ns, frame.frame_id, Segmentation(labels, ()), (), (), (), (), None, {"segment": 1.0}, "no depth",
+                     False, "m 0")
+
+    def reset(self):
+        self.resets += 1
+
+    def update_config(self, config):
+        self.config = config
+
+    # the links
+    def decode(self, kind, data):
+        sec, nanosec = struct.unpack_from("<iI", data, 4)
+        header = Thing(stamp=Thing(sec=sec, nanosec=nanosec), frame_id="other" if data.endswith(b"other") else "camera")
+        if kind == "info":
+            return Thing(header=header, width=8, height=6, k=[10.0, 0, 3.5, 0, 10.0, 2.5, 0, 0, 1], d=[], distortion_model="",
+                         binning_x=0, binning_y=0, roi=Thing(x_offset=0, y_offset=0, width=0, height=0))
+        if data.endswith(b"bad"):
+            raise FrameError("colour: expected something else")
+        return Thing(header=header, data=bytes(144), encoding="rgb8", width=8, height=6, step=24, is_bigendian=0)
+
+    def publish(self, scene, frame):
+        with self.done:
+            self.published.append(scene.stamp_ns)
+            self.done.notify_all()
+
+    def say(self, subject, words, level):
+        self.said.append((subject, words, level))
+
+    def send(self, stamp_ns, rest=b"good", now_ns=None, info=True):
+        """One picture; waits until it is published or counted."""
+        self.now_ns = stamp_ns if now_ns is None else now_ns
+        before = self.outcomes()
+        if info:
+            self.inbox.put_info(raw(stamp_ns))
+        self.inbox.put_colour(raw(stamp_ns, rest))
+        with self.done:
+            assert self.done.wait_for(lambda: self.outcomes() > before, 10.0)
+
+    def outcomes(self):
+        return len(self.published) + sum(self.inbox.drops._total.values())
+
+    def dropped(self, reason):
+        return self.inbox.drops.total(reason)
+
+
+@pytest.fixture
+def stand():
+    made = Stand()
+    yield made
+    made.worker.stop()
+
+
+def test_good_frames_are_published(stand):
+    stand.send(1 * SECOND)
+    stand.send(2 * SECOND)
+    assert stand.published == [1 * SECOND, 2 * SECOND]
+    assert stand.worker.last[0].stamp_ns == 2 * SECOND
+
+
+@pytest.mark.parametrize(("error", "reason"), [(FrameError("colour: dark"), "bad_frame"),
+                                               (PerceptionError("locate: lost"), "failed"), (ZeroDivisionError("ours"), "failed")])
+def test_an_error_costs_one_frame(stand, error, reason):
+    stand.error = error
+    stand.send(1 * SECOND)
+    assert stand.dropped(reason) == 1
+    assert str(error) in stand.said[-1][1]
+    stand.send(2 * SECOND)
+    assert stand.published == [2 * SECOND]
+
+
+def test_bad_message_and_missing_calibration(stand):
+    stand.send(1 * SECOND, info=False)
+    assert stand.dropped("no_calibration") == 1
+    stand.send(2 * SECOND, b"bad")
+    assert stand.dropped("bad_frame") == 1
+    stand.send(0)
+    assert stand.dropped("bad_frame") == 2  # stamp zero
+    assert stand.published == []
+
+
+def test_age_is_judged_before_and_after_computing(stand):
+    stand.send(1 * SECOND, now_ns=3 * SECOND)
+    assert stand.dropped("too_old") == 1
+    stand.send(10 * SECOND, now_ns=3 * SECOND)
+    assert stand.dropped("from_the_future") == 1
+    stand.send(11 * SECOND, now_ns=0)
+    assert "no /clock" in stand.said[-1][1]
+
+    def slow():
+        stand.now_ns += 2 * SECOND
+    stand.while_computing = slow
+    stand.send(12 * SECOND)
+    assert stand.dropped("too_old") == 2
+    stand.send(4000 * SECOND, now_ns=13 * SECOND)
+    assert "use_sim_time" in stand.said[-1][1]
+    assert stand.published == []
+
+
+def test_order_duplicates_and_new_beginnings(stand):
+    stand.send(100 * SECOND)
+    stand.send(100 * SECOND)
+    stand.send(100 * SECOND - 5_000_000)
+    assert stand.dropped("out_of_order") == 2
+    assert stand.resets == 0
+    stand.send(10 * SECOND)  # the recording starts again
+    assert stand.resets == 1
+    assert stand.published == [100 * SECOND, 10 * SECOND]
+    assert any("went back by 90.0 s" in words for _, words, _ in stand.said)
+
+
+def test_clock_jump_while_computing_publishes_nothing(stand):
+    stand.send(1 * SECOND)
+    stand.while_computing = stand.inbox.reset
+    stand.send(2 * SECOND)
+    assert stand.dropped("reset") == 1
+    stand.while_computing = lambda: None
+    stand.send(3 * SECOND)
+    assert stand.published == [1 * SECOND, 3 * SECOND]
+    assert stand.resets == 1
+
+
+def test_change_of_frame_id_starts_over(stand):
+    stand.send(1 * SECOND)
+    stand.send(2 * SECOND, b"other")
+    assert stand.resets == 1
+    assert "from 'camera' to 'other'" in stand.said[-1][1]
+
+
+def test_live_parameters_reach_the_pipeline(stand):
+    changed = from_flat({"segment.score_threshold": 0.7}, stand.config)
+    stand.worker.update_config(changed)
+    stand.send(1 * SECOND)
+    assert stand.config is changed
+
+
+def statuses(stand, publishers=1):
+    counts, topics = {"colour": publishers, "depth": 0, "info": 1}, {"colour": "/image", "depth": "/depth"}
+    camera = camera_status(stand.inbox, stand.config, counts, topics)
+    return camera, pipeline_status(stand.worker, stand.config, "m 0", BeltInput())
+
+
+def test_statuses(stand, monkeypatch):
+    monkeypatch.delenv("FASTDDS_BUILTIN_TRANSPORTS", raising=False)
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    camera, _ = statuses(stand)
+    assert camera.level == ERROR
+    assert "LARGE_DATA" in camera.words
+    assert "nobody publishes /image" in statuses(stand, publishers=0)[0].words
+    stand.send(1 * SECOND)
+    camera, pipeline = statuses(stand)
+    assert camera.level == OK
+    assert pipeline.level == WARN  # degraded
+    assert pipeline.values["results"] == "1"
+    stand.send(2 * SECOND, b"bad")
+    assert "1 frames dropped (bad_frame): colour: expected something else" in statuses(stand)[0].words
+    for _ in range(8):
+        stand.inbox.colour_rate.tick()
+        stand.inbox.drops.add("superseded")
+    assert statuses(stand)[1].level == ERROR
+    monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+    assert transport_hint() == ""
+
+
+def test_the_worst_comes_first():
+    status = Status("camera", words="30 Hz")
+    status.worsen(WARN, "late")
+    status.worsen(ERROR, "dead")
+    status.worsen(WARN, "odd")
+    assert (status.level, status.words) == (ERROR, "dead; late; odd")
+
+
+def twist(x, frame_id, y=0.0):
+    return Thing(header=Thing(frame_id=frame_id), twist=Thing(linear=Thing(x=x, y=y, z=0.0)))
+
+
+def test_belt_velocity():
+    belt, calibrated = BeltInput(), BeltConfig(direction=(0.0, 1.0, 0.0))
+    assert belt.velocity("camera", calibrated) is None
+    belt.put(twist(0.3, "camera", 0.1))
+    assert belt.velocity("camera", BeltConfig()).tolist() == [0.3, 0.1, 0.0]
+    belt.put(twist(0.3, "belt"))
+    assert belt.velocity("camera", calibrated).tolist() == [0.0, 0.3, 0.0]
+    assert belt.velocity("camera", BeltConfig()) is None
+    assert "belt.direction" in belt.words
+    belt.put(twist(float("nan"), "camera"))
+    assert belt.velocity("camera", calibrated) is None
