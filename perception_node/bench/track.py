@@ -182,7 +182,8 @@ def run(args: argparse.Namespace) -> int:
             ("id_switches_per_100", "id switches per 100 packages", 1, "")):
         value = "-" if result[name] is None else f"{scale * result[name]:.2f} {unit}"
         print(f"{text:44s}{value:>10s}{scale * TARGETS[name]:7.0f} {unit}")
-    for name, text in (("centre_m_p50", "centre of fully visible packages 0.5 s ahead"), ("centre_m_p95", "the same, 95th percentile")):
+    for name, text in (("centre_m_p50", "centre of fully visible packages 0.5 s ahead"),
+                       ("centre_m_p95", "the same, 95th percentile")):
         print(f"{text:44s}" + ("-" if result[name] is None else f"{1e3 * result[name]:7.1f} mm").rjust(10))
     print(f"locate+track+grasp: {result['ms_p50']:.1f} ms p50, {result['ms_p95']:.1f} ms p95; {result['packages']} packages")
     if args.json:

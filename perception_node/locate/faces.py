@@ -43,7 +43,8 @@ class Faces:
     Attributes:
         normal: (P, 3) unit, towards the camera. offset: (P,) metres, n.X + d = 0.
         rms_m: (P,) of the face's readings. readings: (P,) how many of the samples lie on the face.
-        seen_at: (P, 3) middle of what is seen: the mask's mean ray at the median depth. valid_fraction: (P,) share of mask pixels with a reading. found: (P,) bool.
+        seen_at: (P, 3) middle of what is seen: the mask's mean ray at the median depth.
+        valid_fraction: (P,) share of mask pixels with a reading. found: (P,) bool.
     """
 
     normal: F64

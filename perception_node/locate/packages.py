@@ -92,7 +92,8 @@ def _package(instance: Instance, pose: F64, face: FaceBox, height: float, covari
     x, y, z = seen_at.tolist()
     return Package(label=instance.label, class_name=instance.class_name, score=instance.score, T_cam_package=pose,
                    size_m=(face.length_m, face.width_m, height), covariance=covariance, visible_fraction=face.fill,
-                   covered_by=covered_by, depth_valid_fraction=fraction, from_depth=from_depth, truncated=truncated, seen_at_m=(x, y, z))
+                   covered_by=covered_by, depth_valid_fraction=fraction, from_depth=from_depth, truncated=truncated,
+                   seen_at_m=(x, y, z))
 
 
 def _seen_on_plane(mask: Mask, rays: F32, plane: F64, face: FaceBox) -> F64:
@@ -122,7 +123,7 @@ def _height_above(face: FaceBox, plane: F64 | None, belt: BeltConfig) -> float:
 def _hidden_share(fill: float, truncated: bool, covered: bool) -> float:
     """How much of the face may be out of sight, 0..1: unknown beyond a border of the picture or below another package."""
     share = 0.5 if truncated else 0.0
-    return max(share, min(0.5, 0.25 + (1.0 - fill) / 2)) if covered else max(share, 0.0 if fill > 0.85 else 0.1)
+    return max(share, min(0.5, 0.1 + (1.0 - fill) / 2)) if covered else max(share, 0.0 if fill > 0.85 else 0.1)
 
 
 def _height_covariance(centre: F64, normal: F64, max_height_m: float) -> F64:

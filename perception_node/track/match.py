@@ -10,7 +10,6 @@ import numpy as np
 from perception_node.types import F64
 
 
-
 @dataclass(frozen=True, eq=False)
 class Look:
     """What tells packages apart: class name, (3,) size in metres, and how much further than the gate (metres) its centre may be
