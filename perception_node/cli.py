@@ -77,6 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe, `| head`, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a file that cannot be read or written; anything else is a fault of ours
+        if error.filename is None:
+            raise
+        print(f"perception: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
 
 
 def dispatch(program: str, words: str, verbs: Mapping[str, Verb], argv: Sequence[str]) -> int:

@@ -76,6 +76,12 @@ def test_bad_input_is_one_line_and_2(monkeypatch, capsys):
     assert capsys.readouterr().err == "perception: expected this, got that\n"
 
 
+def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys, tmp_path):
+    use(monkeypatch, lambda options: (tmp_path / "missing" / "file").write_text("x"))
+    assert cli.main(["try"]) == 2
+    assert capsys.readouterr().err == f"perception: {tmp_path}/missing/file: No such file or directory\n"
+
+
 def test_ctrl_c_is_quiet(monkeypatch, capsys):
     use(monkeypatch, raising(KeyboardInterrupt()))
     assert cli.main(["try"]) == 130
