@@ -25,9 +25,13 @@ _CENTRE_SPREAD = (0.06, 1.8, 4.5)  # of the square root of the area; least and l
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the parts of the loss. Source: measured: docs/segmenter.md."""
+    """Weights of the parts of the loss; "kind" is the class among packages, which is lost between so much background.
+
+    Source: measured: docs/segmenter.md.
+    """
 
     classes: float = 1.0
+    kind: float = 1.0
     boundary: float = 0.4
     centre: float = 1.0
     offset: float = 3.0
@@ -96,6 +100,10 @@ def compute_loss(heads: Tensor, targets: Tensor, weights: LossWeights) -> dict[s
     weight = targets[:, 1]
     norm = weight.sum().clamp(min=1.0)
     classes = (F.cross_entropy(heads[:, CLASS_CHANNELS], targets[:, 0].long(), reduction="none") * weight).sum() / norm
+    package = (targets[:, 0] > 0).float() * weight
+    kinds = heads[:, CLASS_CHANNELS.start + 1:CLASS_CHANNELS.stop]
+    kind = F.cross_entropy(kinds, (targets[:, 0].long() - 1).clamp(min=0), reduction="none")
+    kind = (kind * package).sum() / package.sum().clamp(min=1.0)
     boundary = F.binary_cross_entropy_with_logits(heads[:, BOUNDARY_CHANNEL], targets[:, 2], reduction="none")
     boundary = (boundary * weight * (1 + 2 * targets[:, 2])).sum() / norm
     heat = targets[:, 3].clamp(min=0.0)
@@ -104,5 +112,6 @@ def compute_loss(heads: Tensor, targets: Tensor, weights: LossWeights) -> dict[s
     centre = (centre * centre_weight).sum() / centre_weight.sum().clamp(min=1.0)
     miss = (heads[:, OFFSET_CHANNELS] - targets[:, 4:6]).abs().sum(dim=1)
     offset = (miss * targets[:, 6]).sum() / targets[:, 6].sum().clamp(min=1.0)
-    total = weights.classes * classes + weights.boundary * boundary + weights.centre * centre + weights.offset * offset
-    return {"total": total, "classes": classes, "boundary": boundary, "centre": centre, "offset": offset}
+    total = weights.classes * classes + weights.kind * kind
+    total = total + weights.boundary * boundary + weights.centre * centre + weights.offset * offset
+    return {"total": total, "classes": classes, "kind": kind, "boundary": boundary, "centre": centre, "offset": offset}
