@@ -9,8 +9,13 @@ from perception_node.sim import kernels
 from perception_node.sim.meshes import Mesh
 
 _CELL_M = 0.005
+"""Cell of the height maps."""
+
 _CONTACT_M = 0.006
+"""Gaps below this count as carried; the physics leaves about as much under soft packages."""
+
 _STEEPEST = 0.6
+"""Slope of hanging parts at most; paper and film resist more than that near an edge. Source: judged by eye."""
 
 
 def sag(mesh: Mesh, below: list[Mesh], curvature_per_m: float, floor_z_m: float = 0.0) -> Mesh:

@@ -21,7 +21,7 @@ _EDGE = 1e-5
 """Tolerance of the inside test, as a fraction: closes hairline cracks between neighbours."""
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def setup_triangles(
     vertices: Array, normals: Array, triangles: Array, intrinsics: Array, edges: Array, alive: Array
 ) -> None:
@@ -74,7 +74,7 @@ def setup_triangles(
         edges[t, 8] = (r2z - r2x * cx / fx - r2y * cy / fy) * inv
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def pixel_box(
     vertices: Array, triangles: Array, t: int, intrinsics: Array
 ) -> tuple[float, float, float, float]:
@@ -93,7 +93,7 @@ def pixel_box(
     return u0, v0, u1, v1
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def visibility(
     vertices: Array,
     triangles: Array,
@@ -154,7 +154,7 @@ def visibility(
                     winner[r, c] = t
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def coverage(
     vertices: Array,
     triangles: Array,
@@ -209,7 +209,7 @@ def coverage(
                         counts[n, 1] += 1
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def light_depth(positions: Array, triangles: Array, casts: Array, depth: Array) -> None:
     """Draws the depth map of a parallel light.
 
@@ -245,7 +245,7 @@ def light_depth(positions: Array, triangles: Array, casts: Array, depth: Array) 
                     depth[r, c] = min(depth[r, c], np.float32(d))
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def gather(
     near: Array, front: Array, film_near: Array, film: Array, instance: Array, material: Array, materials: Array,
     depth: Array, ids: Array, holes: Array,

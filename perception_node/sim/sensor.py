@@ -140,7 +140,7 @@ def brightest(rgb: Array) -> Array:
     return np.asarray(cv2.max(cv2.max(rgb[..., 0], rgb[..., 1]), rgb[..., 2]))
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def develop(image: Array, response: Array, vignette: Any, saturation: Any) -> None:
     """Linear light (H, W, 3) to display values 0..255, in place, by a response curve over 0..1.6."""
     height, width, _ = image.shape
@@ -160,7 +160,7 @@ def develop(image: Array, response: Array, vignette: Any, saturation: Any) -> No
             image[y, x, 2] = grey + saturation * (b - grey)
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _finish(image: Array, tile: Array, y0: int, x0: int, grain: Any, out: Array) -> None:
     """Adds noise from a tile and rounds to bytes: (H, W, 3) float32 to uint8."""
     height, width, _ = image.shape
@@ -179,6 +179,9 @@ def _finish(image: Array, tile: Array, y0: int, x0: int, grain: Any, out: Array)
 @dataclass(frozen=True)
 class DepthSensor:
     """Settings of a depth camera.
+
+    The defaults are those of a small stereo camera: 50 mm of baseline, about 800 pixels of focal length, sub-pixel steps
+    of 1/32, noise of about 1 mm at 1 m. Source: Intel RealSense D400 series datasheet (337029), depth quality section.
 
     Attributes:
         baseline_px_m: focal length x baseline (pixel metres), which sets shadows and quantisation.
@@ -316,7 +319,7 @@ def _speckle() -> Array:
     return np.ascontiguousarray(cv2.GaussianBlur(noise.bank()["pixel"][..., 1], (0, 0), 1.3) * np.float32(3.0))
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def _measure(
     z: Array, near: Array, far: Array, pixel: Array, speckle: Array, y0: int, x0: int,
     ripple: Array, field: Array, drops: Array, holes: Array, bright: Array, numbers: Array, out: Array,

@@ -14,7 +14,7 @@ LEVELS = 4
 """Stored sizes of each texture (1, 1/2, 1/4, 1/8)."""
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def mark_samples(winner: Array, film: Array, key: Array, needed: Array) -> None:
     """Marks the samples whose colour matters: all pixel centres, and all nine at an edge.
 
@@ -48,7 +48,7 @@ def mark_samples(winner: Array, film: Array, key: Array, needed: Array) -> None:
                 needed[r, c] = 3
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def fetch(pixels: Array, table: Array, tex: int, level: int, u: Any, v: Any, out: Array) -> None:
     """Bilinear texel (6 values, 0..255 floats) at texture coordinates; wraps or clamps."""
     row = tex * LEVELS + level
@@ -86,7 +86,7 @@ def fetch(pixels: Array, table: Array, tex: int, level: int, u: Any, v: Any, out
         )
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def lit(moments: Array, x: Any, y: Any, depth: Any, floor_variance: Any) -> Any:
     """Share of a light that arrives (float32, 0..1), from the blurred moments of its depth map.
 
@@ -126,7 +126,7 @@ def lit(moments: Array, x: Any, y: Any, depth: Any, floor_variance: Any) -> Any:
     return min(one, max(np.float32(0.0), (p - np.float32(0.25)) * np.float32(1.0 / 0.75)))
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def shade(
     needed: Array,
     winner: Array,
@@ -355,7 +355,7 @@ def shade(
                 colour[r, c, 2] = ab * db + hb
 
 
-@njit(cache=True, fastmath=True)
+@njit(cache=True, fastmath=True, error_model="numpy")
 def resolve(needed: Array, colour: Array, picture: Array) -> None:
     """Averages the samples of each pixel with a 1-2-1 tent; flat areas take the centre.
 

@@ -38,7 +38,7 @@ def compose(rgb: Array, relief: Array | None, strength: float, gloss: Array | fl
     """(H, W, 6) uint8 texture from float or uint8 colour, a relief in texels and gloss 0..1."""
     height, width = rgb.shape[:2]
     out = np.empty((height, width, CHANNELS), np.uint8)
-    out[..., :3] = np.clip(rgb, 0, 255) if rgb.dtype != np.uint8 else rgb
+    out[..., :3] = rgb if rgb.dtype == np.uint8 else np.clip(rgb, 0, 255).astype(np.uint8)
     if relief is None:
         out[..., 3:5] = 128
     else:
@@ -99,7 +99,7 @@ def _face(rng: np.random.Generator, h: int, w: int, base: Array, grain: float) -
         + 0.014 * noise.patch(rng, "fibre", h, w)
         + 0.03 * noise.patch(rng, "soft", h, w)
     )
-    image: Array = (base[None, None] * tone[..., None]).astype(np.float32)
+    image: Array = tone.astype(np.float32)[..., None] * np.asarray(base, np.float32)
     if rng.random() < 0.4:
         flutes = np.sin(np.arange(w) * rng.uniform(0.9, 1.6)) * rng.uniform(0.004, 0.015)
         image *= (1.0 + flutes[None, :, None]).astype(np.float32)
