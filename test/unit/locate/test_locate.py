@@ -1,0 +1,135 @@
+import numpy as np
+import pytest
+
+from perception_node import geometry
+from perception_node.config import BeltConfig
+from perception_node.locate import locate_packages
+from perception_node.locate.belt import fit_belt_plane
+from perception_node.locate.cover import pick_order
+from perception_node.types import CameraModel, Frame, Instance, Segmentation
+
+
+def noisy(frame, seed=0, sigma=0.001):
+    rng = np.random.default_rng(seed)
+    depth = frame.depth_m + rng.normal(0, sigma, frame.depth_m.shape).astype(np.float32)
+    return Frame(frame.rgb, depth.astype(np.float32), frame.camera, frame.stamp_ns, frame.frame_id)
+
+
+@pytest.fixture
+def calibrated(belt):
+    return BeltConfig(plane=belt)
+
+
+def test_a_box_is_found_where_it_is_with_its_size(cast_boxes, calibrated):
+    frame, segmentation = cast_boxes([(0.1, -0.05, 0.2, 0.12, 0.08, 0.4)])
+    package, = locate_packages(noisy(frame), segmentation, calibrated).items
+    assert package.from_depth
+    assert not package.truncated
+    assert package.T_cam_package[:3, 3] == pytest.approx([0.1, -0.05, 0.96], abs=0.004)
+    assert package.size_m == pytest.approx((0.2, 0.12, 0.08), abs=0.006)
+    assert package.T_cam_package[:3, 2] == pytest.approx([0, 0, -1], abs=0.02)
+    x = package.T_cam_package[:3, 0]
+    assert abs(x @ [np.cos(0.4), np.sin(0.4), 0]) > 0.999
+
+
+def test_its_covariance_covers_its_error(cast_boxes, calibrated):
+    away = []
+    for seed in range(20):
+        frame, segmentation = cast_boxes([(0.1, -0.05, 0.2, 0.12, 0.08, 0.1 * seed)])
+        package, = locate_packages(noisy(frame, seed), segmentation, calibrated).items
+        error = package.T_cam_package[:3, 3] - [0.1, -0.05, 0.96]
+        away.append(error @ np.linalg.solve(package.covariance[:3, :3], error))
+    assert np.mean(away) < 6.0  # 3 degrees of freedom
+    assert np.mean(away) > 0.01  # the masks of this test are exact, those of a network are not
+
+
+def test_the_same_frame_gives_the_same_packages(cast_boxes, calibrated):
+    frame, segmentation = cast_boxes([(0.1, -0.05, 0.2, 0.12, 0.08, 0.4), (-0.15, 0.05, 0.1, 0.1, 0.15, 0.0)])
+    first, second = (locate_packages(noisy(frame), segmentation, calibrated) for _ in range(2))
+    for a, b in zip(first.items, second.items, strict=True):
+        assert np.array_equal(a.T_cam_package, b.T_cam_package)
+        assert np.array_equal(a.covariance, b.covariance)
+
+
+def test_an_uncalibrated_belt_is_fitted_round_the_packages(cast_boxes, belt):
+    frame, segmentation = cast_boxes([(0.0, 0.0, 0.2, 0.15, 0.1, 0.3)])
+    plane = fit_belt_plane(noisy(frame), segmentation.labels)
+    assert plane == pytest.approx(belt, abs=0.003)
+    package, = locate_packages(noisy(frame), segmentation, BeltConfig()).items
+    assert package.size_m[2] == pytest.approx(0.1, abs=0.005)
+
+
+def test_a_box_on_a_box_is_picked_first(cast_boxes, calibrated):
+    frame, segmentation = cast_boxes([(0.0, 0.0, 0.3, 0.2, 0.06, 0.0), (0.05, 0.02, 0.1, 0.08, 0.12, 0.3)], bottoms=[0.0, 0.06])
+    packages = locate_packages(noisy(frame), segmentation, calibrated)
+    assert packages.items[0].covered_by == (2,)
+    assert packages.items[1].covered_by == ()
+    assert packages.pick_order == (2, 1)
+
+
+def test_without_depth_packages_lie_on_the_belt_at_unknown_height(cast_boxes, calibrated):
+    frame, segmentation = cast_boxes([(0.1, 0.0, 0.2, 0.12, 0.0001, 0.0)])
+    blind = Frame(frame.rgb, None, frame.camera, 0, "cam")
+    package, = locate_packages(blind, segmentation, calibrated).items
+    assert not package.from_depth
+    assert package.placed
+    assert package.size_m[2] == 0.0
+    assert package.T_cam_package[:3, 3] == pytest.approx([0.1, 0.0, 1.0], abs=0.005)
+    assert np.sqrt(package.covariance[2, 2]) > 0.2
+
+
+@pytest.mark.parametrize("depth", [None, "nan", "zero"])
+def test_with_neither_depth_nor_plane_nothing_is_invented(cast_boxes, depth):
+    frame, segmentation = cast_boxes([(0.1, 0.0, 0.2, 0.12, 0.05, 0.0)])
+    picture = None if depth is None else np.full_like(frame.depth_m, np.nan if depth == "nan" else 0.0)
+    packages = locate_packages(Frame(frame.rgb, picture, frame.camera, 0, "cam"), segmentation, BeltConfig())
+    package, = packages.items
+    assert packages.belt_plane is None
+    assert not package.placed
+    assert package.covariance[0, 0] >= 100.0
+
+
+@pytest.mark.parametrize("depth", ["inf", "random", "huge", "negative"])
+@pytest.mark.parametrize("calibrate", [True, False])
+def test_absurd_depth_is_never_a_traceback(cast_boxes, belt, depth, calibrate):
+    frame, segmentation = cast_boxes([(0.1, 0.0, 0.2, 0.12, 0.05, 0.0), (-0.1, 0.0, 0.1, 0.1, 0.1, 0.0)])
+    rng = np.random.default_rng(3)
+    picture = {"inf": np.full_like(frame.depth_m, np.inf), "huge": np.full_like(frame.depth_m, 65.535),
+               "random": rng.uniform(0.1, 5, frame.depth_m.shape).astype(np.float32),
+               "negative": np.full_like(frame.depth_m, -1.0)}[depth]
+    packages = locate_packages(Frame(frame.rgb, picture, frame.camera, 0, "cam"), segmentation,
+                               BeltConfig(plane=belt) if calibrate else BeltConfig())
+    assert len(packages.items) == 2
+
+
+def test_three_pixels_the_whole_picture_and_an_empty_mask(cast_boxes, calibrated):
+    frame, _ = cast_boxes([(0.0, 0.0, 0.2, 0.12, 0.05, 0.0)])
+    labels = np.full(frame.depth_m.shape, 2, dtype=np.uint16)
+    labels[10, 10:13] = 1
+    height, width = labels.shape
+    instances = (Instance(1, "box", 0.5, (10, 10, 13, 11), 3), Instance(2, "poly_bag", 0.5, (0, 0, width, height), labels.size),
+                 Instance(3, "box", 0.5, (5, 5, 9, 9), 16))
+    packages = locate_packages(frame, Segmentation(labels, instances), calibrated)
+    assert len(packages.items) == 3
+    assert packages.items[1].truncated
+
+
+def test_nothing_in_sight(cast_boxes, calibrated):
+    frame, segmentation = cast_boxes([])
+    packages = locate_packages(frame, segmentation, calibrated)
+    assert (packages.items, packages.pick_order) == ((), ())
+
+
+def test_a_bent_lens_is_undone(cast_boxes, calibrated):
+    camera = CameraModel(400.0, 410.0, 199.0, 151.0, 400, 300, (-0.1, 0.03, 0.0, 0.0, 0.0))
+    frame, segmentation = cast_boxes([(0.2, -0.1, 0.15, 0.12, 0.08, 0.2)], camera=camera)
+    package, = locate_packages(frame, segmentation, calibrated).items
+    assert package.T_cam_package[:3, 3] == pytest.approx([0.2, -0.1, 0.96], abs=0.004)
+    assert geometry.project(camera, package.T_cam_package[None, :3, 3]).shape == (1, 2)
+
+
+def test_the_pick_order_cuts_circles_the_same_way_each_time():
+    covered = {1: (2,), 2: (3,), 3: (1,), 4: ()}
+    order = pick_order([1, 2, 3, 4], covered, {1: 0.1, 2: 0.3, 3: 0.2, 4: 0.05}, {})
+    assert order[0] == 4
+    assert order == (4, 2, 1, 3)

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+
+from perception_node.errors import FrameError, PerceptionError
+from perception_node.types import CameraModel, Frame, Grasp, Instance, Package, Packages, Rejection, Segmentation, Track
+
+CAMERA = CameraModel(100.0, 100.0, 31.5, 23.5, 64, 48)
+POSE = np.eye(4)
+
+
+def package(**changes):
+    values = dict(label=1, class_name="box", score=0.9, T_cam_package=POSE, size_m=(0.2, 0.1, 0.05), covariance=np.eye(6),
+                  visible_fraction=1.0, covered_by=(), depth_valid_fraction=1.0, from_depth=True)
+    return Package(**{**values, **changes})
+
+
+def test_a_camera_without_calibration_is_refused():
+    with pytest.raises(FrameError, match="focal lengths above 0"):
+        CameraModel(0.0, 0.0, 0.0, 0.0, 64, 48)
+    with pytest.raises(FrameError, match="positive picture size"):
+        CameraModel(1.0, 1.0, 0.0, 0.0, 0, 48)
+    with pytest.raises(FrameError, match="finite"):
+        CameraModel(float("nan"), 1.0, 0.0, 0.0, 64, 48)
+    with pytest.raises(FrameError, match="far outside"):
+        CameraModel(1.0, 1.0, 1000.0, 0.0, 64, 48)
+
+
+@pytest.mark.parametrize(("rgb", "depth", "words"), [
+    (np.zeros((64, 48, 3), np.uint8), None, "rgb is 48x64, camera_info says 64x48"),
+    (np.zeros((48, 64, 3), np.float32), None, "uint8"),
+    (np.zeros((48, 64, 3), np.uint8), np.zeros((24, 32), np.float32), "64x48 of the colour picture, got 32x24"),
+    (np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), np.uint16), "float32, got uint16"),
+])
+def test_a_frame_whose_parts_disagree_is_refused(rgb, depth, words):
+    with pytest.raises(FrameError, match=words):
+        Frame(rgb, depth, CAMERA, 0, "cam")
+
+
+def test_labels_of_a_segmentation_count_from_one():
+    instance = Instance(2, "box", 0.5, (0, 0, 1, 1), 1)
+    with pytest.raises(PerceptionError, match="labels 1..1 in order"):
+        Segmentation(np.zeros((4, 5), np.uint16), (instance,))
+
+
+@pytest.mark.parametrize("changes", [
+    {"T_cam_package": np.diag([1.0, 1.0, -1.0, 1.0])}, {"T_cam_package": np.eye(4) * 2}, {"T_cam_package": np.eye(3)},
+    {"covariance": np.full((6, 6), np.nan)}, {"size_m": (0.1, -0.1, 0.0)},
+])
+def test_a_package_without_a_rigid_finite_pose_is_refused(changes):
+    with pytest.raises(PerceptionError, match="expected"):
+        package(**changes)
+
+
+def test_arrays_in_types_cannot_be_changed():
+    with pytest.raises(ValueError, match="read-only"):
+        package().T_cam_package[0, 3] = 1.0
+
+
+def test_the_pick_order_names_each_package_once():
+    with pytest.raises(PerceptionError, match="each of"):
+        Packages((package(),), None, (1, 1))
+
+
+def test_a_track_is_predicted_along_its_velocity_with_growing_doubt():
+    track = Track(1, 1, "box", POSE, (0.2, 0.1, 0.05), np.array([0.3, 0.0, 0.0]), 1_000_000_000, np.eye(6) * 1e-6,
+                  np.eye(3) * 1e-4, package())
+    pose, covariance = track.at(1_500_000_000)
+    assert pose[:3, 3] == pytest.approx([0.15, 0.0, 0.0])
+    assert covariance[0, 0] == pytest.approx(1e-6 + 0.25e-4)
+    assert track.at(500_000_000)[0][0, 3] == pytest.approx(-0.15)
+    assert track.T_cam_package[0, 3] == 0.0
+
+
+def test_grasps_and_rejections_say_what_is_wrong_with_them():
+    with pytest.raises(PerceptionError, match="0..1, got 654"):
+        Grasp("suction", POSE, 0.03, 654.0, 1, 0)
+    with pytest.raises(PerceptionError, match="kind"):
+        Grasp("magnet", POSE, 0.03, 0.5, 1, 0)  # type: ignore[arg-type]
+    with pytest.raises(PerceptionError, match="words"):
+        Rejection(1, "suction", "")
+    with pytest.raises(TypeError):
+        Rejection(1, "suction", "too small", {"widest_m": 0.01}).numbers["widest_m"] = 1.0  # type: ignore[index]

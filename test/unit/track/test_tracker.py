@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+
+from perception_node.config import BeltConfig, TrackConfig
+from perception_node.track import Tracker
+from perception_node.types import Package, Packages
+
+PLANE = (0.0, 0.0, -1.0, 1.0)
+NS = 1_000_000_000
+
+
+def package(label, x, y=0.0, size=(0.2, 0.12, 0.05), name="box", truncated=False, placed=True):
+    pose = np.eye(4)
+    pose[:3, :3] = np.diag([1.0, -1.0, -1.0])
+    pose[:3, 3] = x, y, 0.95
+    return Package(label=label, class_name=name, score=0.9, T_cam_package=pose, size_m=size, covariance=np.eye(6) * 4e-6,
+                   visible_fraction=1.0, covered_by=(), depth_valid_fraction=1.0, from_depth=True, truncated=truncated,
+                   placed=placed)
+
+
+def scene(*packages):
+    return Packages(tuple(packages), np.array(PLANE), tuple(p.label for p in packages))
+
+
+def tracker(**track):
+    return Tracker(TrackConfig(**track), BeltConfig(plane=PLANE))
+
+
+def run(follower, positions, frames, velocity, dt=1 / 15, seed=0, sigma=0.001, start_ns=0):
+    """Move packages at a velocity(t) along x; yields each update."""
+    rng = np.random.default_rng(seed)
+    x = np.array(positions, dtype=float)
+    for n in range(frames):
+        noise = rng.normal(0, sigma, (len(x), 2))
+        items = [package(i + 1, x[i] + noise[i, 0], 0.15 * i + noise[i, 1]) for i in range(len(x))]
+        yield n, x.copy(), follower.update(scene(*items), start_ns + round(n * dt * NS))
+        x = x + velocity(n * dt) * dt
+
+
+@pytest.mark.parametrize("speed", [0.0, 0.05, 0.3, -0.3, 1.5])
+def test_ids_stay_and_the_belt_is_measured(speed):
+    ids = []
+    for _, _, update in run(tracker(), [-0.3, -0.1, 0.2], 20, lambda t: speed):
+        ids.append([track.track_id for track in update.tracks])
+    assert ids[0] == [1, 2, 3]
+    assert all(now == ids[0] for now in ids)
+    assert update.belt_velocity_m_s == pytest.approx([speed, 0, 0], abs=max(0.004, 0.02 * abs(speed)))
+    assert update.tracks[0].velocity_m_s == pytest.approx(update.belt_velocity_m_s, abs=1e-9)
+
+
+def test_half_a_second_ahead_is_predicted_within_millimetres_and_its_own_doubt():
+    errors = []
+    for _, x, update in run(tracker(), [-0.3, -0.1, 0.2, 0.3], 30, lambda t: 0.3):
+        pose, covariance = update.tracks[0].at(update.tracks[0].stamp_ns + NS // 2)
+        errors.append(abs(pose[0, 3] - (x[0] + 0.15)))
+    assert np.median(errors[8:]) < 0.003
+    assert errors[-1] < 4 * np.sqrt(covariance[0, 0])
+
+
+def test_a_belt_that_stops_is_noticed():
+    for n, _, update in run(tracker(), [-0.3, 0.0, 0.2], 45, lambda t: 0.4 if t < 1.5 else 0.0):
+        if n == 22:
+            assert update.belt_velocity_m_s[0] == pytest.approx(0.4, abs=0.01)
+    assert abs(update.belt_velocity_m_s[0]) < 0.01
+
+
+def test_a_backward_stamp_resets_once_and_ids_are_not_used_again():
+    follower = tracker()
+    *_, (_, _, before) = run(follower, [0.0], 5, lambda t: 0.0, start_ns=100 * NS)
+    after = follower.update(scene(package(1, 0.0)), 3 * NS)
+    assert after.reset
+    assert after.belt_velocity_m_s is None
+    assert after.tracks[0].track_id > before.tracks[0].track_id
+    assert not follower.update(scene(package(1, 0.0)), 3 * NS + 1).reset
+    follower.reset()
+    assert follower.update(scene(package(1, 0.0)), 0).tracks[0].track_id == 1
+
+
+def test_a_leap_of_the_clock_resets():
+    follower = tracker()
+    follower.update(scene(package(1, 0.0)), 0)
+    assert follower.update(scene(package(1, 0.0)), 1000 * NS).reset
+
+
+def test_the_same_stamp_again_changes_nothing():
+    follower = tracker()
+    *_, (_, _, before) = run(follower, [-0.2, 0.1], 10, lambda t: 0.3)
+    stamp = before.tracks[0].stamp_ns
+    again = follower.update(scene(*(track.package for track in before.tracks)), stamp)
+    assert [t.track_id for t in again.tracks] == [t.track_id for t in before.tracks]
+    assert np.array_equal(again.belt_velocity_m_s, before.belt_velocity_m_s)
+    assert np.array_equal(again.tracks[0].T_cam_package, before.tracks[0].T_cam_package)
+    assert not again.reset
+
+
+def test_a_briefly_missed_package_keeps_its_id_and_a_long_missed_one_does_not():
+    follower = tracker(max_missed_s=0.5)
+    for n in range(10):
+        follower.update(scene(package(1, 0.02 * n), package(2, 0.02 * n, 0.2)), round(n / 15 * NS))
+    for n in range(10, 15):
+        follower.update(scene(package(1, 0.02 * n)), round(n / 15 * NS))
+    back = follower.update(scene(package(1, 0.3), package(2, 0.3, 0.2)), NS)
+    assert [t.track_id for t in back.tracks] == [1, 2]
+    for n in range(20):
+        follower.update(scene(package(1, 0.3 + 0.02 * n)), NS + round((n + 1) / 15 * NS))
+    late = follower.update(scene(package(1, 0.7), package(2, 0.7, 0.2)), NS + round(21 / 15 * NS))
+    assert [t.track_id for t in late.tracks] == [1, 3]
+
+
+def test_merged_then_split_packages_get_their_ids_back():
+    follower = tracker()
+    for n in range(8):
+        follower.update(scene(package(1, 0.02 * n), package(2, 0.02 * n, 0.13)), round(n / 15 * NS))
+    merged = follower.update(scene(package(1, 0.16, 0.065, size=(0.25, 0.2, 0.05))), round(8 / 15 * NS))
+    assert len(merged.tracks) == 1
+    split = follower.update(scene(package(1, 0.18), package(2, 0.18, 0.13)), round(9 / 15 * NS))
+    assert sorted(t.track_id for t in split.tracks) == [1, 2]
+    assert split.tracks[0].track_id == 1
+
+
+def test_order_of_labels_does_not_matter():
+    follower = tracker()
+    follower.update(scene(package(1, 0.0), package(2, 0.0, 0.3)), 0)
+    swapped = follower.update(scene(package(1, 0.01, 0.3), package(2, 0.01)), NS // 15)
+    assert [t.track_id for t in swapped.tracks] == [2, 1]
+
+
+def test_a_measured_belt_velocity_is_used_and_handed_on():
+    follower = tracker()
+    update = follower.update(scene(package(1, 0.0)), 0, [0.5, 0.0, 0.0])
+    assert update.belt_velocity_m_s == pytest.approx([0.5, 0, 0])
+    assert update.tracks[0].velocity_m_s == pytest.approx([0.5, 0, 0])
+
+
+def test_what_cannot_be_placed_is_not_tracked():
+    update = tracker().update(scene(package(1, 0.0, placed=False)), 0)
+    assert update.tracks[0].track_id == 0
+
+
+def test_a_package_that_is_not_carried_along_has_a_velocity_of_its_own():
+    follower = tracker()
+    for n in range(25):
+        carried = [package(i + 1, -0.3 + 0.02 * n, 0.15 * i) for i in range(3)]
+        update = follower.update(scene(*carried, package(4, 0.3, 0.6)), round(n / 15 * NS))
+    assert update.belt_velocity_m_s[0] == pytest.approx(0.3, abs=0.006)
+    assert abs(update.tracks[3].velocity_m_s[0]) < 0.01
+
+
+def test_an_empty_belt_is_no_problem():
+    follower = tracker()
+    assert follower.update(scene(), 0).tracks == ()
+    assert follower.update(scene(), NS).belt_velocity_m_s is None
