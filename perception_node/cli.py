@@ -1,5 +1,6 @@
-"""`perception VERB ...`: one command for everything that is done without a running cell. Exit status: 0 done, 1 the result falls
-short, 2 bad input (one clear line on stderr), 130 interrupted.
+"""`perception VERB ...`: packages on a conveyor, separated, followed and handed out as ranked grasps.
+
+Exit status: 0 done, 1 the result falls short, 2 bad input (one clear line on stderr), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ class Verb:
     """A verb's module, imported when it is used, and what it does.
 
     `module` offers `add_arguments(parser)` and `run(arguments) -> int`; with `whole` it offers `main(argv) -> int` in their place
-    and gets all arguments unread (ROS programs read their own).
+    and gets all arguments unread (ROS programs read their own); `usage` is then what `--help` says, "" = the program says it.
     """
 
     module: str
     words: str
     whole: bool = False
+    usage: str = ""
 
 
 VERBS: Mapping[str, Verb] = {
@@ -39,7 +41,8 @@ VERBS: Mapping[str, Verb] = {
     "export": Verb("perception_node.learn.export", "write a trained segmenter as ONNX with its card"),
     "bench": Verb("", "measure times and figures of one part"),
     "node": Verb("perception_node.ros.perception", "run the ROS 2 node (the same as `ros2 run`; --ros-args are passed on)",
-                 whole=True),
+                 whole=True, usage="perception node [--ros-args -r image:=TOPIC ... --params-file config/cell.yaml -p NAME:=VALUE ...]\n\n"
+                                   "Topics, services and parameters: docs/interfaces.md. Ctrl-C ends the node."),
 }
 
 BENCHES: Mapping[str, Verb] = {
@@ -97,6 +100,9 @@ def dispatch(program: str, words: str, verbs: Mapping[str, Verb], argv: Sequence
     verb, rest, program = verbs[name], list(argv[1:]), f"{program} {name}"
     if not verb.module:
         return dispatch(program, verb.words[0].upper() + verb.words[1:] + ".", BENCHES, rest)
+    if verb.usage and rest[:1] in (["-h"], ["--help"]):
+        print(f"usage: {verb.usage}")
+        return 0
     try:
         module = importlib.import_module(verb.module)
         if verb.whole:

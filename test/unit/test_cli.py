@@ -21,6 +21,11 @@ def test_help_lists_the_verbs(capsys):
     assert "VERB" in text
 
 
+def test_the_nodes_help_does_not_start_it(capsys):
+    assert cli.main(["node", "--help"]) == 0
+    assert "--ros-args" in capsys.readouterr().out
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as ended:
         cli.main(["--version"])
