@@ -40,9 +40,10 @@ VERBS: Mapping[str, Verb] = {
     "finetune": Verb("perception_node.learn.finetune", "adapt the universal model to a cell with a few of its own pictures"),
     "export": Verb("perception_node.learn.export", "write a trained segmenter as ONNX with its card"),
     "bench": Verb("", "measure times and figures of one part"),
-    "node": Verb("perception_node.ros.perception", "run the ROS 2 node (the same as `ros2 run`; --ros-args are passed on)",
-                 whole=True, usage="perception node [--ros-args -r image:=TOPIC ... --params-file config/cell.yaml -p NAME:=VALUE ...]\n\n"
-                                   "Topics, services and parameters: docs/interfaces.md. Ctrl-C ends the node."),
+    "node": Verb(
+        "perception_node.ros.perception", "run the ROS 2 node (the same as `ros2 run`; --ros-args are passed on)", whole=True,
+        usage="perception node [--ros-args -r image:=TOPIC ... --params-file config/cell.yaml -p NAME:=VALUE ...]\n\n"
+              "Topics, services and parameters: docs/interfaces.md. Ctrl-C ends the node."),
 }
 
 BENCHES: Mapping[str, Verb] = {
