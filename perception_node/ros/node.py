@@ -55,7 +55,7 @@ class PerceptionNode(LifecycleNode):
             warm_up(self.pipeline)
             self.inbox = Inbox(self.config.node, Drops())
             self.outputs = Outputs(self)
-            self.service_desk = Services(self, self.config.node.output_dir, lambda: self.worker.last if self.worker else None)
+            self.service_desk = Services(self, self.config, lambda: self.worker.last if self.worker else None)
         except PerceptionError as error:
             self.failure = str(error)
         except Exception as error:  # a broken installation must be readable, too

@@ -7,6 +7,7 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
 
+from perception_node.config import Config
 from perception_node.errors import PerceptionError
 from perception_node.ros.capture import capture
 from perception_node.ros.messages import time_message
@@ -18,9 +19,9 @@ from perception_node_msgs.srv import Capture, ReportOutcome
 class Services:
     """Answers both services; a request that cannot be served is refused with words, never with an exception."""
 
-    def __init__(self, node: LifecycleNode, output_dir: str, newest: Callable[[], tuple[Frame, Scene] | None]) -> None:
-        self._node, self._newest = node, newest
-        self._folder = output_folder(output_dir, node.get_fully_qualified_name())
+    def __init__(self, node: LifecycleNode, config: Config, newest: Callable[[], tuple[Frame, Scene] | None]) -> None:
+        self._node, self._newest, self._belt_plane = node, newest, config.belt.plane
+        self._folder = output_folder(config.node.output_dir, node.get_fully_qualified_name())
         self.outcomes = Outcomes(self._folder)
         self._made = [node.create_service(ReportOutcome, "~/report_outcome", self._report),
                       node.create_service(Capture, "~/capture", self._capture)]
@@ -48,7 +49,7 @@ class Services:
             return response
         frame, scene = newest
         try:
-            path, number = capture(self._folder / "capture", frame, scene, request.note)
+            path, number = capture(self._folder / "capture", frame, scene, request.note, self._belt_plane)
         except PerceptionError as error:
             response.message = str(error)
             return response

@@ -243,12 +243,13 @@ def test_qos_is_settable_and_newest_only(running):
     assert infos[0].qos_profile.reliability.name == "BEST_EFFORT"
 
 
-def test_compressed_streams(cell, frames, messages):
+def test_compressed_streams_of_a_named_camera(cell, frames, messages):
+    """In a namespace, with a remapped picture: the transport's topic hangs on the remapped one."""
     from perception_node_msgs.msg import PickScene
     cell.start("-p", "node.image_transport:=compressed", "-p", "node.depth_transport:=compressedDepth", "-p", "node.max_age_s:=5.0",
-               "-p", "node.depth_wait_s:=1.0")
-    scenes = cell.listen(PickScene, "/perception/scene")
-    topics = ("image/compressed", "depth/compressedDepth", "camera_info")
+               "-p", "node.depth_wait_s:=1.0", "-r", "__ns:=/left", "-r", "image:=/camera/color/image_raw")
+    scenes = cell.listen(PickScene, "/left/perception/scene")
+    topics = ("/camera/color/image_raw/compressed", "/left/depth/compressedDepth", "/left/camera_info")
     jpeg = cv2.imencode(".jpg", cv2.cvtColor(frames[0].rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
     millimetres = np.nan_to_num(frames[0].depth_m * 1000).astype(np.uint16)
     quant_a, quant_b = 100.0 * 101.0, 1.0 - 101.0 / 10.0

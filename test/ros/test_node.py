@@ -111,6 +111,16 @@ def test_silent_camera_is_an_error_and_recovers(cell, frames, messages):
             "dropped_bad_frame"} <= values.keys()
 
 
+def test_qos_that_does_not_fit_is_said(cell):
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import Image
+    process = cell.start(*PATIENT, "-p", "node.reliability:=reliable")
+    cell.watch_diagnostics()
+    cell.node.create_publisher(Image, "image", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    process.wait_for_line("incompatible QoS")
+    cell.wait_until(lambda: "do their QoS fit" in cell.statuses["camera"][1], "diagnostics point at the QoS")
+
+
 def test_picture_without_calibration_is_counted_and_reported(cell, frames, messages):
     cell.start(*PATIENT)
     cell.watch_diagnostics()

@@ -81,7 +81,7 @@ def test_captures_are_a_data_set(tmp_path, scene_and_frame):
     from perception_node.learn.dataset import load_sample, read_dataset
     scene, frame = scene_and_frame
     for number in range(3):
-        assert capture(tmp_path, frame, scene, "a ../../note")[1] == number
+        assert capture(tmp_path, frame, scene, "a ../../note", (0.0, 0.0, -1.0, 1.2))[1] == number
     assert sorted(path.name for path in tmp_path.iterdir()) == ["annotations.json", "depth", "labels", "meta", "rgb"]
     labels = cv2.imread(str(tmp_path / "labels" / "0002.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(labels, scene.segmentation.labels)
@@ -95,6 +95,7 @@ def test_captures_are_a_data_set(tmp_path, scene_and_frame):
     sample = load_sample(entries[1])
     assert sample.frame.rgb.shape == frame.rgb.shape
     assert sample.frame.camera == frame.camera
+    assert sample.belt_plane.tolist() == [0.0, 0.0, -1.0, 1.2]
     assert sample.class_ids == {1: 1, 2: 1, 3: 1, 4: 1}
 
 
