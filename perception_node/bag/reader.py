@@ -14,25 +14,12 @@ from rosbags.interfaces import Connection
 from rosbags.typesys import Stores, get_typestore
 
 from perception_node.bag import decode
+from perception_node.bag.topics import COMPRESSED, INFO, choose_topics
 from perception_node.errors import DatasetError, FrameError
 from perception_node.types import F32, CameraModel, Frame
 
-_IMAGE = "sensor_msgs/msg/Image"
-_COMPRESSED = "sensor_msgs/msg/CompressedImage"
-_INFO = "sensor_msgs/msg/CameraInfo"
-_DEPTH_WORDS = ("depth", "disparity", "stereo")
-
 PAIR_WAIT_NS = 1_000_000_000
 """How long, on the recording's clock, a colour picture waits for its depth before it goes without."""
-
-
-@dataclass(frozen=True)
-class Topics:
-    """Which topic of a recording is what; `depth` and `camera_info` may be missing (None)."""
-
-    colour: str
-    depth: str | None
-    camera_info: str | None
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,7 @@ class Recording:
             self.topics = choose_topics(self._reader.connections, str(self._path), colour=colour,
                                         depth=depth if use_depth else "", camera_info=camera_info)
             if self.topics.camera_info is None and camera is None:
-                raise DatasetError(f"{self._path}: expected a topic of type {_INFO}, got none: name the calibration yourself")
+                raise DatasetError(f"{self._path}: expected a topic of type {INFO}, got none: name the calibration yourself")
             count = sum(c.msgcount for c in self._reader.connections if c.topic == self.topics.colour)
             self.span = Span(count, self._reader.duration * 1e-9)
         except BaseException:
@@ -126,7 +113,7 @@ class Recording:
         try:
             if camera is None:
                 raise FrameError("camera_info: expected a usable calibration, got none")
-            compressed = connection.msgtype == _COMPRESSED
+            compressed = connection.msgtype == COMPRESSED
             rgb = decode.colour_from_compressed(message) if compressed else decode.colour_from_image(message)
             depth = None if found is None else _depth(*found)
             frame = Frame(rgb=rgb, depth_m=depth, camera=camera, stamp_ns=stamp_ns, frame_id=str(message.header.frame_id))
@@ -173,49 +160,6 @@ class Recording:
             raise DatasetError(f"{self._path}: the recording is damaged: {_line(error)}") from None
 
 
-def choose_topics(connections: list[Connection], where: str, *, colour: str | None, depth: str | None,
-                  camera_info: str | None) -> Topics:
-    """Decide which topic is colour, depth and calibration.
-
-    Args:
-        connections: of the recording. where: its name, for errors.
-        colour, depth, camera_info: names that win over guessing; "" = leave it out.
-
-    Raises:
-        DatasetError: a named topic is missing or of another type; no colour topic; several and none named.
-    """
-    types = {c.topic: c.msgtype for c in connections}
-    pictures = [name for name, kind in types.items() if kind in (_IMAGE, _COMPRESSED)]
-    listed = ", ".join(f"{name} ({kind.rsplit('/', 1)[-1]})" for name, kind in sorted(types.items())) or "none at all"
-
-    def named(name: str, kinds: tuple[str, ...]) -> str:
-        if types.get(name) not in kinds:
-            raise DatasetError(f"{where}: expected a topic {name} of type {' or '.join(kinds)}; the recording has {listed}")
-        return name
-
-    if colour is None:
-        colours = [name for name in pictures if not _is_depth(name) and "infra" not in name and "mask" not in name]
-        colours = _raw_first(colours, types)
-        if len(colours) != 1:
-            found = ", ".join(colours) or "none"
-            raise DatasetError(f"{where}: expected one colour topic, got {found}; name it. The recording has {listed}")
-        colour = colours[0]
-    colour = named(colour, (_IMAGE, _COMPRESSED))
-    if depth is None:
-        depths = sorted((name for name in pictures if _is_depth(name) and name != colour),
-                        key=lambda name: (-_shared(name, colour), "aligned" not in name, types[name] != _IMAGE, name))
-        depth = depths[0] if depths else ""
-    if depth:
-        named(depth, (_IMAGE, _COMPRESSED))
-    if camera_info is None:
-        infos = sorted((name for name, kind in types.items() if kind == _INFO),
-                       key=lambda name: (-_shared(name, colour), _is_depth(name), name))
-        camera_info = infos[0] if infos else ""
-    if camera_info:
-        named(camera_info, (_INFO,))
-    return Topics(colour=colour, depth=depth or None, camera_info=camera_info or None)
-
-
 def _open(path: Path) -> AnyReader:
     if not path.exists():
         raise DatasetError(f"{path}: expected a recording (a rosbag2 folder, a .mcap or a .db3 file), got no such file")
@@ -236,27 +180,7 @@ def _open(path: Path) -> AnyReader:
 
 
 def _depth(message: Any, connection: Connection) -> F32:
-    return decode.depth_from_compressed(message) if connection.msgtype == _COMPRESSED else decode.depth_from_image(message)
-
-
-def _is_depth(name: str) -> bool:
-    return any(word in name.lower() for word in _DEPTH_WORDS)
-
-
-def _raw_first(names: list[str], types: dict[str, str]) -> list[str]:
-    """Leave out the compressed (or theora and the like) form of pictures that are there raw too."""
-    raw = {name for name in names if types[name] == _IMAGE}
-    return [name for name in names if name in raw or name.rsplit("/", 1)[0] not in raw]
-
-
-def _shared(name: str, other: str) -> int:
-    """Number of leading name parts that two topics share."""
-    count = 0
-    for a, b in zip(name.split("/"), other.split("/"), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+    return decode.depth_from_compressed(message) if connection.msgtype == COMPRESSED else decode.depth_from_image(message)
 
 
 def _line(error: BaseException) -> str:

@@ -9,8 +9,9 @@ import pytest
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from perception_node.bag.reader import Recording, choose_topics
+from perception_node.bag.reader import Recording
 from perception_node.bag.record import RecordingWriter, write_recording
+from perception_node.bag.topics import choose_topics
 from perception_node.bag.truth import load_truth, save_truth
 from perception_node.errors import DatasetError
 

@@ -1,0 +1,86 @@
+"""Which topic of a recording is colour, depth and calibration: by type and name, or as told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rosbags.interfaces import Connection
+
+from perception_node.errors import DatasetError
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+INFO = "sensor_msgs/msg/CameraInfo"
+_DEPTH_WORDS = ("depth", "disparity", "stereo")
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Which topic of a recording is what; `depth` and `camera_info` may be missing (None)."""
+
+    colour: str
+    depth: str | None
+    camera_info: str | None
+
+
+def choose_topics(connections: list[Connection], where: str, *, colour: str | None, depth: str | None,
+                  camera_info: str | None) -> Topics:
+    """Decide which topic is colour, depth and calibration.
+
+    Args:
+        connections: of the recording. where: its name, for errors.
+        colour, depth, camera_info: names that win over guessing; "" = leave it out.
+
+    Raises:
+        DatasetError: a named topic is missing or of another type; no colour topic; several and none named.
+    """
+    types = {c.topic: c.msgtype for c in connections}
+    pictures = [name for name, kind in types.items() if kind in (IMAGE, COMPRESSED)]
+    listed = ", ".join(f"{name} ({kind.rsplit('/', 1)[-1]})" for name, kind in sorted(types.items())) or "none at all"
+
+    def named(name: str, kinds: tuple[str, ...]) -> str:
+        if types.get(name) not in kinds:
+            raise DatasetError(f"{where}: expected a topic {name} of type {' or '.join(kinds)}; the recording has {listed}")
+        return name
+
+    if colour is None:
+        colours = [name for name in pictures if not _is_depth(name) and "infra" not in name and "mask" not in name]
+        colours = _raw_first(colours, types)
+        if len(colours) != 1:
+            found = ", ".join(colours) or "none"
+            raise DatasetError(f"{where}: expected one colour topic, got {found}; name it. The recording has {listed}")
+        colour = colours[0]
+    colour = named(colour, (IMAGE, COMPRESSED))
+    if depth is None:
+        depths = sorted((name for name in pictures if _is_depth(name) and name != colour),
+                        key=lambda name: (-_shared(name, colour), "aligned" not in name, types[name] != IMAGE, name))
+        depth = depths[0] if depths else ""
+    if depth:
+        named(depth, (IMAGE, COMPRESSED))
+    if camera_info is None:
+        infos = sorted((name for name, kind in types.items() if kind == INFO),
+                       key=lambda name: (-_shared(name, colour), _is_depth(name), name))
+        camera_info = infos[0] if infos else ""
+    if camera_info:
+        named(camera_info, (INFO,))
+    return Topics(colour=colour, depth=depth or None, camera_info=camera_info or None)
+
+
+def _is_depth(name: str) -> bool:
+    return any(word in name.lower() for word in _DEPTH_WORDS)
+
+
+def _raw_first(names: list[str], types: dict[str, str]) -> list[str]:
+    """Leave out the compressed (or theora and the like) form of pictures that are there raw too."""
+    raw = {name for name in names if types[name] == IMAGE}
+    return [name for name in names if name in raw or name.rsplit("/", 1)[0] not in raw]
+
+
+def _shared(name: str, other: str) -> int:
+    """Number of leading name parts that two topics share."""
+    count = 0
+    for a, b in zip(name.split("/"), other.split("/"), strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
