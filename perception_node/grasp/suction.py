@@ -70,7 +70,7 @@ def suction_grasps(view: View, packages: Sequence[Package], edges: Mapping[int, 
                             f"{2e3 * config.cup_radius_m:.0f} mm{book.covered_words(package)}",
                             widest_m=widest, cup_m=2 * config.cup_radius_m)
             continue
-        seeds = edges[package.label].lattice(config.cup_radius_m / pixel_m, _SEEDS)
+        seeds = np.concatenate([edges[package.label].lattice(config.cup_radius_m / pixel_m, _SEEDS), _face_middle(view, package)])
         owner.append(np.full(len(seeds), len(kept)))
         pixels.append(seeds)
         kept.append(package)
@@ -88,6 +88,7 @@ def _rank(view: View, packages: list[Package], owner: NDArray[np.int64], pixels:
     if len(cups) > 1:  # an array also fits the other way round
         hint = np.concatenate([hint, poses[owner, :3, 1]])
         owner, pixels = np.concatenate([owner, owner]), np.concatenate([pixels, pixels])
+    half_m = np.array([math.hypot(package.size_m[0], package.size_m[1]) / 2 for package in packages])[owner]
     normal = poses[owner, :3, 2]
     face = poses[owner, :3, 3] + normal * heights[owner, None] / 2
     rays = np.column_stack([view.rays[pixels[:, 1] * view.labels.shape[1] + pixels[:, 0]], np.ones(len(pixels))]).astype(np.float64)
@@ -99,7 +100,7 @@ def _rank(view: View, packages: list[Package], owner: NDArray[np.int64], pixels:
     tolerance = np.where(soft, config.bag_tolerance_m, config.seal_tolerance_m)[owner]
     near = sunflower(_SAMPLES_ROUGH) * max(config.cup_radius_m, grasp.normal_radius_m)
     rough = fit_patches(view, contact, normal, hint, label, near, 1, 2 * tolerance)
-    best = _most_promising(owner, rough)
+    best = _most_promising(owner, rough, np.linalg.norm(rough.contact - face, axis=1) / np.maximum(half_m, 1e-3), len(cups))
     owner, hint, label, tolerance, face = owner[best], hint[best], label[best], tolerance[best], face[best]
     rough = rough.take(best)
     disc = sunflower(_SAMPLES_PER_CUP)
@@ -110,13 +111,24 @@ def _rank(view: View, packages: list[Package], owner: NDArray[np.int64], pixels:
     return _choose(packages, owner, patch, hint, values, score, soft[owner], config, grasp, book)
 
 
-def _most_promising(owner: NDArray[np.int64], rough: Patches) -> NDArray[np.int64]:
-    """Positions of the `_FINALISTS` best candidates of each package by a first look: flat, inside the mask, read."""
+def _face_middle(view: View, package: Package) -> NDArray[np.int64]:
+    """(0 or 1, 2) pixel of the middle of the package's upper face, where it is in the package's mask."""
+    middle = package.T_cam_package[:3, 3] + package.T_cam_package[:3, 2] * (package.size_m[2] / 2)
+    flat, inside = view.look(view.project(middle[None]))
+    if not inside[0] or view.labels.ravel()[flat[0]] != package.label:
+        return np.zeros((0, 2), dtype=np.int64)
+    return np.array([[flat[0] % view.labels.shape[1], flat[0] // view.labels.shape[1]]])
+
+
+def _most_promising(owner: NDArray[np.int64], rough: Patches, off_centre: F64, cups: int) -> NDArray[np.int64]:
+    """Positions of the best candidates of each package by a first look: flat, inside the mask, read, near the middle (which
+    matters most to an array of cups)."""
     merit = rough.on_mask + 0.5 * rough.reading - 0.5 * rough.lopsided - rough.rms_m / 0.006
+    merit = merit - (0.2 if cups == 1 else 1.0) * off_centre
     order = np.lexsort((-merit, owner))
     owners = owner[order]
     rank = np.arange(len(order)) - np.searchsorted(owners, owners)
-    return order[rank < _FINALISTS]
+    return order[rank < (_FINALISTS if cups == 1 else 2 * _FINALISTS)]
 
 
 def _measure(packages: list[Package], owner: NDArray[np.int64], patch: Patches, rough: Patches, face: F64, tolerance: F64,
@@ -145,8 +157,8 @@ def _choose(packages: list[Package], owner: NDArray[np.int64], patch: Patches, h
     tolerance = np.where(soft, config.bag_tolerance_m, config.seal_tolerance_m)
     least = np.where(soft, _MIN_READING_BAG, _MIN_READING)
     checks = (
-        ("reading", patch.fitted & (patch.cup_reading >= least) & (patch.lopsided <= _MAX_LOPSIDED), patch.cup_reading, least),
         ("edge", patch.on_mask >= _MIN_ON_MASK, patch.on_mask, np.full(len(owner), _MIN_ON_MASK)),
+        ("reading", patch.fitted & (patch.cup_reading >= least) & (patch.lopsided <= _MAX_LOPSIDED), patch.cup_reading, least),
         ("seal", values["roughness_m"] <= _SEAL_LIMIT * tolerance, -values["roughness_m"], tolerance),
         ("tilt", values["tilt_rad"] <= config.max_tilt_rad, -values["tilt_rad"], np.full(len(owner), config.max_tilt_rad)),
         ("score", score >= grasp.min_score, score, np.full(len(owner), grasp.min_score)),

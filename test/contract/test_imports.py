@@ -14,8 +14,8 @@ EXCEPTIONS = {("bench/publish.py", "ros"): "measures what publishing costs, insi
               ("ros/docs.py", "cli"): "writes the table of verbs into docs/, never imported by the node"}
 OUTSIDE = {"config_yaml", "demo", "doctor"}
 ROS = {"rclpy", "perception_node_msgs", "sensor_msgs", "geometry_msgs", "std_msgs", "diagnostic_msgs", "visualization_msgs",
-       "vision_msgs", "rcl_interfaces", "lifecycle_msgs", "builtin_interfaces", "rosgraph_msgs", "moveit_msgs", "launch", "launch_ros",
-       "tf2_ros", "cv_bridge"}
+       "vision_msgs", "rcl_interfaces", "lifecycle_msgs", "builtin_interfaces", "rosgraph_msgs", "moveit_msgs", "launch",
+       "launch_ros", "tf2_ros", "cv_bridge"}
 LEARNING = {"torch", "torchvision"}
 CORE = ("errors", "types", "geometry", "config", "locate", "track", "grasp", "pipeline", "segment.infer")
 

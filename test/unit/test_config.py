@@ -1,3 +1,4 @@
+import contextlib
 import dataclasses
 import math
 
@@ -24,21 +25,19 @@ def test_defaults_are_valid_and_every_parameter_is_described():
 
 @given(st.sampled_from(NUMBERS), st.floats(allow_nan=True, allow_infinity=True))
 def test_a_number_is_in_range_or_refused_with_its_name(parameter, value):
-    value = int(value) if parameter.type is int and math.isfinite(value) else value
-    try:
-        got = check_value(parameter, value)
-    except ConfigError as error:
-        assert parameter.name in str(error)
+    if isinstance(value, int) or math.isfinite(value):
+        value = parameter.type(value)
+    if math.isfinite(value) and parameter.low <= value <= parameter.high:
+        assert check_value(parameter, value) == value
     else:
-        assert parameter.low <= got <= parameter.high
+        with pytest.raises(ConfigError, match=parameter.name):
+            check_value(parameter, value)
 
 
 @given(st.sampled_from(ALL), st.one_of(st.none(), st.text(), st.booleans(), st.integers(), st.lists(st.integers(), max_size=5)))
 def test_any_value_is_taken_or_refused_but_never_a_traceback(parameter, value):
-    try:
+    with contextlib.suppress(ConfigError):
         check_value(parameter, value)
-    except ConfigError as error:
-        assert parameter.name in str(error)
 
 
 @given(st.text(max_size=30).filter(lambda name: name not in {p.name for p in ALL}))

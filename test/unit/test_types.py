@@ -9,8 +9,8 @@ POSE = np.eye(4)
 
 
 def package(**changes):
-    values = dict(label=1, class_name="box", score=0.9, T_cam_package=POSE, size_m=(0.2, 0.1, 0.05), covariance=np.eye(6),
-                  visible_fraction=1.0, covered_by=(), depth_valid_fraction=1.0, from_depth=True)
+    values = {"label": 1, "class_name": "box", "score": 0.9, "T_cam_package": POSE, "size_m": (0.2, 0.1, 0.05),
+              "covariance": np.eye(6), "visible_fraction": 1.0, "covered_by": (), "depth_valid_fraction": 1.0, "from_depth": True}
     return Package(**{**values, **changes})
 
 
