@@ -126,7 +126,7 @@ def test_make_says_that_a_compiler_is_missing(tmp_path):
 def _make_fails(folder, *arguments):
     for name in ("Makefile", "env.sh", "package.xml", "setup.py", "setup.cfg", "colcon_defaults.yaml"):
         shutil.copy(ROOT / name, folder)
-    for name in ("requirements", "resource", "perception_node_msgs"):
+    for name in ("requirements", "launch", "config", "perception_node_msgs"):
         shutil.copytree(ROOT / name, folder / name, dirs_exist_ok=True, copy_function=shutil.copy2)
     environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME")}
     done = subprocess.run(["make", "build", *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
