@@ -32,13 +32,13 @@ def make_scene(index, found=True):
         model_id="universal 0123")
 
 
-def figures(count=4, found=True, processed=None):
+def figures(count=4, found=True, processed=None, rate=1):
     scenes = [make_scene(index, found) for index in range(count)]
     package = TrueInstance(1, 7, "poly_bag", EYE, (0.3, 0.2, 0.1), 1.0)
-    truth = Truth(tuple(FrameTruth(index, make_scene(index).segmentation.labels, (package,)) for index in range(count)),
+    truth = Truth(tuple(FrameTruth(rate * index, make_scene(index).segmentation.labels, (package,)) for index in range(count)),
                   np.array([0.26, 0, 0]), np.zeros(4))
     received = [SimpleNamespace(scene=scene, receipt_latency_s=0.05, publish_latency_s=0.04) for scene in scenes[:processed]]
-    sent = [(1000 + index, index) for index in range(count)]
+    sent = [(1000 + index, rate * index) for index in range(count)]
     diagnostics = {"perception: pipeline": {"message": "fine", "dropped_superseded": "1", "dropped_too_old": "0"}}
     made = demo_report.figures(received, sent, truth, first_scene_s=2.5, planner_lines=["would pick it"], diagnostics=diagnostics)
     return made, received
@@ -71,6 +71,10 @@ def test_slow_results_fall_short():
     made, _ = figures()
     made["stamp_to_publish_ms"]["p95"] = 800.0
     assert demo_report.shortfalls(made) == ["expected stamp to publish below 500 ms at p95, got 800 ms"]
+
+
+def test_a_belt_that_is_played_faster_moves_faster():
+    assert figures(rate=3)[0]["belt_velocity_m_s"]["true"] == [0.78, 0.0, 0.0]
 
 
 def test_no_scene_at_all():
