@@ -129,8 +129,8 @@ class NodeConfig:
     max_age_s: float = _param(0.5, "a result older than this is dropped, not published", unit="s", low=0.01, high=60.0, live=True)
     camera_timeout_s: float = _param(0.8, "a camera silent for longer is an ERROR", unit="s", low=0.1, high=60.0, live=True)
     diagnostics_period_s: float = _param(0.2, "time between diagnostics", unit="s", low=0.05, high=10.0)
-    output_dir: str = _param("", "folder for captured frames and the log of pick outcomes, below it one folder for each node; empty "
-                             "= perception_node in ROS' own folder ($ROS_HOME, else ~/.ros)")
+    output_dir: str = _param("", "folder for captured frames and the log of pick outcomes, below it one folder for each node; "
+                             "empty = perception_node in ROS' own folder ($ROS_HOME, else ~/.ros)")
 
 
 @dataclass(frozen=True)
