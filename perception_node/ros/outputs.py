@@ -27,6 +27,7 @@ class Outputs:
 
     def __init__(self, node: LifecycleNode) -> None:
         self._node = node
+        self._message: PickScene | None = None
         qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
 
         def make(kind: Any, topic: str) -> Any:
@@ -42,7 +43,7 @@ class Outputs:
 
     def publish(self, scene: Scene, frame: Frame, now_ns: Callable[[], int]) -> None:
         """Publish one scene; its `latency_s` runs from the picture's stamp to here."""
-        message = scene_message(scene)
+        message = self._message = scene_message(scene, self._message)
         message.latency_s = 1e-9 * (now_ns() - scene.stamp_ns)
         self._scene.publish(message)
         if _heard(self._poses):

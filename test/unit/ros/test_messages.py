@@ -38,6 +38,14 @@ def test_scene_survives_the_way_there_and_back():
     assert len(markers_message(came).markers) == 1 + 2 * 5 + len(scene.grasps)
 
 
+def test_a_spare_message_leaves_no_traces():
+    many, few = full_scene(64, 48, 6)[0], full_scene(64, 48, 2)[0]
+    assert scene_message(few, scene_message(many)) == scene_message(few)
+    assert scene_message(many, scene_message(few)) == scene_message(many)
+    other_size = full_scene(32, 24, 2)[0]
+    assert scene_message(other_size, scene_message(many)) == scene_message(other_size)
+
+
 def test_images_are_not_transposed():
     pixels = np.arange(6, dtype=np.uint16).reshape(2, 3)
     image = image_message(pixels, "mono16", scene_message(full_scene(64, 48, 2)[0]).header)
