@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from perception_node.errors import PerceptionError
+from perception_node.learn.boxes import BOXES_FILE, judge_boxes
 from perception_node.learn.dataset import Entry, load_sample, read_dataset
 from perception_node.learn.judge import Verdict, compare, outline, summarise
 from perception_node.segment.draw import draw_segmentation
@@ -101,7 +102,9 @@ def _table(figures: dict[str, dict[str, Any]]) -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception evaluate`."""
-    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder with annotations.json, rgb/, depth/, labels/, meta/")
+    parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder with annotations.json, rgb/, depth/, labels/, meta/; "
+                        "or photographs with boxes.json (COCO boxes without masks)")
+    parser.add_argument("--min-score", type=float, default=0.5, help="with boxes.json: predictions below do not count (0..1)")
     parser.add_argument("--model", type=Path, help=".onnx or .safetensors file (default: the universal model)")
     parser.add_argument("--runtime", default="auto", choices=("auto", "openvino", "onnxruntime", "torch"),
                         help="what runs the model")
@@ -120,6 +123,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Evaluate; exit status 0, 1 when the result falls short, 2 for bad input."""
     try:
+        if (args.dataset / BOXES_FILE).is_file() and not (args.dataset / "annotations.json").is_file():
+            return _run_boxes(args)
         entries = read_dataset(args.dataset)
         entries = entries[:args.first] if args.first > 0 else entries
         entries = entries[-args.last:] if args.last > 0 else entries
@@ -142,6 +147,16 @@ def run(args: argparse.Namespace) -> int:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
     return 1 if min(f["pickable_mask"]["AP50"] for f in figures.values()) < args.min_ap50 else 0
+
+
+def _run_boxes(args: argparse.Namespace) -> int:
+    segmenter = Segmenter(args.model, runtime=args.runtime, threads=args.threads)
+    figures = judge_boxes(segmenter, args.dataset, args.min_score)
+    print(f"{segmenter.model_id} ({segmenter.runtime}) on {args.dataset.name}: {figures['pictures']} pictures, "
+          f"{figures['boxes']} boxes, recall {figures['recall_50']:.3f}, precision {figures['precision_50']:.3f} at IoU 0.5")
+    if args.json:
+        args.json.write_text(json.dumps({"model_id": segmenter.model_id, **figures}, indent=1) + "\n", encoding="utf-8")
+    return 0
 
 
 def fit_calibration(verdicts: Sequence[Verdict]) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,30 @@ def load_network(weights: Path) -> PackageNet:
     return net
 
 
+def _calibrated(path: Path, dataset: Path, grouping: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fit the calibration of an exported model; returns its new grouping and the figures on the data set."""
+    from perception_node.learn.dataset import read_dataset
+    from perception_node.learn.evaluate import MODES, evaluate, recalibrate
+    from perception_node.segment.infer import Segmenter
+
+    segmenter, entries = Segmenter(path), read_dataset(dataset)
+    weight, bias = recalibrate(segmenter, entries)
+    segmenter.grouping = replace(segmenter.grouping, calibration=(weight, bias))
+    kept = ("touching_recall_75", "merges_per_100", "splits_per_100", "class_accuracy", "calibration_error")
+    metrics: dict[str, Any] = {"dataset": "/".join(dataset.resolve().parts[-2:])}
+    for mode in MODES:
+        figures = evaluate(segmenter, entries, mode)[0]
+        metrics[mode] = {"pickable": figures["pickable_mask"], "all": figures["all_mask"],
+                         **{key: figures[key] for key in kept}}
+    return {**grouping, "calibration": [weight, bias]}, metrics
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception export`."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder that `perception train` wrote")
     parser.add_argument("--out", type=Path, required=True, help="folder for NAME.onnx, NAME.safetensors, NAME.card.json")
+    parser.add_argument("--calibrate", type=Path, metavar="DATASET",
+                        help="fit the scores' calibration on this data set and put the figures on it into the card")
     parser.add_argument("--name", default="universal", help="name of the model and its files (default: %(default)s)")
 
 
@@ -96,6 +117,9 @@ def run(args: argparse.Namespace) -> int:
         net = load_network(source)
         card = json.loads((args.run / "best.card.json").read_text(encoding="utf-8"))
         path = export_model(net, args.out, args.name, card["training"], card["metrics"], card["grouping"])
+        if args.calibrate:
+            grouping, metrics = _calibrated(path, args.calibrate, card["grouping"])
+            path = export_model(net, args.out, args.name, card["training"], metrics, grouping)
     except (PerceptionError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2

@@ -321,9 +321,10 @@ def _blend(average: PackageNet, net: PackageNet, decay: float) -> None:
 
 
 def _training_record(config: TrainConfig, state: dict[str, Any], sets: Sequence[CachedSet]) -> dict[str, Any]:
-    return {"data": [Path(folder).name for folder in config.data], "pictures": sum(len(data) for data in sets),
-            "validation": [Path(folder).name for folder in config.validation], "seed": config.seed, "steps": state["step"],
-            "batch": config.batch, "seconds": round(float(state["seconds"]), 1), "init": Path(config.init).name}
+    names, checks = (["/".join(Path(folder).parts[-2:]) for folder in folders] for folders in (config.data, config.validation))
+    return {"data": names, "pictures": sum(len(data) for data in sets), "validation": checks, "seed": config.seed,
+            "steps": state["step"], "batch": config.batch, "seconds": round(float(state["seconds"]), 1),
+            "init": Path(config.init).name}
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:

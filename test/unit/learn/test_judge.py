@@ -1,6 +1,13 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
+from perception_node.errors import DatasetError
+from perception_node.learn import boxes
 from perception_node.learn.dataset import IGNORE
 from perception_node.learn.evaluate import fit_calibration
 from perception_node.learn.judge import calibration, coco_ap, compare, summarise
@@ -74,7 +81,21 @@ def test_calibration_error_and_its_cure() -> None:
     assert calibration(scores, rng.random(4000) < scores)[1] < 0.05 < calibration(scores, right)[1]
     labels, classes, visible = truth()
     verdict = compare("a", labels, classes, visible, found(np.where(labels < 3, labels, 0), [1, 1]))
-    from dataclasses import replace
     weight, bias = fit_calibration([replace(verdict, scores=scores, iou=np.where(right, 0.9, 0.1)[None])])
     assert weight == pytest.approx(2.0, abs=0.2)
     assert abs(bias) < 0.15
+
+
+def test_boxes_of_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "rgb").mkdir()
+    cv2.imwrite(str(tmp_path / "rgb" / "a.png"), np.zeros((60, 90, 3), np.uint8))
+    (tmp_path / "boxes.json").write_text(json.dumps({
+        "images": [{"id": 4, "file_name": "rgb/a.png"}],
+        "annotations": [{"image_id": 4, "bbox": [10, 10, 20, 20]}, {"image_id": 4, "bbox": [60, 10, 20, 20]}]}))
+    guesses = [{"bbox_xyxy": box, "score": s} for box, s in (([11, 10, 31, 30], 0.9), ([10, 10, 30, 30], 0.8), ([0, 0, 5, 5], 0.1))]
+    monkeypatch.setattr(boxes, "segment_picture", lambda *_: (None, None, guesses))
+    figures = boxes.judge_boxes(None, tmp_path, 0.5, progress=False)  # type: ignore[arg-type]
+    assert (figures["recall_50"], figures["precision_50"], figures["found"]) == (0.5, 0.5, 2)
+    (tmp_path / "boxes.json").write_text("{}")
+    with pytest.raises(DatasetError, match="expected COCO boxes"):
+        boxes.judge_boxes(None, tmp_path, 0.5)  # type: ignore[arg-type]
