@@ -96,7 +96,6 @@ def follow(sequence: Iterable[TrueFrame], config: Config, tally: Tally) -> None:
     masks = TrueMasks()
     pipeline: Pipeline | None = None
     track_of: dict[int, int] = {}
-    last_position: dict[int, tuple[int, F64]] = {}
     for number, true in enumerate(sequence):
         if pipeline is None:
             plane = tuple(float(n) for n in true.belt_plane)
@@ -110,7 +109,6 @@ def follow(sequence: Iterable[TrueFrame], config: Config, tally: Tally) -> None:
             if scene.belt_velocity_m_s is not None and speed > 0:
                 tally.velocity.append(float(np.linalg.norm(scene.belt_velocity_m_s - true.belt_velocity_m_s)) / speed)
             _predict(scene, ids, true, tally)
-        last_position.update({track.track_id: (scene.stamp_ns, track.T_cam_package[:3, 3]) for track in scene.tracks})
     tally.packages += len(track_of)
 
 

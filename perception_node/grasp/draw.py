@@ -17,12 +17,17 @@ _WHITE, _BLACK = (255, 255, 255), (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def depth_colours(depth_m: F32) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB picture of depth: near is warm, far is cold, no reading is black."""
+def depth_colours(depth_m: F32, focus: NDArray[np.bool_] | None = None) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB picture of depth: near is warm, far is cold, no reading is black.
+
+    Args:
+        depth_m: (H, W), NaN = no reading. focus: (H, W) pixels whose range of depth gets all the colours, None = all.
+    """
     valid = np.isfinite(depth_m) & (depth_m > 0)
     if not valid.any():
         return np.zeros((*depth_m.shape, 3), dtype=np.uint8)
-    near, far = np.percentile(depth_m[valid], [_NEAR_PERCENTILE, _FAR_PERCENTILE])
+    chosen = valid & focus if focus is not None and (valid & focus).any() else valid
+    near, far = np.percentile(depth_m[chosen], [_NEAR_PERCENTILE, _FAR_PERCENTILE])
     share = (far - np.where(valid, depth_m, far)) / max(float(far - near), 1e-3)
     coloured = cv2.applyColorMap(np.clip(share * 255, 0, 255).astype(np.uint8), cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
     coloured[~valid] = 0
@@ -43,9 +48,9 @@ def draw_grasps(picture: NDArray[np.uint8] | F32, scene: Scene, camera: CameraMo
     Returns:
         (H, W, 3) uint8 RGB, a new picture.
     """
-    canvas: NDArray[np.uint8] = (depth_colours(picture.astype(np.float32)) if picture.ndim == 2
-                                 else np.array(picture, dtype=np.uint8, order="C"))
     labels = scene.segmentation.labels
+    canvas: NDArray[np.uint8] = (depth_colours(picture.astype(np.float32), labels > 0) if picture.ndim == 2
+                                 else np.array(picture, dtype=np.uint8, order="C"))
     edge = np.zeros(labels.shape, dtype=bool)
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]
