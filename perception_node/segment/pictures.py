@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.segment.draw import draw_segmentation
 from perception_node.segment.infer import Segmenter
+from perception_node.segment.postprocess import above_score
 from perception_node.types import CameraModel, Frame
 
 
@@ -54,12 +55,14 @@ def read_depth(path: Path, unit_m: float) -> NDArray[np.float32]:
 
 
 def segment_picture(segmenter: Segmenter, rgb: NDArray[np.uint8], depth_m: NDArray[np.float32] | None,
-                    focal_px: float | None = None) -> tuple[NDArray[np.uint8], NDArray[np.uint16], list[dict[str, Any]]]:
+                    focal_px: float | None = None,
+                    min_score: float = 0.0) -> tuple[NDArray[np.uint8], NDArray[np.uint16], list[dict[str, Any]]]:
     """Segment one picture.
 
     Args:
         segmenter: the segmenter. rgb: (H, W, 3) uint8. depth_m: (H, W) float32 metres or None.
         focal_px: focal length, None = the picture's width (a view of 53 degrees); it matters little, and only with depth.
+        min_score: packages below are left out, 0..1.
 
     Returns:
         The drawn picture, (H, W) uint16 labels, one JSON mapping per package.
@@ -67,7 +70,7 @@ def segment_picture(segmenter: Segmenter, rgb: NDArray[np.uint8], depth_m: NDArr
     height, width = rgb.shape[:2]
     focal = float(focal_px or width)
     camera = CameraModel(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
-    found = segmenter.segment(Frame(rgb, depth_m, camera, 0, "camera_optical_frame"))
+    found = above_score(segmenter.segment(Frame(rgb, depth_m, camera, 0, "camera_optical_frame")), min_score)
     packages = [{"label": i.label, "class": i.class_name, "score": round(i.score, 4), "bbox_xyxy": list(i.bbox_xyxy),
                  "area_px": i.area_px} for i in found.instances]
     return draw_segmentation(rgb, found), found.labels, packages
@@ -87,6 +90,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--depth-unit", type=float, default=0.001, metavar="M", help="metres per unit of a uint16 depth picture "
                         "(default: %(default)s)")
     parser.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels (default: the picture's width)")
+    parser.add_argument("--min-score", type=float, default=0.5,
+                        help="leave packages below this score out, 0..1 (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR",
                         help="folder for NAME.png (drawn), NAME.labels.png (uint16 labels), NAME.json")
     parser.add_argument("--model", type=Path, help=".onnx file (default: the universal model)")
@@ -105,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
         for i, path in enumerate(args.pictures):
             depth_m = read_depth(args.depth[i], args.depth_unit) if args.depth else None
-            drawn, labels, packages = segment_picture(segmenter, read_picture(path), depth_m, args.focal)
+            drawn, labels, packages = segment_picture(segmenter, read_picture(path), depth_m, args.focal, args.min_score)
             _write(args.out / f"{path.stem}.png", cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
             _write(args.out / f"{path.stem}.labels.png", cv2.imencode(".png", labels)[1].tobytes())
             _write(args.out / f"{path.stem}.json", (json.dumps(packages, indent=1) + "\n").encode())

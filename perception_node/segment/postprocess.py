@@ -80,6 +80,12 @@ def group(heads: F32, size: tuple[int, int], grouping: Grouping | None = None) -
     return _finish(labels, kept, boxes, heads, foreground, centres, size, grouping)
 
 
+def above_score(found: Segmentation, min_score: float) -> Segmentation:
+    """Leave out packages below a score; `found` must come best first, as `group` gives it."""
+    count = sum(instance.score >= min_score for instance in found.instances)
+    return Segmentation(np.where(found.labels <= count, found.labels, np.uint16(0)), found.instances[:count])
+
+
 def _settle_votes(offsets: F32, nearest: NDArray[np.uint8], centres: NDArray[np.intp],
                   grouping: Grouping) -> NDArray[np.uint8]:
     """(h, w) uint8: for each pixel the peak (1..) that is nearest to where it votes; 0 where the vote misses it by too much."""

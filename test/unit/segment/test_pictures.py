@@ -25,7 +25,8 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 def test_writes_drawing_labels_and_json(files: tuple[Path, Path], tiny_model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    assert call(files[0], "--depth", files[1], "--out", out, "--model", tiny_model, "--json", tmp_path / "all.json") == 0
+    assert call(files[0], "--depth", files[1], "--out", out, "--model", tiny_model, "--min-score", 0,
+                "--json", tmp_path / "all.json") == 0
     drawn, labels = cv2.imread(str(out / "a.png")), cv2.imread(str(out / "a.labels.png"), cv2.IMREAD_UNCHANGED)
     packages = json.loads((out / "a.json").read_text())
     assert drawn.shape == (120, 200, 3)

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from perception_node.segment.postprocess import Grouping, group
+from perception_node.segment.postprocess import Grouping, above_score, group
 
 
 def heads_of(labels: np.ndarray, classes: dict[int, int]) -> np.ndarray:
@@ -94,6 +94,15 @@ def test_calibration_moves_scores_not_masks(scene: tuple[np.ndarray, dict[int, i
     shy = group(heads_of(*scene), (320, 180), Grouping(calibration=(1.0, -2.0)))
     assert np.array_equal(plain.labels, shy.labels)
     assert all(a.score > b.score for a, b in zip(plain.instances, shy.instances, strict=True))
+
+
+def test_packages_below_a_score_are_left_out(scene: tuple[np.ndarray, dict[int, int]]) -> None:
+    found = group(heads_of(*scene), (320, 180))
+    limit = found.instances[1].score
+    kept = above_score(found, limit)
+    assert all(i.score >= limit for i in kept.instances)
+    assert kept.labels.max() == len(kept.instances)
+    assert above_score(found, 1.0).instances == ()
 
 
 def test_any_heads_give_a_valid_segmentation() -> None:
