@@ -91,7 +91,8 @@ def pipeline_status(worker: Worker, config: Config, model_id: str, belt: BeltInp
     drops, recent = worker.drops, worker.drops.recent()
     status = Status("pipeline", words=f"{worker.results.hz():.1f} results/s")
     came = worker.inbox.colour_rate.count()
-    share = recent[reasons.SUPERSEDED] / came if came else 0.0
+    late = recent[reasons.SUPERSEDED]
+    share = late / max(came, late) if late else 0.0
     if share > WARN_SHARE:
         level = ERROR if share > ERROR_SHARE else WARN
         status.worsen(level, f"too slow: {share:.0%} of the pictures were superseded; lower the camera's rate or size")
