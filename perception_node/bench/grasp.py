@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from perception_node.types import F64, CameraModel, Frame, Instance, Scene, Segm
 
 _IGNORE = 65535
 _MIN_TRUE_PX = 60
+_NUMBER = re.compile(r"[^ ]*\d")
 TARGETS = {"suction_valid": 0.97, "suction_first_valid": 0.99, "suction_proposed": 0.90, "jaw_free": 0.97}
 
 
@@ -145,7 +147,7 @@ def judge(scene: Scene, truth: Truth, config: Config, tally: Tally) -> None:
     tally.frames += 1
     tally.packages += len(truth.classes)
     for reason in scene.rejections:
-        tally.reasons[f"{reason.kind}: {' '.join(reason.reason.split()[:3])}"] += 1
+        tally.reasons[f"{reason.kind}: {_NUMBER.split(reason.reason)[0].strip()}"] += 1
     for kind in ("suction", "parallel_jaw"):
         mine = [grasp for grasp in scene.grasps if grasp.kind == kind]
         best: dict[int, Any] = {}

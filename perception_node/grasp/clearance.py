@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -103,18 +104,21 @@ def _hidden_packages(free: F64, blocker: NDArray[np.int64], world: F64, samples:
     if len(candidate) == 0 or not everything:
         return free, blocker
     points, depth = world[candidate, finger, sample], samples[candidate, finger, sample, 2]
-    owner = np.array([package.label for package in own])[candidate]
-    poses = np.array([other.T_cam_package for other in everything])
-    half = np.array([other.size_m for other in everything]) / 2 + config.clearance_m / 2
-    middle = np.einsum("oji,oj->oi", poses[:, :3, :3], poses[:, :3, 3])
-    local = points @ poses[:, :3, :3] - middle[:, None]
-    within = (np.abs(local) < half[:, None]).all(axis=2)
-    which, at = np.nonzero(within)
-    labels = np.array([other.label for other in everything])[which]
-    others = labels != owner[at]
-    for label, k, level in zip(labels[others].tolist(), candidate[at[others]].tolist(), depth[at[others]].tolist(), strict=True):
-        if level < free[k]:
-            free[k], blocker[k] = level, label
+    owner = np.array([package.label for package in own])
+    centre = world.mean(axis=(1, 2))
+    arm = config.opening_max_m / 2 + config.finger_thickness_m + config.finger_width_m + config.finger_depth_m
+    for other in everything:
+        half = np.array(other.size_m) / 2 + config.clearance_m / 2
+        away = centre - other.T_cam_package[:3, 3]
+        near = (np.einsum("ni,ni->n", away, away) < (arm + math.hypot(*half)) ** 2) & (owner != other.label)
+        chosen = np.flatnonzero(near[candidate])
+        if len(chosen) == 0:
+            continue
+        local = (points[chosen] - other.T_cam_package[:3, 3]) @ other.T_cam_package[:3, :3]
+        inside = chosen[(np.abs(local) < half).all(axis=1)]
+        for k, level in zip(candidate[inside].tolist(), depth[inside].tolist(), strict=True):
+            if level < free[k]:
+                free[k], blocker[k] = level, other.label
     return free, blocker
 
 
