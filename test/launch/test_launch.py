@@ -128,7 +128,7 @@ def test_cell_remaps_its_topics_and_ends_on_interrupt(domain, tmp_path):
     topics = "image:=/camera/color/image_raw", "depth:=depth/image"
     with listener(domain) as (node, wait), launched(domain, tmp_path, "cell", "namespace:=cell", *topics) as process:
         wait(lambda: node.count_subscribers("/camera/color/image_raw") and node.count_subscribers("/cell/depth/image"))
-        assert ("perception", "/cell") in node.get_node_names_and_namespaces()
+        wait(lambda: ("perception", "/cell") in node.get_node_names_and_namespaces())
         process.send_signal(signal.SIGINT)
         assert process.wait(END_S) == 0, (tmp_path / "output").read_text()
     assert "Traceback" not in (tmp_path / "output").read_text()
