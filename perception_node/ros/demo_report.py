@@ -26,7 +26,8 @@ MOST_P95_S = 0.5
 """Below (above) these something is broken, on a slow machine too: half of the frames, half of the packages, a grasp in half of
 the scenes, results within half a second. Source: judgement; what to expect is in docs/results.md."""
 
-_DROP_WORDS = {"superseded": "replaced by a newer one while it was busy", "too_old": "too old", "unpaired": "without depth in time"}
+_DROP_WORDS = {"superseded": "replaced by a newer one while the node was busy", "too_old": "too old", "unpaired": "without depth",
+               "lost_before": "lost on the way to the node", "lost_after": "lost on the way from the node"}
 _PERCENTILES = (50, 95, 99)
 
 
@@ -43,7 +44,8 @@ def figures(received: Sequence[Received], sent: Sequence[tuple[int, int]], truth
     grasps = [grasp for scene in scenes for grasp in scene.grasps]
     count = max(len(scenes), 1)
     result: dict[str, Any] = {
-        "frames": {"sent": len(sent), "processed": len(scenes), "dropped": len(sent) - len(scenes), "reasons": _drops(diagnostics)},
+        "frames": {"sent": len(sent), "processed": len(scenes), "dropped": len(sent) - len(scenes),
+                   "reasons": _drops(diagnostics, len(sent), len(scenes))},
         "packages": {"per_frame": sum(len(s.tracks) for s in scenes) / count,
                      "tracks": len({t.track_id for s in scenes for t in s.tracks if t.track_id})},
         "grasps": {"per_frame": len(grasps) / count, "rejections_per_frame": sum(len(s.rejections) for s in scenes) / count,
@@ -140,16 +142,18 @@ def _rate(sent: Sequence[tuple[int, int]]) -> float:
     return (sent[-1][1] - sent[0][1]) / played_ns if played_ns > 0 else 1.0
 
 
-def _drops(diagnostics: Mapping[str, Mapping[str, str]]) -> dict[str, int]:
-    """Frames that the node says it dropped, by reason."""
-    counts = {key.removeprefix("dropped_"): int(text) for values in diagnostics.values() for key, text in values.items()
-              if key.startswith("dropped_") and text.isdigit()}
-    return {reason: count for reason, count in counts.items() if count}
+def _drops(diagnostics: Mapping[str, Mapping[str, str]], sent: int, received: int) -> dict[str, int]:
+    """Frames that were dropped, by reason: as the node's diagnostics say, and those lost before and after it."""
+    values = {key: int(text) for status in diagnostics.values() for key, text in status.items() if text.isdigit()}
+    counts = {key.removeprefix("dropped_"): count for key, count in values.items() if key.startswith("dropped_")}
+    counts["lost_before"] = sent - values.get("colour_received", sent)
+    counts["lost_after"] = values.get("results", received) - received
+    return {reason: count for reason, count in counts.items() if count > 0}
 
 
 def _reasons(counts: Mapping[str, int]) -> str:
     words = ", ".join(f"{count} {_DROP_WORDS.get(reason, reason)}" for reason, count in counts.items())
-    return f" (the node says: {words})" if words else ""
+    return f": {words}" if words else ""
 
 
 def _percentiles(seconds: Sequence[float]) -> dict[str, float]:

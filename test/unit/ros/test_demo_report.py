@@ -39,7 +39,8 @@ def figures(count=4, found=True, processed=None, rate=1):
                   np.array([0.26, 0, 0]), np.zeros(4))
     received = [SimpleNamespace(scene=scene, receipt_latency_s=0.05, publish_latency_s=0.04) for scene in scenes[:processed]]
     sent = [(1000 + index, rate * index) for index in range(count)]
-    diagnostics = {"perception: pipeline": {"message": "fine", "dropped_superseded": "1", "dropped_too_old": "0"}}
+    diagnostics = {"perception: pipeline": {"message": "fine", "dropped_superseded": "1", "dropped_too_old": "0"},
+                   "perception: camera": {"colour_received": str(count)}}
     made = demo_report.figures(received, sent, truth, first_scene_s=2.5, planner_lines=["would pick it"], diagnostics=diagnostics)
     return made, received
 
