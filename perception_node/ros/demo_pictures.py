@@ -38,7 +38,7 @@ def draw_all(folder: Path, pairs: Sequence[tuple[Frame, Scene]]) -> list[Path]:
     frame, scene = pairs[len(pairs) // 2]
     grasps = draw_grasps(frame.rgb if frame.depth_m is None else frame.depth_m, scene, frame.camera)
     files.append(_save(folder / "grasps.png", grasps))
-    files.append(_save(folder / "demo.png", np.hstack([overlays[len(pairs) // 2], grasps])))
+    files.append(_save(folder / "demo.png", np.hstack([overlays[len(pairs) // 2], grasps]), 9))
     return files
 
 
@@ -97,6 +97,6 @@ def write_film(path: Path, pictures: Sequence[Picture], rate_hz: float) -> list[
     return [path]
 
 
-def _save(path: Path, picture: Picture) -> Path:
-    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 6])
+def _save(path: Path, picture: Picture, compression: int = 5) -> Path:
+    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, compression])
     return path
