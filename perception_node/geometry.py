@@ -54,25 +54,24 @@ def frame_from_axes(origin: F64, z_axis: F64, x_hint: F64) -> F64:
     return T
 
 
-def quaternion_xyzw(rotation: F64) -> tuple[float, float, float, float]:
-    """Unit quaternion (x, y, z, w), w >= 0, of a (3, 3) rotation.
+def quaternions_xyzw(rotations: F64) -> F64:
+    """(N, 4) unit quaternions (x, y, z, w), w >= 0, of (N, 3, 3) rotations.
 
     Source: S. W. Shepperd, "Quaternion from rotation matrix", J. Guidance and Control 1(3), 1978.
     """
-    m = np.asarray(rotation, dtype=np.float64).tolist()  # plain numbers: ten times faster here than 3x3 arrays
-    trace = m[0][0] + m[1][1] + m[2][2]
-    diagonal = (m[0][0], m[1][1], m[2][2], trace)
-    choice = diagonal.index(max(diagonal))
-    if choice == 3:
-        q = [m[2][1] - m[1][2], m[0][2] - m[2][0], m[1][0] - m[0][1], 1.0 + trace]
-    else:
-        i, j, k = choice, (choice + 1) % 3, (choice + 2) % 3
-        q = [0.0, 0.0, 0.0, m[k][j] - m[j][k]]
-        q[i] = 1.0 + m[i][i] - m[j][j] - m[k][k]
-        q[j] = m[j][i] + m[i][j]
-        q[k] = m[k][i] + m[i][k]
-    scale = math.copysign(1.0 / math.sqrt(sum(part * part for part in q)), q[3])
-    return q[0] * scale, q[1] * scale, q[2] * scale, q[3] * scale
+    m = np.asarray(rotations, dtype=np.float64).reshape(-1, 3, 3)
+    diagonal = np.einsum("nii->ni", m)
+    trace = diagonal.sum(axis=1)
+    # Each row of this symmetric table is the quaternion up to its length; the one with the largest diagonal is well-conditioned.
+    table = np.empty((len(m), 4, 4))
+    table[:, :3, :3] = m + m.transpose(0, 2, 1)
+    table[:, range(3), range(3)] = 1.0 + 2.0 * diagonal - trace[:, None]
+    table[:, 3, :3] = table[:, :3, 3] = np.stack(
+        [m[:, 2, 1] - m[:, 1, 2], m[:, 0, 2] - m[:, 2, 0], m[:, 1, 0] - m[:, 0, 1]], axis=1)
+    table[:, 3, 3] = 1.0 + trace
+    q: F64 = table[np.arange(len(m)), np.einsum("nii->ni", table).argmax(axis=1)]
+    q *= (np.copysign(1.0, q[:, 3]) / np.linalg.norm(q, axis=1))[:, None]
+    return q
 
 
 def rotation_from_quaternion(xyzw: tuple[float, float, float, float]) -> F64:

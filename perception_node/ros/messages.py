@@ -7,7 +7,7 @@ or lists of numbers costs a check per element), and the label image and the pose
 from __future__ import annotations
 
 import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from geometry_msgs.msg import Pose, PoseArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from perception_node.geometry import quaternion_xyzw
+from perception_node.geometry import quaternions_xyzw
 from perception_node.types import F64, Grasp, Scene, Track
 from perception_node.types import Rejection as SceneRejection
 from perception_node_msgs.msg import GraspCandidate, Package, PickScene, Rejection
@@ -62,9 +62,11 @@ def scene_message(scene: Scene, spare: PickScene | None = None) -> PickScene:
     tracks = sorted(scene.tracks, key=lambda track: order.get(track.label, last))
     message = PickScene(header=head, labels=image_message(scene.segmentation.labels, "mono16", head, spare and spare.labels))
     message.packages = [_package(track, order.get(track.label, last), scene) for track in tracks]
+    set_poses([package.pose.pose for package in message.packages], [track.T_cam_package for track in tracks])
     used = spare.grasps[:len(scene.grasps)] if spare is not None else []
     used += [GraspCandidate() for _ in range(len(scene.grasps) - len(used))]
     message.grasps = [_grasp(grasp, into) for grasp, into in zip(scene.grasps, used, strict=True)]
+    set_poses([grasp.pose for grasp in message.grasps], [grasp.T_cam_grasp for grasp in scene.grasps])
     message.rejections = [_rejection(rejection) for rejection in scene.rejections]
     message.belt_velocity_known = scene.belt_velocity_m_s is not None
     if scene.belt_velocity_m_s is not None:
@@ -98,11 +100,16 @@ def detections_message(message: PickScene) -> Any:
     return detections
 
 
-def set_pose(pose: Pose, T_cam_object: F64) -> None:
-    """Write a (4, 4) transform into a geometry_msgs/Pose."""
-    position, orientation = pose.position, pose.orientation
-    position.x, position.y, position.z = T_cam_object[:3, 3].tolist()
-    orientation.x, orientation.y, orientation.z, orientation.w = quaternion_xyzw(T_cam_object[:3, :3])
+def set_poses(poses: Sequence[Pose], transforms: Sequence[F64]) -> None:
+    """Write (4, 4) transforms into geometry_msgs/Pose messages, all at once."""
+    if not poses:
+        return
+    stacked = np.stack(transforms)
+    positions, orientations = stacked[:, :3, 3].tolist(), quaternions_xyzw(stacked[:, :3, :3]).tolist()
+    for pose, (x, y, z), (qx, qy, qz, qw) in zip(poses, positions, orientations, strict=True):
+        position, orientation = pose.position, pose.orientation
+        position.x, position.y, position.z = x, y, z
+        orientation.x, orientation.y, orientation.z, orientation.w = qx, qy, qz, qw
 
 
 def _vector(vector: Any, values: F64) -> None:
@@ -123,7 +130,6 @@ def _package(track: Track, place: int, scene: Scene) -> Package:
     roi = message.roi
     roi.x_offset, roi.y_offset, roi.width, roi.height = x0, y0, x1 - x0, y1 - y0
     message.area_px = int(instance.area_px)
-    set_pose(message.pose.pose, track.T_cam_package)
     message.pose.covariance = track.covariance.ravel()
     _vector(message.velocity, track.velocity_m_s)
     message.velocity_covariance = track.velocity_covariance.ravel()
@@ -131,15 +137,12 @@ def _package(track: Track, place: int, scene: Scene) -> Package:
     message.visible_fraction = float(found.visible_fraction)
     message.depth_valid_fraction = float(found.depth_valid_fraction)
     message.from_depth = bool(found.from_depth)
-    for name in ("truncated", "placed"):
-        if hasattr(message, name):
-            setattr(message, name, bool(getattr(found, name)))
+    message.truncated, message.placed = bool(found.truncated), bool(found.placed)
     return message
 
 
 def _grasp(grasp: Grasp, message: GraspCandidate) -> GraspCandidate:
     message.kind, message.label, message.track_id = grasp.kind, grasp.label, grasp.track_id
-    set_pose(message.pose, grasp.T_cam_grasp)
     message.pose_variance = grasp.covariance.diagonal().copy()
     message.width_m, message.score = float(grasp.width_m), float(grasp.score)
     message.has_deadline = grasp.deadline_ns is not None

@@ -33,7 +33,7 @@ def test_the_inverse_undoes_a_transform(origin, z, hint, point):
 @given(AXIS, VECTOR)
 def test_quaternions_round_trip(z, hint):
     rotation = geometry.frame_from_axes(np.zeros(3), z, hint)[:3, :3]
-    assert np.allclose(geometry.rotation_from_quaternion(geometry.quaternion_xyzw(rotation)), rotation, atol=1e-9)
+    assert np.allclose(geometry.rotation_from_quaternion(tuple(geometry.quaternions_xyzw(rotation[None])[0])), rotation, atol=1e-9)
 
 
 @pytest.mark.parametrize("camera", [PLAIN, BENT])
