@@ -20,7 +20,7 @@ from perception_node.errors import PerceptionError
 from perception_node.learn.boxes import BOXES_FILE, judge_boxes
 from perception_node.learn.dataset import Entry, load_sample, read_dataset
 from perception_node.learn.judge import Verdict, compare, outline, summarise
-from perception_node.segment.draw import draw_segmentation
+from perception_node.segment.draw import draw_segmentation, write_words
 from perception_node.segment.infer import Segmenter
 
 MODES = ("depth", "colour")
@@ -67,11 +67,10 @@ def draw_worst(segmenter: Segmenter, entries: Sequence[Entry], verdicts: Sequenc
         sample = load_sample(entries[i], with_depth=mode == "depth")
         picture = draw_segmentation(sample.frame.rgb, segmenter.segment(sample.frame, sample.belt_plane))
         outline(picture, sample.labels, (255, 255, 255))
-        tile = cv2.resize(picture, _TILE, interpolation=cv2.INTER_AREA)
+        tile = np.asarray(cv2.resize(picture, _TILE, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         words = f"{entries[i].name}  {mode}  badness {badness(verdicts[i]):.1f}"
-        cv2.putText(tile, words, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 3, cv2.LINE_AA)
-        cv2.putText(tile, words, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA)
-        tiles.append(np.asarray(tile, dtype=np.uint8))
+        write_words(tile, words, (0, 12), 0.45)
+        tiles.append(tile)
     columns = 4
     while len(tiles) % columns:
         tiles.append(np.zeros((_TILE[1], _TILE[0], 3), np.uint8))

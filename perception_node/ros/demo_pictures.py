@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.grasp.draw import draw_grasps
-from perception_node.segment.draw import label_colours
+from perception_node.segment.draw import label_colours, write_words
 from perception_node.types import Frame, Scene
 
 Picture = NDArray[np.uint8]
@@ -55,22 +55,13 @@ def overlay(frame: Frame, scene: Scene) -> Picture:
     picture[edge] = tint[edge]
     for track in scene.tracks:
         x0, y0, x1, y1 = scene.segmentation.instances[track.label - 1].bbox_xyxy
-        _write(picture, f"{track.track_id} {_SHORT.get(track.class_name, track.class_name)}", ((x0 + x1) // 2, (y0 + y1) // 2))
+        write_words(picture, f"{track.track_id} {_SHORT.get(track.class_name, track.class_name)}", ((x0 + x1) // 2, (y0 + y1) // 2))
     words = f"{len(scene.tracks)} packages, {len(scene.grasps)} grasps"
     if scene.belt_velocity_m_s is not None:
         words += f", belt {float(np.linalg.norm(scene.belt_velocity_m_s)):.2f} m/s"
     picture[-_LINE_PX:] //= 3
     cv2.putText(picture, words, (8, picture.shape[0] - 7), _FONT, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return picture
-
-
-def _write(picture: Picture, words: str, centre: tuple[int, int]) -> None:
-    """Small white words on a darkened box, inside the picture."""
-    (width, height), below = cv2.getTextSize(words, _FONT, 0.38, 1)
-    x = int(np.clip(centre[0] - width // 2, 2, max(2, picture.shape[1] - width - 2)))
-    y = int(np.clip(centre[1] + height // 2, height + 2, picture.shape[0] - below - 2))
-    picture[max(0, y - height - 2):y + below, max(0, x - 2):x + width + 2] //= 3
-    cv2.putText(picture, words, (x, y), _FONT, 0.38, (255, 255, 255), 1, cv2.LINE_AA)
 
 
 def contact_sheet(pictures: Sequence[Picture]) -> Picture:

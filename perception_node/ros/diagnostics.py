@@ -45,7 +45,12 @@ def transport_hint() -> str:
     rmw = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
     transports = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "")
     own = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE")
-    if "fastrtps" in rmw and not transports.startswith("LARGE_DATA") and not own:
+    if "fastrtps" not in rmw or own:
+        return ""
+    if os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST":
+        return ("ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST makes Fast DDS ignore FASTDDS_BUILTIN_TRANSPORTS and lose large pictures; "
+                "leave it unset and keep cells apart with ROS_DOMAIN_ID")
+    if not transports.startswith("LARGE_DATA"):
         return ("FASTDDS_BUILTIN_TRANSPORTS is not LARGE_DATA: Fast DDS loses large pictures; set it for this node and the camera "
                 f"driver (now {transports or 'unset'})")
     return ""

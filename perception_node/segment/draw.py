@@ -42,9 +42,19 @@ def draw_segmentation(rgb: NDArray[np.uint8], segmentation: Segmentation, text: 
     for instance in segmentation.instances:
         words = f"{_SHORT_NAMES.get(instance.class_name, instance.class_name)} {instance.score:.2f}"
         x0, y0, x1, y1 = instance.bbox_xyxy
-        (w, h), _ = cv2.getTextSize(words, cv2.FONT_HERSHEY_SIMPLEX, size, 1)
-        x = int(np.clip((x0 + x1 - w) // 2, 0, max(0, rgb.shape[1] - w)))
-        y = int(np.clip((y0 + y1 + h) // 2, h, rgb.shape[0] - 1))
-        for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-            cv2.putText(out, words, (x, y), cv2.FONT_HERSHEY_SIMPLEX, size, colour, thickness, cv2.LINE_AA)
+        write_words(out, words, ((x0 + x1) // 2, (y0 + y1) // 2), size)
     return out
+
+
+def write_words(picture: NDArray[np.uint8], words: str, centre: tuple[int, int], size: float = 0.38) -> None:
+    """Write white words on a darkened box into an RGB picture, moved so that they lie inside.
+
+    Args:
+        picture: (H, W, 3) uint8, changed in place. words: one line. centre: (x, y) in pixels. size: OpenCV's font scale.
+    """
+    font = cv2.FONT_HERSHEY_SIMPLEX
+    (width, height), below = cv2.getTextSize(words, font, size, 1)
+    x = int(np.clip(centre[0] - width // 2, 2, max(2, picture.shape[1] - width - 2)))
+    y = int(np.clip(centre[1] + height // 2, height + 2, max(height + 2, picture.shape[0] - below - 2)))
+    picture[max(0, y - height - 2):y + below, max(0, x - 2):x + width + 2] //= 3
+    cv2.putText(picture, words, (x, y), font, size, (255, 255, 255), 1, cv2.LINE_AA)

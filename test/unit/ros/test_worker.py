@@ -214,6 +214,8 @@ def test_statuses(stand, monkeypatch):
     assert statuses(stand)[1].level == ERROR
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     assert transport_hint() == ""
+    monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    assert "leave it unset" in transport_hint()
 
 
 def test_the_worst_comes_first():
