@@ -1,6 +1,7 @@
 """The simulator's conveyor as a recording: `python -m perception_node.bag.simulated perception_node/data/demo`.
 
-The recording that comes with the package was made by that command on 2026-11-21; a simulator that was changed since draws other pictures.
+The recording that comes with the package was made by that command on 2026-11-21; a simulator that was changed since then
+draws other pictures.
 """
 
 from __future__ import annotations
