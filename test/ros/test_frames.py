@@ -264,5 +264,11 @@ def test_compressed_streams_of_a_named_camera(cell, frames, messages):
                   messages.info(frames[0].camera, stamp), topics)
         cell.wait_until(lambda: scenes, "scene of compressed streams")
         assert scenes[0].depth_used, form
-        heights.append([package.pose.pose.position.z for package in scenes[0].packages])
-    assert np.allclose(heights[0], heights[1], atol=0.01)
+        heights.append([(package.roi.x_offset + package.roi.width / 2, package.roi.y_offset + package.roi.height / 2,
+                         package.pose.pose.position.z) for package in scenes[0].packages])
+    # Depth rounded in another way may cost a package at the threshold or change their order, but not where they are.
+    first, second = (np.array(h) for h in heights)
+    apart_px = np.hypot(*np.moveaxis(first[:, None, :2] - second[None, :, :2], 2, 0))
+    same = apart_px.min(1) < 6
+    assert same.mean() >= 0.8
+    assert np.median(np.abs(first[same, 2] - second[apart_px.argmin(1)[same], 2])) < 0.005
