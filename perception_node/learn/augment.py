@@ -7,6 +7,7 @@ Source of the choice: J. Tobin et al., "Domain randomization", IROS 2017; ranges
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -26,14 +27,17 @@ class Augmentation:
     Attributes:
         zoom: (smallest, largest) magnification. turn_rad: largest rotation either way.
         drop_depth: probability of a sample without depth. colour: 0 = leave colours alone, 1 = full strength.
-        occluders: probability of patches that are no packages.
+        occluders: probability of bars that are no packages.
+        background: probability that what is no package gets another pattern. shadows: probability of cast shadows.
     """
 
     zoom: tuple[float, float] = (0.7, 1.6)
     turn_rad: float = 0.35
     drop_depth: float = 0.5
     colour: float = 1.0
-    occluders: float = 0.3
+    occluders: float = 0.2
+    background: float = 0.25
+    shadows: float = 0.25
 
 
 def augment(data: CachedSet, index: int, size: tuple[int, int], how: Augmentation,
@@ -64,8 +68,14 @@ def augment(data: CachedSet, index: int, size: tuple[int, int], how: Augmentatio
     if known is not None:
         height_m = cv2.warpAffine(height_m, depth_affine, grid, flags=cv2.INTER_NEAREST)  # type: ignore[assignment]
         known = cv2.warpAffine(known, depth_affine, grid, flags=cv2.INTER_NEAREST)  # type: ignore[assignment]
-    rgb = _tint_background(rgb, labels, how, rng)
+    if rng.random() < how.background:
+        on_picture = cv2.warpAffine(data.labels[index], affine, size, flags=cv2.INTER_NEAREST, borderValue=CACHE_IGNORE)
+        rgb = replace_background(rgb, on_picture == 0, rng)
+    else:
+        rgb = _tint_background(rgb, labels, how, rng)
     rgb, labels, height_m, known = _occlude(rgb, labels, height_m, known, how, rng)
+    if rng.random() < how.shadows:
+        rgb = cast_shadow(rgb, rng)
     rgb = _light(rgb, how, rng)
     if known is None:
         depth = np.zeros((grid[1], grid[0], DEPTH_CHANNELS), np.float32)
@@ -119,17 +129,102 @@ def _cloud(size: tuple[int, int], strength: float, rng: np.random.Generator, cel
     return cv2.resize(small, (size[1], size[0]), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
 
 
+def _pattern(size: tuple[int, int], rng: np.random.Generator) -> F32:
+    """(H, W, 3) float32 0..255 random pattern: film, stripes, tiles, blocks, leaves, gravel."""
+    h, w = size
+    low, high = rng.uniform(0, 255, 3), rng.uniform(0, 255, 3)
+    if rng.random() < 0.5:  # most grounds are of one colour
+        high = np.clip(low * rng.uniform(0.5, 1.5), 0, 255)
+    kind = int(rng.integers(5))
+    share: NDArray[Any] = np.zeros((h, w), np.float32)
+    if kind == 0:
+        for cells in (4, 16, 90):
+            few = rng.random((max(2, cells * h // w), cells)).astype(np.float32)
+            share += cv2.resize(few, (w, h), interpolation=cv2.INTER_CUBIC) * np.float32(rng.uniform(0, 0.7))
+    elif kind in (1, 2):
+        turn, pitch = rng.uniform(0, np.pi), np.exp(rng.uniform(np.log(6), np.log(160)))
+        x = np.arange(w, dtype=np.float32)[None, :] * np.float32(2 * np.pi / pitch)
+        y = np.arange(h, dtype=np.float32)[:, None] * np.float32(2 * np.pi / pitch)
+        c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+        wave = np.sin(c * x + s * y) + np.float32(rng.uniform(-0.98, 0.98))
+        if kind == 2:
+            wave = np.maximum(wave, np.sin(c * y - s * x) + np.float32(rng.uniform(-0.98, 0.9)))
+        share = np.clip(wave * np.float32(rng.uniform(0.5, 8)) + 0.5, 0, 1)
+    elif kind == 3:
+        cells = int(rng.integers(3, 60))
+        few = rng.random((max(2, cells * h // w), cells)).astype(np.float32)
+        share = cv2.resize(few, (w, h), interpolation=cv2.INTER_NEAREST)
+    else:
+        leaf = np.exp(rng.uniform(np.log(4), np.log(26)))
+        leaves = np.full((h, w, 3), low * 0.4, np.float32)
+        for _ in range(int(min(900, 1.6 * h * w / leaf**2))):
+            at = rng.uniform((0, 0), (w, h)).astype(int)
+            axes = (max(1, int(leaf * rng.uniform(0.5, 1.0))), max(1, int(leaf * rng.uniform(0.2, 0.6))))
+            tone = (low + (high - low) * rng.random()) * rng.uniform(0.4, 1.3)
+            cv2.ellipse(leaves, at.tolist(), axes, float(rng.uniform(0, 360)), 0, 360, tone.tolist(), -1)
+        return leaves
+    return np.asarray(low + (high - low) * share[..., None], np.float32)
+
+
+def replace_background(rgb: U8, background: NDArray[np.bool_], rng: np.random.Generator) -> U8:
+    """Give what is no package another pattern, and keep its fine shading (shadows at the packages' feet).
+
+    Args:
+        rgb: (H, W, 3) uint8. background: (H, W) where the pattern goes. rng: choices.
+    """
+    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    level = float(np.median(grey[background])) if background.any() else 128.0
+    shade = np.clip((grey + 8) / (level + 8), 0.3, 1.4)[..., None] ** np.float32(rng.uniform(0.3, 1.0))
+    pattern = np.clip(_pattern(background.shape, rng) * shade, 0, 255).astype(np.uint8)
+    for _ in range(int(rng.integers(0, 5)) if rng.random() < 0.5 else 0):  # seams, painted lines, cables
+        ends = rng.uniform(-0.2, 1.2, (2, 2)) * background.shape[::-1]
+        ink = rng.integers(0, 256, 3).tolist()
+        cv2.line(pattern, ends[0].astype(int).tolist(), ends[1].astype(int).tolist(), ink, int(rng.integers(1, 9)), cv2.LINE_AA)
+    if rng.random() < 0.3:
+        pattern = cv2.GaussianBlur(pattern, (0, 0), rng.uniform(0.5, 3.0))  # type: ignore[assignment]
+    return np.where(background[..., None], pattern, rgb)
+
+
+def cast_shadow(rgb: U8, rng: np.random.Generator) -> U8:
+    """Darken or lighten polygons or bars of the picture, sharp or soft: light has edges that are no packages."""
+    h, w = rgb.shape[:2]
+    factor = rng.uniform(0.25, 0.8) if rng.random() < 0.75 else rng.uniform(1.15, 1.7)
+    mask = np.ones((h, w), np.float32)
+    if rng.random() < 0.35:
+        turn, pitch = rng.uniform(0, np.pi), rng.uniform(20, 150)
+        for k in range(int(rng.integers(2, 12))):
+            middle = rng.uniform(0, 30) + (k - 5) * pitch * np.array([-np.sin(turn), np.cos(turn)]) + np.array([w, h]) / 2
+            box = cv2.boxPoints(((float(middle[0]), float(middle[1])), (2.0 * (w + h), float(pitch * rng.uniform(0.15, 0.6))),
+                                 float(np.degrees(turn))))
+            cv2.fillConvexPoly(mask, np.rint(box).astype(np.int32), factor)
+    else:
+        for _ in range(int(rng.integers(1, 4))):
+            count = int(rng.integers(3, 8))
+            angles = np.sort(rng.uniform(0, 2 * np.pi, count))
+            reach = np.exp(rng.uniform(np.log(30), np.log(400))) * rng.uniform(0.4, 1.0, count)
+            corners = rng.uniform((0, 0), (w, h)) + np.stack([np.cos(angles), np.sin(angles)], 1) * reach[:, None]
+            cv2.fillPoly(mask, [np.rint(corners).astype(np.int32)], factor)
+    if rng.random() < 0.6:
+        mask = cv2.GaussianBlur(mask, (0, 0), float(np.exp(rng.uniform(np.log(0.7), np.log(12)))))  # type: ignore[assignment]
+    return cv2.multiply(rgb, np.repeat(mask[..., None], 3, axis=2), dtype=cv2.CV_8U)  # type: ignore[return-value]
+
+
 def _occlude(rgb: U8, labels: U8, height_m: F32, known: U8 | None, how: Augmentation,
              rng: np.random.Generator) -> tuple[U8, U8, F32, U8 | None]:
-    """Lay random bars and patches over the picture: arms, tools, posts; background for the labels."""
+    """Lay bars over the picture, most of them from beyond its rim: arms, posts, rails, cables; background for the labels.
+
+    Compact patches would contradict the plain packages among the training data.
+    """
     if rng.random() > how.occluders:
         return rgb, labels, height_m, known
     h, w = labels.shape
     for _ in range(int(rng.integers(1, 4))):
-        centre = rng.uniform((0, 0), (w, h))
-        extent = np.exp(rng.uniform(np.log(6), np.log(70), 2))
-        box = cv2.boxPoints(((float(centre[0]), float(centre[1])), (float(extent[0]), float(extent[1])),
-                             float(rng.uniform(0, 180))))
+        start = rng.uniform((0, 0), (w, h))
+        turn = rng.uniform(0, 2 * np.pi)
+        length = float(w + h) if rng.random() < 0.8 else float(rng.uniform(20, 100))
+        middle = start + 0.5 * length * np.array([np.cos(turn), np.sin(turn)])
+        thick = float(np.exp(rng.uniform(np.log(2), np.log(45 if length >= w + h else 10))))
+        box = cv2.boxPoints(((float(middle[0]), float(middle[1])), (length, thick), float(np.degrees(turn))))
         on_grid, on_picture = np.rint(box).astype(np.int32), np.rint(box * 2).astype(np.int32)
         colour = rng.integers(0, 256, 3) if rng.random() < 0.5 else np.full(3, rng.integers(0, 256))
         cv2.fillPoly(rgb, [on_picture], [int(c) for c in colour])
@@ -151,6 +246,10 @@ def _light(rgb: U8, how: Augmentation, rng: np.random.Generator) -> U8:
     gamma = np.exp(rng.uniform(-0.45, 0.45) * k)
     gain = np.exp(rng.uniform(-0.35, 0.35) * k) * np.exp(rng.uniform(-0.15, 0.15, 3) * k)
     contrast = 1 + rng.uniform(-0.3, 0.3) * k
+    if rng.random() < 0.12 * k:  # a wrong white balance or a coloured lamp
+        gain = gain * np.exp(rng.normal(0, 0.3, 3))
+    if rng.random() < 0.12 * k:
+        gamma *= np.exp(rng.uniform(-0.6, 0.6))
     table = ((level**gamma) * gain - 0.45) * contrast + 0.45 + rng.uniform(-0.1, 0.1) * k
     rgb = cv2.LUT(rgb, np.clip(table * 255, 0, 255).astype(np.uint8)[None])  # type: ignore[assignment]
     if rng.random() < 0.6 * k:
@@ -182,8 +281,8 @@ def _light(rgb: U8, how: Augmentation, rng: np.random.Generator) -> U8:
 
 
 def _hue_and_saturation(rgb: U8, rng: np.random.Generator) -> U8:
-    """Turn colours about the grey axis and stretch them, by one matrix."""
-    angle = rng.normal(0, 0.35)
+    """Turn colours about the grey axis and stretch them, by one matrix; now and then without any limit."""
+    angle = rng.normal(0, 0.35) if rng.random() < 0.8 else rng.uniform(-np.pi, np.pi)
     axis = np.ones(3) / np.sqrt(3)
     turn = cv2.Rodrigues(axis * angle)[0]
     grey = np.full((3, 3), 1 / 3)

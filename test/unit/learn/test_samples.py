@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from perception_node.learn.augment import Augmentation, augment
+from perception_node.learn.augment import Augmentation, augment, cast_shadow, replace_background
 from perception_node.learn.cache import CACHE_IGNORE, CachedSet, cached
 from perception_node.learn.targets import LossWeights, compute_loss, make_targets
 from perception_node.segment.encode import OFFSET_UNIT_PX
@@ -27,7 +27,7 @@ def test_a_sample_depends_on_its_generator_only(data: CachedSet) -> None:
 
 
 def test_depth_and_labels_stay_on_the_packages(data: CachedSet) -> None:
-    how = Augmentation(drop_depth=0.0, colour=0.0, occluders=0.0)
+    how = Augmentation(drop_depth=0.0, colour=0.0, occluders=0.0, background=0.0, shadows=0.0)
     for seed in range(6):
         rgb, depth, labels, _ = augment(data, 0, (448, 352), how, np.random.default_rng(seed))
         package = (labels > 0) & (labels < CACHE_IGNORE)
@@ -35,6 +35,21 @@ def test_depth_and_labels_stay_on_the_packages(data: CachedSet) -> None:
         known = depth[..., 2] > 0
         assert (bright[package]).mean() > 0.95
         assert depth[..., 0][package & known].mean() > 0.5 + depth[..., 0][(labels == 0) & known].mean()
+
+
+def test_another_background_and_shadows_leave_the_packages_alone() -> None:
+    rgb = np.full((96, 128, 3), (90, 150, 60), np.uint8)
+    background = np.ones((96, 128), bool)
+    background[30:60, 40:90] = False
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        changed = replace_background(rgb.copy(), background, rng)
+        assert np.array_equal(changed[~background], rgb[~background])
+        assert (changed[background] != rgb[background]).any()
+        shaded = cast_shadow(rgb.copy(), rng).astype(float) / rgb
+        assert shaded.min() > 0.2
+        assert shaded.max() < 1.75
+        assert np.ptp(shaded, axis=2).max() < 0.03  # the colour stays
 
 
 def test_depth_is_dropped_as_often_as_asked(data: CachedSet) -> None:
