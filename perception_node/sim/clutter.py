@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from perception_node.sim import shapes, surfaces
+from perception_node.sim import patterns, shapes, surfaces
 from perception_node.sim.meshes import Array, Mesh, cross, join, rotation_z
 from perception_node.sim.textures import Look
 
@@ -153,6 +153,16 @@ def plant(rng: np.random.Generator) -> Part:
         meshes.append(shapes.plane_mesh(place, -a * leaf, b * leaf * 0.4, (1.0, 1.0)))
     green = np.array([rng.uniform(30, 110), rng.uniform(70, 160), rng.uniform(20, 80)])
     return join(meshes, same_part=True), surfaces.plain_look(green, 0.3)
+
+
+def bush(rng: np.random.Generator) -> Part:
+    """A bush, hedge or heap: a lumpy body under leaves, standing on z = 0."""
+    size = np.array([rng.uniform(0.25, 1.3), rng.uniform(0.25, 0.7), rng.uniform(0.15, 0.9)])
+    body = shapes.pillow_mesh(rng, size, 0.001, 0.02, 0.15, float(rng.uniform(0.2, 0.6)), (13, 15))
+    body = body.moved(np.eye(3), np.array([0, 0, 0.3 * size[2]]))
+    look, repeat = patterns.litter_look(rng)
+    uv = body.uv * np.float32(max(1.0, size[0] / repeat))
+    return Mesh(body.vertices, body.normals, uv, body.triangles, np.zeros_like(body.part)), look
 
 
 def small_thing(rng: np.random.Generator) -> Part:

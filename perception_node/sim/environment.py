@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from perception_node.sim import clutter, shapes, surfaces
+from perception_node.sim import clutter, patterns, shapes, surfaces
 from perception_node.sim.meshes import Array, Mesh
 from perception_node.sim.render import Item, Light, Lighting, View
 from perception_node.sim.scenarios import Layout
@@ -21,6 +21,19 @@ def _ground(look: tuple[Look, float], half_x: float, half_y: float, z: float) ->
     repeat = (2 * half_x / look[1], 2 * half_y / look[1])
     mesh = shapes.plane_mesh(np.array([0, 0, z]), np.array([half_x, 0, 0]), np.array([0, half_y, 0]), repeat)
     return Item(mesh, look[0], 0, False)
+
+
+def _any_floor(rng: np.random.Generator) -> tuple[Look, float]:
+    kind = rng.random()
+    look, repeat = (
+        patterns.litter_look(rng) if kind < 0.1 else patterns.wild_look(rng) if kind < 0.22 else surfaces.floor_look(rng)
+    )
+    return (patterns.marked(rng, look) if rng.random() < 0.2 else look), repeat
+
+
+def _any_belt(rng: np.random.Generator) -> tuple[Look, float]:
+    look, repeat = patterns.wild_look(rng) if rng.random() < 0.15 else surfaces.belt_look(rng)
+    return (patterns.marked(rng, look) if rng.random() < 0.15 else look), repeat
 
 
 def _rails(rng: np.random.Generator, layout: Layout) -> list[Item]:
@@ -102,11 +115,11 @@ def _doorstep(rng: np.random.Generator, layout: Layout) -> list[Item]:
         size = np.array([8.0, rng.uniform(0.1, 0.3), rng.uniform(0.08, 0.3)])
         items.append(_slab([0, side * (layout.half_y_m + size[1] / 2 + 0.02), size[2] / 2], size, surfaces.metal_look(rng, 0.0)))
     if rng.random() < 0.4:
-        mat, mat_repeat = surfaces.floor_look(rng)
-        items.append(_ground((mat, mat_repeat), float(rng.uniform(0.3, 0.6)), float(rng.uniform(0.2, 0.4)), 0.002))
-    for _ in range(int(rng.integers(0, 4))):
-        part = clutter.plant(rng) if rng.random() < 0.5 else clutter.big_thing(rng)
-        x = float(rng.choice([-1, 1]) * rng.uniform(0.7, 1.6))
+        items.append(_ground(_any_floor(rng), float(rng.uniform(0.3, 0.6)), float(rng.uniform(0.2, 0.4)), 0.002))
+    for _ in range(int(rng.integers(0, 6))):
+        kind = rng.random()
+        part = clutter.plant(rng) if kind < 0.25 else clutter.bush(rng) if kind < 0.7 else clutter.big_thing(rng)
+        x = float(rng.choice([-1, 1]) * rng.uniform(0.6, 1.8))
         items.append(Item(*clutter.placed(part, x, y + float(rng.uniform(0.2, 0.5)), 0.0, float(rng.uniform(0, 6.28)))))
     return items
 
@@ -125,20 +138,20 @@ def dress(rng: np.random.Generator, layout: Layout, footprints: Array, on_surfac
     """
     items: list[Item] = []
     drop = -layout.drop_m if layout.kind != "floor" else 0.0
-    below = surfaces.floor_look(rng) if rng.random() < 0.8 else surfaces.belt_look(rng)
+    below = _any_floor(rng) if rng.random() < 0.8 else _any_belt(rng)
     items.append(_ground(below, 9.0, 9.0, drop - 0.001))
     if layout.kind == "belt":
-        items.append(_ground(surfaces.belt_look(rng), layout.half_x_m, layout.half_y_m, 0.0))
+        items.append(_ground(_any_belt(rng), layout.half_x_m, layout.half_y_m, 0.0))
         items += _rails(rng, layout)
     elif layout.kind == "rollers":
         items += _rollers(rng, layout) + _rails(rng, layout)
     elif layout.kind == "table":
-        top = surfaces.floor_look(rng) if rng.random() < 0.6 else surfaces.belt_look(rng)
+        top = _any_floor(rng) if rng.random() < 0.6 else _any_belt(rng)
         items.append(_ground(top, layout.half_x_m, layout.half_y_m, 0.0))
         edge = surfaces.metal_look(rng)
         items.append(_slab([0, 0, -0.021], np.array([2 * layout.half_x_m, 2 * layout.half_y_m, 0.04]), edge))
     elif layout.kind == "tote":
-        look = surfaces.plastic_look(rng) if rng.random() < 0.7 else surfaces.belt_look(rng)[0]
+        look = surfaces.plastic_look(rng) if rng.random() < 0.6 else _any_belt(rng)[0]
         items.append(_ground((look, 0.5), layout.half_x_m, layout.half_y_m, 0.0))
         items += _tote(rng, layout)
     elif layout.kind == "chute":
@@ -186,7 +199,7 @@ def _things(
                 items.append(Item(*clutter.placed(part, float(x), float(y), z, float(rng.uniform(0, 6.28)))))
     else:
         for _ in range(int(rng.integers(0, 4))):
-            part = clutter.big_thing(rng)
+            part = clutter.big_thing(rng) if rng.random() < 0.75 else clutter.bush(rng)
             angle, far = rng.uniform(0, 6.28), rng.uniform(0.9, 1.8)
             x, y = float(far * np.cos(angle)), float(far * np.sin(angle))
             items.append(Item(*clutter.placed(part, x, y, 0.0, float(rng.uniform(0, 6.28)))))
@@ -205,14 +218,21 @@ def random_lighting(rng: np.random.Generator) -> Lighting:
     """Lamps over a work cell, daylight from a side, or a single hard lamp."""
     warm = rng.normal(0, 0.06)
     white = np.array([1.0 + warm, 1.0, 1.0 - warm])
-    ambient = float(rng.uniform(0.25, 1.0))
+    if rng.random() < 0.08:
+        white = white * np.exp(rng.normal(0, 0.25, 3))
+    sunny = rng.random() < 0.18
+    ambient = float(rng.uniform(0.1, 0.35) if sunny else rng.uniform(0.25, 1.0))
     sky = np.concatenate([
         ambient * white * rng.uniform(0.9, 1.1, 3),
         ambient * rng.uniform(0.15, 0.5) * white,
         rng.uniform(0.1, 0.7) * white * rng.uniform(0.9, 1.1, 3),
     ])  # fmt: skip
     lights = []
-    for _ in range(int(rng.choice([0, 1, 2], p=[0.1, 0.6, 0.3]))):
+    if sunny:
+        high, turn = np.radians(rng.uniform(22, 75)), rng.uniform(0, 2 * np.pi)
+        vector = np.array([np.cos(turn) * np.cos(high), np.sin(turn) * np.cos(high), np.sin(high)])
+        lights.append(Light(vector, white * rng.uniform(1.0, 2.2), False, int(rng.choice([1, 2, 3, 5]))))
+    for _ in range(0 if sunny else int(rng.choice([0, 1, 2], p=[0.1, 0.6, 0.3]))):
         high = np.radians(rng.uniform(28, 85))
         turn = rng.uniform(0, 2 * np.pi)
         vector = np.array([np.cos(turn) * np.cos(high), np.sin(turn) * np.cos(high), np.sin(high)])
@@ -233,6 +253,39 @@ def random_lighting(rng: np.random.Generator) -> Lighting:
     return Lighting(lights, np.array(strips, np.float32), sky.astype(np.float32), int(rng.integers(9, 35)))
 
 
+def shadow_casters(rng: np.random.Generator, lighting: Lighting, centre: Array) -> list[Item]:
+    """Beams, frames and leaves far up in the light's way: their shadows have edges that are no packages.
+
+    Args:
+        rng: choices.
+        lighting: the first parallel lamp counts.
+        centre: (3,) where the shadows fall, world, metres.
+    """
+    lamps = [lamp for lamp in lighting.lights if not lamp.point]
+    if not lamps:
+        return []
+    towards = lamps[0].vector / np.linalg.norm(lamps[0].vector)
+    side = np.cross(towards, [0.3, 0.2, 0.9])
+    side /= np.linalg.norm(side)
+    other = np.cross(towards, side)
+    turn = rng.uniform(0, np.pi)
+    along, across = np.cos(turn) * side + np.sin(turn) * other, np.cos(turn) * other - np.sin(turn) * side
+    look = surfaces.plain_look(np.full(3, 90.0))
+    items = []
+    leaves = rng.random() < 0.3
+    pitch = float(rng.uniform(0.1, 0.5))
+    for n in range(int(rng.integers(8, 50)) if leaves else int(rng.integers(1, 6))):
+        place = centre + towards * 6.0
+        if leaves:
+            place = place + rng.normal(0, 0.5, 2) @ np.stack([along, across])
+            half, wide = rng.uniform(0.03, 0.15, 2)
+        else:
+            place = place + across * ((n - 2) * pitch + rng.normal(0, 0.05))
+            half, wide = 3.0, pitch * rng.uniform(0.08, 0.35)
+        items.append(Item(shapes.plane_mesh(place, along * half, across * wide, (1.0, 1.0)), look))
+    return items
+
+
 def look_at(eye: Array, target: Array, roll_rad: float) -> Array:
     """(4, 4) camera_to_world of an optical frame (x right, y down, z forward) looking at a point."""
     z = target - eye
@@ -248,8 +301,8 @@ def look_at(eye: Array, target: Array, roll_rad: float) -> Array:
 
 
 def random_view(rng: np.random.Generator, positions_m: Array, layout: Layout, width: int, height: int) -> View:
-    """A camera 0.6 to 2.5 m above, tilted by 0 to 45 degrees (a few up to 60), rolled at will."""
-    fov = np.radians(rng.uniform(45, 90))
+    """A camera 0.6 to 2.5 m away (some nearer or farther), tilted by 0 to 45 degrees (some up to 70), rolled at will."""
+    fov = np.radians(rng.uniform(45, 90) if rng.random() < 0.85 else rng.uniform(32, 105))
     fx = width / 2 / np.tan(fov / 2)
     spread = 0.35
     middle = np.zeros(3)
@@ -259,13 +312,22 @@ def random_view(rng: np.random.Generator, positions_m: Array, layout: Layout, wi
     target = middle + np.append(rng.normal(0, 0.08 + 0.1 * spread, 2), 0)
     target[2] = 0.03
     wanted = max(0.55, 2 * spread * float(np.exp(rng.normal(0.0, 0.3))))
-    distance = float(np.clip(wanted / 2 / np.tan(fov / 2), 0.6, 2.5))
+    nearest = 0.6
+    if len(positions_m) and (reach := rng.random()) < 0.2:
+        if reach < 0.12:  # one package fills much of the picture
+            target = positions_m[int(rng.integers(len(positions_m)))] + rng.normal(0, 0.06, 3) * np.array([1, 1, 0])
+            wanted, nearest = float(rng.uniform(0.2, 0.6)), 0.3 + 1.5 * float(target[2])
+        elif reach < 0.16:
+            wanted *= float(rng.uniform(1.5, 2.3))
+        else:
+            target[:2] += rng.normal(0, 0.3 * wanted, 2)
+    distance = float(np.clip(wanted / 2 / np.tan(fov / 2), nearest, 3.2))
     tilt = np.radians(abs(rng.normal(0, 10)) if rng.random() < 0.5 else rng.uniform(0, 45))
     if layout.kind == "doorstep":
         tilt = np.radians(rng.uniform(25, 68))
         distance = float(np.clip(distance * rng.uniform(1.1, 1.9), 1.0, 3.2))
-    if rng.random() < 0.06:
-        tilt = np.radians(rng.uniform(45, 62))
+    if rng.random() < 0.12:
+        tilt = np.radians(rng.uniform(42, 70))
     if layout.kind == "tote":
         tilt = min(tilt, np.radians(28))
     heading = rng.uniform(0, 2 * np.pi)

@@ -13,6 +13,9 @@ from perception_node.types import CLASS_NAMES
 
 BOX, MAILER, BAG = (CLASS_NAMES.index(name) + 1 for name in ("box", "padded_mailer", "poly_bag"))
 
+_PLAIN_SHARE = 0.14
+"""Share of packages whose skin says nothing about their class, so that the class is learned from the shape as well."""
+
 
 @dataclass(frozen=True)
 class PackageSpec:
@@ -65,6 +68,8 @@ def build_look(spec: PackageSpec) -> tuple[Look, Look | None]:
     """Textures of the package and of what one sees inside, from `look_seed` alone."""
     rng = np.random.default_rng(spec.look_seed)
     size = np.array(spec.size_m)
+    if np.random.default_rng([spec.look_seed, 1]).random() < _PLAIN_SHARE:
+        return textures.any_look(rng, size, 6 if spec.class_id == BOX else 2), None
     if spec.class_id == BOX:
         return textures.box_look(rng, size), None
     if spec.class_id == MAILER:

@@ -15,6 +15,9 @@ from perception_node.types import CLASS_NAMES
 
 VIEWS_PER_PILE = 3
 
+_CASTERS_SHARE = 0.18
+"""Share of pictures with shadows of things out of sight."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -147,8 +150,9 @@ def pile_samples(seed: int, group: int, numbers: list[int], picture: Picture) ->
         around = environment.dress(own, pile.layout, footprints(pile.specs, pile.positions_m))
         view = environment.random_view(own, pile.positions_m, pile.layout, picture.width, picture.height)
         lighting = environment.random_lighting(own)
-        packed = render.pack([*things, *around])
         centre = np.median(pile.positions_m, 0) if len(pile.specs) else np.zeros(3)
+        above = environment.shadow_casters(own, lighting, centre) if own.random() < _CASTERS_SHARE else []
+        packed = render.pack([*things, *around, *above])
         drawn = render.render(packed, lighting, view, centre, 1.1)
         labels, records = labels_and_truth(drawn, pile.specs, pile.positions_m, pile.rotations, view)
         rgb = sensor.colour_picture(drawn.colour, sensor.random_colour_sensor(own), own)

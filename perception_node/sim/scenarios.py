@@ -269,7 +269,7 @@ _SHARES = {
 """Per style: weights of `KINDS`, weights of the numbers of packages (1-3, 3-9, 8-16, 15-30)."""
 
 
-_EMPTY = 0.025
+_EMPTY = 0.035
 """Share of scenes without any package: machinery alone must not be taken for one."""
 
 

@@ -53,6 +53,8 @@ def random_colour_sensor(rng: np.random.Generator) -> ColourSensor:
     """A camera drawn from a wide family; most are decent."""
     warm = rng.normal(0, 0.07)
     tint = rng.normal(0, 0.025)
+    if rng.random() < 0.08:  # a wrong white balance
+        warm, tint = rng.normal(0, 0.25), rng.normal(0, 0.12)
     return ColourSensor(
         exposure=float(np.clip(rng.normal(0.76, 0.12), 0.5, 1.1)),
         white=(1.0 + warm, 1.0 + tint, 1.0 - warm),

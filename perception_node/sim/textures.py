@@ -114,7 +114,7 @@ def box_look(rng: np.random.Generator, size_m: Array) -> Look:
     nx, ny, nz = (texels(float(v)) for v in size_m)
     shapes = [(ny, nx), (ny, nx), (nz, ny), (nz, ny), (nz, nx), (nz, nx)]
     base = cardboard_colour(rng)
-    plain = rng.random() < 0.2
+    plain = rng.random() < 0.3
     grain = float(rng.uniform(0.4, 1.6))
     ink = np.array([rng.integers(0, 70)] * 3) if rng.random() < 0.55 else prints.colour(rng)
     printed = rng.random() < 0.5
@@ -194,6 +194,32 @@ def box_look(rng: np.random.Generator, size_m: Array) -> Look:
         holes=0.05,
         base_gloss=0.3 if coated else 0.0,
     )
+    return Look(textures, material)
+
+
+def any_look(rng: np.random.Generator, size_m: Array, faces: int) -> Look:
+    """A skin that boxes (six faces), mailers and bags (two) may all wear: one colour, perhaps a label or words."""
+    nx, ny, nz = (texels(float(v)) for v in size_m)
+    shapes = [(ny, nx), (ny, nx), (nz, ny), (nz, ny), (nz, nx), (nz, nx)][:faces]
+    base = cardboard_colour(rng) if rng.random() < 0.5 else np.asarray(prints.colour(rng, float(rng.random())), np.float64)
+    if rng.random() < 0.3:
+        base = np.array([rng.uniform(20, 250)] * 3)
+    shine, rough, lumps = float(rng.uniform(0.0, 1.0)), float(rng.uniform(0.0, 0.1)), float(rng.choice([0.0, 0.02, 0.08]))
+    stuck, ink = rng.random() < 0.5, prints.colour(rng)
+    textures = []
+    for h, w in shapes:
+        tone = 1.0 + rough * noise.patch(rng, "soft", h, w) + lumps * noise.patch(rng, "cloud", h, w)
+        image8 = np.clip(tone[..., None] * base, 0, 255).astype(np.uint8)
+        gloss = np.full((h, w), shine, np.float32)
+        if stuck and min(h, w) > 20 and rng.random() < 0.6:
+            random_label(rng, image8, gloss, 0.8)
+        elif stuck and rng.random() < 0.3:
+            prints.logo(rng, image8, ink)
+        textures.append(compose(image8, None, 0.0, gloss))
+    material = Material(
+        specular=float(rng.uniform(0.0, 1.2)), shininess=float(rng.uniform(10, 120)), mirror=float(rng.uniform(0.0, 0.15)),
+        holes=float(rng.uniform(0.0, 0.3)) * shine,
+    )  # fmt: skip
     return Look(textures, material)
 
 
