@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from perception_node.learn.dataset import IGNORE, Entry, load_sample, read_dataset
+from perception_node.learn.dataset import IGNORE, Entry, annotation_files, load_sample, read_dataset
 from perception_node.segment.encode import KNOWN_SHARE, fit_belt_plane, grid_depth, grid_rays, network_size
 from perception_node.types import CameraModel
 
@@ -72,15 +72,21 @@ def cached(folder: Path, root: Path, entries: list[Entry] | None = None, progres
         DatasetError: as `read_dataset` and `load_sample`.
     """
     entries = read_dataset(folder) if entries is None else entries
-    annotations = (folder / "annotations.json").stat()
+    annotations = annotation_files(folder)[0].stat()
     key = json.dumps([_VERSION, str(folder.resolve()), annotations.st_size, annotations.st_mtime_ns, [e.name for e in entries]])
-    target = root / f"{folder.name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-    if not (target / "index.json").is_file():
+    target = root / f"{folder.stem}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    if not (target / "index.json").is_file() or (target / "index.json").stat().st_ctime_ns < _last_change(folder, entries):
         _decode(entries, target, progress)
     index = json.loads((target / "index.json").read_text())
     arrays: dict[str, Any] = {name: np.load(target / f"{name}.npy", mmap_mode="r", allow_pickle=False)
                               for name in ("rgb", "labels", "depth", "class_ids", "planes", "intrinsics")}
     return CachedSet(**arrays, names=tuple(index["names"]))
+
+
+def _last_change(folder: Path, entries: list[Entry]) -> int:
+    """When the newest of a data set's files was written, nanoseconds."""
+    files = [*annotation_files(folder), *(p for e in entries for p in (e.rgb, e.labels, e.depth, e.meta) if p)]
+    return max(path.stat().st_ctime_ns for path in files)
 
 
 def _decode(entries: list[Entry], target: Path, progress: bool) -> None:
@@ -92,7 +98,10 @@ def _decode(entries: list[Entry], target: Path, progress: bool) -> None:
     aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         def new(name: str, shape: tuple[int, ...], dtype: type) -> Any:
-            return np.lib.format.open_memmap(aside / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+            array = np.lib.format.open_memmap(aside / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+            with (aside / f"{name}.npy").open("r+b") as file:  # a full disk is an error here, not a dead process later
+                os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+            return array
 
         rgb = new("rgb", (count, height, width, 3), np.uint8)
         labels = new("labels", (count, height, width), np.uint8)
