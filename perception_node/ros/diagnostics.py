@@ -44,8 +44,8 @@ def transport_hint() -> str:
     """What to do about the middleware when large pictures get lost, "" = nothing. Source: docs/interfaces.md, measured there."""
     rmw = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
     transports = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "")
-    own = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE")
-    if "fastrtps" not in rmw or own:
+    profiles = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE")
+    if "fastrtps" not in rmw or (profiles and not profiles.endswith("quick_discovery.xml")):  # who writes profiles, chooses transports
         return ""
     if os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST":
         return ("ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST makes Fast DDS ignore FASTDDS_BUILTIN_TRANSPORTS and lose large pictures; "

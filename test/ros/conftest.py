@@ -16,11 +16,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")  # before the first context: see docs/interfaces.md
-os.environ.setdefault("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
-
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_S = 40.0
+
+# Before the first context: see docs/interfaces.md, "Transport".
+os.environ.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+os.environ.setdefault("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+if "FASTRTPS_DEFAULT_PROFILES_FILE" not in os.environ:
+    os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "perception_node" / "data" / "quick_discovery.xml"))
+
+PATIENCE_S = float(os.environ.get("PATIENCE_S", "40"))
 """How long an event may take before a test fails: generous, since cores may be busy."""
 
 FRAME_ID = "cell_camera_optical_frame"
@@ -136,8 +140,13 @@ class Cell:
         """Environment of other processes of this cell."""
         return environment_of(self.domain)
 
-    def start(self, *arguments, environment=None, ready="active, listening"):
-        """Start the node and wait until it says `ready` ("" = don't)."""
+    def start(self, *arguments, environment=None, ready="active, listening", reliability="reliable"):
+        """Start the node and wait until it says `ready` ("" = don't).
+
+        Reliable by default: what a camera sends while both sides still connect then comes a little later instead of never.
+        """
+        if reliability:
+            arguments = ("-p", f"node.reliability:={reliability}", *arguments)
         process = NodeProcess(self.domain, *arguments, environment=environment)
         self.processes.append(process)
         if ready:
@@ -179,7 +188,7 @@ class Cell:
         return int(self.statuses["pipeline"][2][f"dropped_{reason}"]) if "pipeline" in self.statuses else 0
 
     def publisher(self, topic, kind, wait=True):
-        """A best-effort publisher, made once; waits until the node has matched it."""
+        """A reliable publisher, made once; waits until the node has matched it."""
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         if topic not in self.publishers:
             qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)

@@ -237,12 +237,6 @@ def test_belt_velocity_is_taken_over(running, scenes, frames, messages):
     running.wait_until(lambda: abs(measured().x - 0.25) < 1e-9, "the belt's velocity arrives")
 
 
-def test_qos_is_settable_and_newest_only(running):
-    infos = running.node.get_subscriptions_info_by_topic("/image")
-    assert [info.node_name for info in infos] == ["perception"]
-    assert infos[0].qos_profile.reliability.name == "BEST_EFFORT"
-
-
 def test_compressed_streams_of_a_named_camera(cell, frames, messages):
     """In a namespace, with a remapped picture: the transport's topic hangs on the remapped one."""
     from perception_node_msgs.msg import PickScene

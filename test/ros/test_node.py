@@ -89,7 +89,7 @@ def test_unknown_parameter_in_a_file(cell, tmp_path):
 
 
 def test_silent_camera_is_an_error_and_recovers(cell, frames, messages):
-    cell.start(*PATIENT, "-p", "qos_overrides./image.subscription.reliability:=reliable")
+    cell.start(*PATIENT, "-p", "qos_overrides./image.subscription.reliability:=reliable", reliability="")
     cell.watch_diagnostics()
     cell.wait_until(lambda: "camera" in cell.statuses, "the camera's status")
     assert cell.statuses["camera"][0] == 2
@@ -114,7 +114,7 @@ def test_silent_camera_is_an_error_and_recovers(cell, frames, messages):
 def test_qos_that_does_not_fit_is_said(cell):
     from rclpy.qos import QoSProfile, ReliabilityPolicy
     from sensor_msgs.msg import Image
-    process = cell.start(*PATIENT, "-p", "node.reliability:=reliable")
+    process = cell.start(*PATIENT)
     cell.watch_diagnostics()
     cell.node.create_publisher(Image, "image", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
     process.wait_for_line("incompatible QoS")
@@ -227,9 +227,11 @@ rclpy.shutdown()
 
 
 def test_large_pictures_arrive_from_another_process(cell):
-    cell.start(*PATIENT)
+    cell.start(*PATIENT, reliability="")  # as it comes: best effort
     cell.watch_diagnostics()
     cell.wait_until(lambda: "camera" in cell.statuses, "the camera's status")
+    info, = cell.node.get_subscriptions_info_by_topic("/image")
+    assert info.qos_profile.reliability.name == "BEST_EFFORT"
     camera = subprocess.Popen([sys.executable, "-c", CAMERA], env=cell.environment(), stdin=subprocess.PIPE, text=True)
 
     def received():
