@@ -12,8 +12,14 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
-from perception_node.ros.markers import markers_message
-from perception_node.ros.messages import detections_message, header, image_message, poses_message, scene_message
+from perception_node.ros.messages import (
+    detections_message,
+    header,
+    image_message,
+    markers_message,
+    poses_message,
+    scene_message,
+)
 from perception_node.segment.draw import draw_segmentation
 from perception_node.types import Frame, Scene
 from perception_node_msgs.msg import PickScene

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from perception_node.bag.camera import frame_from_messages
 from perception_node.config import Config
 from perception_node.errors import FrameError, PerceptionError
 from perception_node.pipeline import Pipeline
 from perception_node.ros import drops as reasons
 from perception_node.ros.belt import BeltInput
-from perception_node.ros.convert import frame_from_messages
 from perception_node.ros.drops import Rate
 from perception_node.ros.inbox import Inbox, Item, Raw
+from perception_node.ros.watch import UnusablePicture, Watch
 from perception_node.types import CameraModel, Frame, Scene
 
 RESTART_NS = 1_000_000_000
@@ -52,10 +53,11 @@ class Worker:
         self.timing_ms: dict[str, float] = {}
         self.last: tuple[Frame, Scene] | None = None
         self.resets = 0
+        self.watch = Watch()
+        self.frame_id = ""
         self._pipeline, self._belt = pipeline, belt
         self._new_config: Config | None = None
         self._last_stamp_ns: int | None = None
-        self._frame_id = ""
         self._generation = inbox.generation
         self._info: tuple[bytes, Any] | None = None
         self._stopping = False
@@ -84,6 +86,8 @@ class Worker:
                 self._process(item)
             except FrameError as error:
                 self._drop(reasons.BAD_FRAME, str(error))
+            except UnusablePicture as error:
+                self._drop(error.reason, str(error))
             except PerceptionError as error:
                 self._drop(reasons.FAILED, str(error))
             except Exception as error:  # a fault of ours must cost a frame, not the cell
@@ -105,10 +109,12 @@ class Worker:
         colour = self.links.decode("colour", item.colour.data)
         depth = None if item.depth is None else self.links.decode("depth", item.depth.data)
         frame = frame_from_messages(colour, depth, info)
-        if frame.frame_id != self._frame_id:
-            if self._frame_id:
-                self._reset(f"the picture's frame_id changed from {self._frame_id!r} to {frame.frame_id!r}")
-            self._frame_id = frame.frame_id
+        config = self._pipeline.config.node
+        self.watch.check(item, frame, config.max_age_s, config.detect_frozen)
+        if frame.frame_id != self.frame_id:
+            if self.frame_id:
+                self._reset(f"the picture's frame_id changed from {self.frame_id!r} to {frame.frame_id!r}")
+            self.frame_id = frame.frame_id
         decoded = time.perf_counter()
         scene = self._pipeline.process(frame, self._belt.velocity(frame.frame_id, self._pipeline.config.belt))
         computed = time.perf_counter()

@@ -10,8 +10,13 @@ pytest.importorskip("perception_node_msgs.msg")
 
 from perception_node.bench.publish import full_scene  # noqa: E402
 from perception_node.config import parameters  # noqa: E402
-from perception_node.ros.markers import markers_message  # noqa: E402
-from perception_node.ros.messages import image_message, poses_message, scene_message, time_message  # noqa: E402
+from perception_node.ros.messages import (  # noqa: E402
+    image_message,
+    markers_message,
+    poses_message,
+    scene_message,
+    time_message,
+)
 from perception_node.ros.params import descriptor  # noqa: E402
 from perception_node.ros.receive import scene_from_message  # noqa: E402
 

@@ -1,5 +1,5 @@
 """sensor_msgs -> Frame. What the encodings mean is in `bag/decode.py`, so that live and replayed pictures are read by the same
-code; here is what a live node must check besides, before memory is taken for what a message promises.
+code; here is what must be checked besides, before memory is taken for what a message promises.
 
 Duck-typed: anything with the fields of the message will do, so nothing here imports ROS.
 """

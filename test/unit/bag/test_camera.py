@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perception_node.bag.camera import camera_model, colour_pixels, depth_metres, frame_from_messages
 from perception_node.errors import FrameError
-from perception_node.ros.convert import camera_model, colour_pixels, depth_metres, frame_from_messages
 
 SIZES = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1, "16UC1": 2, "32FC1": 4}
 
