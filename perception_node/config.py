@@ -127,6 +127,8 @@ class NodeConfig:
     depth_wait_s: float = _param(0.1, "in depth mode auto, how long a picture waits for its depth", unit="s", low=0.0, high=2.0,
                                  live=True)
     max_age_s: float = _param(0.5, "a result older than this is dropped, not published", unit="s", low=0.01, high=60.0, live=True)
+    detect_frozen: bool = _param(True, "pictures that repeat byte for byte under new stamps for longer than max_age_s are "
+                                 "dropped; false for a simulated camera without noise", live=True)
     camera_timeout_s: float = _param(0.8, "a camera silent for longer is an ERROR", unit="s", low=0.1, high=60.0, live=True)
     diagnostics_period_s: float = _param(0.2, "time between diagnostics", unit="s", low=0.05, high=10.0)
     output_dir: str = _param("", "folder for captured frames and the log of pick outcomes, below it one folder for each node; "

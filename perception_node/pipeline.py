@@ -62,6 +62,11 @@ class Pipeline:
         """Name and sha256 prefix of the segmenter."""
         return self._segmenter.model_id
 
+    @property
+    def runtime(self) -> str:
+        """What runs the network: "openvino", "onnxruntime" or "torch"."""
+        return str(getattr(self._segmenter, "runtime", "unknown"))
+
     def reset(self) -> None:
         """Forget all tracks and the belt's velocity."""
         self._tracker.reset()

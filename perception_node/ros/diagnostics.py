@@ -4,6 +4,7 @@ simulation clock and a failed configuration are reported too. The judgement is i
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from perception_node.config import Config
@@ -11,6 +12,7 @@ from perception_node.ros import drops as reasons
 from perception_node.ros.belt import BeltInput
 from perception_node.ros.drops import Rate
 from perception_node.ros.inbox import Inbox
+from perception_node.ros.watch import WARN_BRIGHT_SHARE, Exposure
 from perception_node.ros.worker import Worker
 
 OK, WARN, ERROR, STALE = 0, 1, 2, 3
@@ -21,14 +23,19 @@ WARN_SHARE, ERROR_SHARE = 0.2, 0.5
 Source: judgement; at half the camera's rate a tracker sees a package on a 1 m/s belt every 7 cm."""
 
 
+_MILD = (reasons.UNPAIRED, reasons.OUT_OF_ORDER, reasons.LOST)
+_CAMERAS_FAULTS = (reasons.NO_CALIBRATION, reasons.BAD_FRAME, reasons.BLIND, reasons.FROZEN, reasons.FROM_THE_FUTURE, *_MILD)
+
+
 @dataclass
 class Status:
-    """One line of diagnostics."""
+    """One line of diagnostics; `hardware` = what it is about, "" = the node."""
 
     name: str
     level: int = OK
     words: str = ""
     values: dict[str, str] = field(default_factory=dict)
+    hardware: str = ""
 
     def worsen(self, level: int, words: str) -> None:
         """Raise the level and say why; the worst comes first."""
@@ -45,8 +52,8 @@ def transport_hint() -> str:
     rmw = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
     transports = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "")
     profiles = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE")
-    if "fastrtps" not in rmw or (profiles and not profiles.endswith("quick_discovery.xml")):  # who writes profiles, chooses transports
-        return ""
+    if "fastrtps" not in rmw or (profiles and not profiles.endswith("quick_discovery.xml")):
+        return ""  # who writes profiles, chooses the transports there
     if os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST":
         return ("ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST makes Fast DDS ignore FASTDDS_BUILTIN_TRANSPORTS and lose large pictures; "
                 "leave it unset and keep cells apart with ROS_DOMAIN_ID")
@@ -56,11 +63,21 @@ def transport_hint() -> str:
     return ""
 
 
-def camera_status(inbox: Inbox, config: Config, publishers: dict[str, int], topics: dict[str, str]) -> Status:
-    """Is the camera alive, complete and consistent? `publishers` counts them and `topics` names them, by colour, depth, info."""
+def summary(state: Status, others: Sequence[Status]) -> Status:
+    """The node's own status with the worst of the others said in it: one line that tells whether to look at the rest."""
+    for status in sorted(others, key=lambda other: -other.level):
+        if status.level > OK:
+            state.worsen(status.level, f"{status.name}: {status.words}")
+    return state
+
+
+def camera_status(inbox: Inbox, config: Config, publishers: dict[str, int], topics: dict[str, str],
+                  exposure: Exposure | None = None) -> Status:
+    """Is the camera alive, complete and consistent, and does it see? `publishers` counts and `topics` names what it publishes, by
+    colour, depth, info."""
     node, colour, drops = config.node, inbox.colour_rate, inbox.drops
     status = Status("camera", words=f"{colour.hz():.1f} Hz")
-    silent_s = colour.silent_s()
+    silent_s, interval_s = colour.silent_s(), colour.interval_s()
     if silent_s is None or silent_s > node.camera_timeout_s:
         if silent_s is not None:
             status.worsen(ERROR, f"no picture for {silent_s:.1f} s (camera_timeout_s {node.camera_timeout_s:g} s)")
@@ -69,11 +86,15 @@ def camera_status(inbox: Inbox, config: Config, publishers: dict[str, int], topi
         else:
             hint = transport_hint() or "do their QoS fit (node.reliability), does the driver run?"
             status.worsen(ERROR, f"no picture ever came, though {topics['colour']} has {publishers['colour']} publisher(s): {hint}")
+    elif interval_s is not None and interval_s > node.camera_timeout_s:
+        status.worsen(WARN, f"pictures come only every {interval_s:.1f} s (camera_timeout_s {node.camera_timeout_s:g} s)")
+    for kind, count in publishers.items():
+        if count > 1 and kind in ("colour", "depth", "info"):
+            status.worsen(WARN, f"{count} publishers on {topics[kind]}, expected one camera")
     recent = drops.recent()
-    for reason, level in ((reasons.NO_CALIBRATION, ERROR), (reasons.BAD_FRAME, ERROR), (reasons.FROM_THE_FUTURE, ERROR),
-                          (reasons.UNPAIRED, WARN), (reasons.OUT_OF_ORDER, WARN)):
+    for reason in _CAMERAS_FAULTS:
         if recent[reason]:
-            status.worsen(level, f"{recent[reason]} frames dropped ({reason}): {drops.words(reason)}")
+            status.worsen(WARN if reason in _MILD else ERROR, f"{recent[reason]} frames dropped ({reason}): {drops.words(reason)}")
     depth_silent_s = inbox.depth_rate.silent_s()
     if node.depth != "off" and (depth_silent_s is None or depth_silent_s > node.camera_timeout_s):
         level = ERROR if node.depth == "required" else WARN
@@ -82,17 +103,21 @@ def camera_status(inbox: Inbox, config: Config, publishers: dict[str, int], topi
                       + ("" if level == ERROR else ": degraded mode"))
     elif inbox.skew_s is not None:
         status.worsen(WARN, "pictures without their depth" + inbox.skew_words())
+    if exposure is not None and not exposure.fault() and exposure.bright > WARN_BRIGHT_SHARE:
+        status.worsen(WARN, f"{exposure.bright:.0%} of the picture is blown out: shorten the exposure")
     status.values = {
         **{f"{name}_{key}": text for name, rate in (("colour", colour), ("depth", inbox.depth_rate), ("info", inbox.info_rate))
            for key, text in _rate_values(rate).items()},
+        **({} if exposure is None else {"brightness": f"{exposure.mean:.3f}", "black_share": f"{exposure.dark:.3f}",
+                                        "blown_out_share": f"{exposure.bright:.3f}"}),
         "transport": os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "default"),
         "rmw": os.environ.get("RMW_IMPLEMENTATION", "default"),
     }
     return status
 
 
-def pipeline_status(worker: Worker, config: Config, model_id: str, belt: BeltInput) -> Status:
-    """Does it keep up, and how long does each stage take?"""
+def pipeline_status(worker: Worker, config: Config, model_id: str, belt: BeltInput, runtime: str = "unknown") -> Status:
+    """Does it keep up, and how long does each stage take? `runtime` is what runs the network and where."""
     drops, recent = worker.drops, worker.drops.recent()
     status = Status("pipeline", words=f"{worker.results.hz():.1f} results/s")
     came = worker.inbox.colour_rate.count()
@@ -106,7 +131,7 @@ def pipeline_status(worker: Worker, config: Config, model_id: str, belt: BeltInp
             status.worsen(ERROR, f"{recent[reason]} frames dropped ({reason}): {drops.words(reason)}")
     age_s = worker.results.silent_s()
     status.values = {
-        "model_id": model_id, "device": config.segment.device, "runtime": config.segment.runtime,
+        "model_id": model_id, "runtime": runtime, "device": config.segment.device,
         "results": str(worker.results.total), "results_hz": f"{worker.results.hz():.2f}",
         "last_result_age_s": "never" if age_s is None else f"{age_s:.3f}",
         "latency_s": "unknown" if worker.age_s is None else f"{worker.age_s:.4f}",

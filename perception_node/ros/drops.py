@@ -6,16 +6,20 @@ import threading
 import time
 from collections import Counter, deque
 
+LOST = "lost"
 SUPERSEDED = "superseded"
 UNPAIRED = "unpaired"
 NO_CALIBRATION = "no_calibration"
 BAD_FRAME = "bad_frame"
+BLIND = "blind"
+FROZEN = "frozen"
 TOO_OLD = "too_old"
 FROM_THE_FUTURE = "from_the_future"
 OUT_OF_ORDER = "out_of_order"
 RESET = "reset"
 FAILED = "failed"
-REASONS = (SUPERSEDED, UNPAIRED, NO_CALIBRATION, BAD_FRAME, TOO_OLD, FROM_THE_FUTURE, OUT_OF_ORDER, RESET, FAILED)
+REASONS = (LOST, SUPERSEDED, UNPAIRED, NO_CALIBRATION, BAD_FRAME, BLIND, FROZEN, TOO_OLD, FROM_THE_FUTURE, OUT_OF_ORDER, RESET,
+           FAILED)
 
 WINDOW_S = 2.0
 """Rates are taken over this time: long enough for a camera of 2 Hz, short enough for an operator. Source: judgement."""
@@ -46,6 +50,11 @@ class Rate:
         since = time.monotonic() - WINDOW_S
         return sum(t > since for t in self._times.copy())
 
+    def interval_s(self) -> float | None:
+        """Seconds between the last two events; None = there were not two."""
+        times = self._times
+        return times[-1] - times[-2] if len(times) > 1 else None
+
     def silent_s(self) -> float | None:
         """Seconds since the last event; None = there was none."""
         return None if self.last_s is None else time.monotonic() - self.last_s
@@ -57,16 +66,16 @@ class Drops:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._total: Counter[str] = Counter()
-        self._recent: deque[tuple[float, str]] = deque(maxlen=1000)
+        self._recent: deque[tuple[float, str, int]] = deque(maxlen=1000)
         self._words: dict[str, tuple[float, str]] = {}
 
-    def add(self, reason: str, words: str = "") -> None:
-        """Count one frame; `words` say what was expected and what came."""
+    def add(self, reason: str, words: str = "", count: int = 1) -> None:
+        """Count frames; `words` say what was expected and what came."""
         assert reason in REASONS
         now = time.monotonic()
         with self._lock:
-            self._total[reason] += 1
-            self._recent.append((now, reason))
+            self._total[reason] += count
+            self._recent.append((now, reason, count))
             if words:
                 self._words[reason] = now, words
 
@@ -78,8 +87,12 @@ class Drops:
     def recent(self) -> Counter[str]:
         """Frames dropped by reason within the last `WINDOW_S`."""
         since = time.monotonic() - WINDOW_S
+        found: Counter[str] = Counter()
         with self._lock:
-            return Counter(reason for at, reason in self._recent if at > since)
+            for at, reason, count in self._recent:
+                if at > since:
+                    found[reason] += count
+        return found
 
     def words(self, reason: str) -> str:
         """What was said about the last frame dropped for this reason, "" = nothing."""

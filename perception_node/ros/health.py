@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 
-from perception_node.ros.diagnostics import ERROR, STALE, WARN, Status, camera_status, pipeline_status, transport_hint
+from perception_node.ros.diagnostics import ERROR, STALE, WARN, Status, camera_status, pipeline_status, summary, transport_hint
 
 if TYPE_CHECKING:
     from perception_node.ros.node import PerceptionNode
@@ -40,16 +40,19 @@ class Health:
             state.worsen(STALE, "configured, not active" if pipeline is not None else "not configured")
         if worker is None or inputs is None or pipeline is None:
             return [state]
-        camera = camera_status(node.inbox, node.config, inputs.publishers(), inputs.topics)
+        camera = camera_status(node.inbox, node.config, inputs.publishers(), inputs.topics, worker.watch.exposure)
+        camera.hardware = worker.frame_id
         hint = transport_hint()
         if camera.level == ERROR and hint and node.inbox.colour_rate.total == 0 and not self._said_transport:
             self._said_transport = True
             node.get_logger().warning(f"no picture has come so far; {hint}")
         if hint:
             state.worsen(WARN, hint)
-        return [state, camera, pipeline_status(worker, node.config, pipeline.model_id, node.belt)]
+        others = [camera, pipeline_status(worker, node.config, pipeline.model_id, node.belt, pipeline.runtime)]
+        return [summary(state, others), *others]
 
     def _message(self, status: Status) -> DiagnosticStatus:
         name = self._node.get_fully_qualified_name().strip("/")
-        return DiagnosticStatus(name=f"{name}: {status.name}", level=bytes([status.level]), message=status.words, hardware_id=name,
+        return DiagnosticStatus(name=f"{name}: {status.name}", level=bytes([status.level]), message=status.words,
+                                hardware_id=status.hardware or name,
                                 values=[KeyValue(key=key, value=value) for key, value in status.values.items()])

@@ -10,14 +10,21 @@ import struct
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from perception_node.config import NodeConfig
 from perception_node.errors import FrameError
-from perception_node.ros.drops import BAD_FRAME, RESET, SUPERSEDED, UNPAIRED, Drops, Rate
+from perception_node.ros.drops import BAD_FRAME, LOST, RESET, SUPERSEDED, UNPAIRED, Drops, Rate
 
 WAITING = 8
 """Pictures that wait for their depth at most, and depths for their picture. Source: covers depth 0.25 s late at 30 Hz."""
+
+
+_UNKNOWN = 2**63
+"""From here on a sequence number means that the middleware counts none.
+Source: rmw/types.h, RMW_MESSAGE_INFO_SEQUENCE_NUMBER_UNSUPPORTED (all bits set)."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,7 @@ class Inbox:
         self._colours: deque[Raw] = deque()
         self._depths: deque[Raw] = deque(maxlen=WAITING)
         self._info: Raw | None = None
+        self._numbers: dict[bytes, int] = {}
         self._depth_expected = True
         self._generation = 0
         self._closed = False
@@ -75,9 +83,10 @@ class Inbox:
         """How often `reset` was called."""
         return self._generation
 
-    def put_colour(self, data: bytes) -> None:
-        """Store a serialised Image or CompressedImage."""
+    def put_colour(self, data: bytes, about: Mapping[str, Any] | None = None) -> None:
+        """Store a serialised Image or CompressedImage; `about` is what the middleware says of it (rmw's message info)."""
         self.colour_rate.tick()
+        self._count_lost(about or {})
         with self._ready:
             raw = self._raw(data)
             if raw is None:
@@ -189,6 +198,19 @@ class Inbox:
         if self.skew_s is None:
             return ""
         return f": the nearest is {1e3 * self.skew_s:+.1f} ms away, expected at most {1e3 * self.config.pair_tolerance_s:.1f} ms"
+
+    def _count_lost(self, about: Mapping[str, Any]) -> None:
+        """Publishers number what they send: a gap is what never got here, on the way or in the middleware's own queue."""
+        number = about.get("publication_sequence_number")
+        if not isinstance(number, int) or number >= _UNKNOWN:
+            return
+        publisher = bytes(about.get("publisher_gid", {}).get("data", b""))
+        last = self._numbers.get(publisher, number)
+        if publisher not in self._numbers:
+            self._numbers.clear()  # a camera that started again; two at once are a fault that diagnostics name
+        self._numbers[publisher] = number
+        if number > last + 1:
+            self.drops.add(LOST, f"{number - last - 1} in a row never arrived", number - last - 1)
 
     def _raw(self, data: bytes) -> Raw | None:
         try:

@@ -38,7 +38,8 @@ class Inputs:
 
         # A transport's topic hangs on the remapped base topic, as image_transport does it.
         image, depth = node.resolve_topic_name("image"), node.resolve_topic_name("depth")
-        subscribe("colour", self.types["colour"], image if colour_raw else f"{image}/compressed", inbox.put_colour, True)
+        subscribe("colour", self.types["colour"], image if colour_raw else f"{image}/compressed",
+                  lambda data, about: inbox.put_colour(data, about), True)
         if config.depth != "off":
             subscribe("depth", self.types["depth"], depth if depth_raw else f"{depth}/compressedDepth", inbox.put_depth, True)
         subscribe("info", CameraInfo, "camera_info", inbox.put_info, True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from perception_node.bag.camera import frame_from_messages
+from perception_node.bag.reader import RESTART_NS
 from perception_node.config import Config
 from perception_node.errors import FrameError, PerceptionError
 from perception_node.pipeline import Pipeline
@@ -20,10 +21,6 @@ from perception_node.ros.drops import Rate
 from perception_node.ros.inbox import Inbox, Item, Raw
 from perception_node.ros.watch import UnusablePicture, Watch
 from perception_node.types import CameraModel, Frame, Scene
-
-RESTART_NS = 1_000_000_000
-"""Stamps that go back by more are a new beginning (a looped bag, a camera's clock set), by less a late picture.
-Source: judgement; no transport reorders over a second."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +106,8 @@ class Worker:
         colour = self.links.decode("colour", item.colour.data)
         depth = None if item.depth is None else self.links.decode("depth", item.depth.data)
         frame = frame_from_messages(colour, depth, info)
-        config = self._pipeline.config.node
-        self.watch.check(item, frame, config.max_age_s, config.detect_frozen)
+        limits = self._pipeline.config.node
+        self.watch.check(item, frame, limits.max_age_s, limits.detect_frozen)
         if frame.frame_id != self.frame_id:
             if self.frame_id:
                 self._reset(f"the picture's frame_id changed from {self.frame_id!r} to {frame.frame_id!r}")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from perception_node.config import NodeConfig
 from perception_node.errors import FrameError
-from perception_node.ros.drops import BAD_FRAME, RESET, SUPERSEDED, UNPAIRED, Drops
+from perception_node.ros.drops import BAD_FRAME, LOST, RESET, SUPERSEDED, UNPAIRED, Drops
 from perception_node.ros.inbox import WAITING, Inbox, peek_stamp_ns
 
 MS = 1_000_000
@@ -94,6 +94,23 @@ def test_depth_off_ignores_depth():
     box.put_depth(message(100 * MS))
     box.put_colour(message(100 * MS))
     assert box.take(0.0).depth is None
+
+
+def test_what_never_arrived_is_counted_by_its_number():
+    box = inbox(depth="off")
+
+    def put(number, publisher=b"a"):
+        box.put_colour(message(number * MS), {"publication_sequence_number": number, "publisher_gid": {"data": publisher}})
+    for number in (7, 8, 11):
+        put(number)
+    assert box.drops.total(LOST) == 2
+    assert box.drops.recent()[LOST] == 2
+    for number in (1, 2, 4):
+        put(number, b"started again")
+    assert box.drops.total(LOST) == 3
+    box.put_colour(message(99 * MS), {"publication_sequence_number": 2**64 - 1})  # a middleware that does not count
+    box.put_colour(message(100 * MS))
+    assert box.drops.total(LOST) == 3
 
 
 def test_reset_forgets_and_counts():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
+import time
 from types import SimpleNamespace as Thing
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from perception_node.config import BeltConfig, Config, NodeConfig, from_flat
 from perception_node.errors import FrameError, PerceptionError
 from perception_node.ros.belt import BeltInput
-from perception_node.ros.diagnostics import ERROR, OK, WARN, Status, camera_status, pipeline_status, transport_hint
+from perception_node.ros.diagnostics import ERROR, OK, WARN, Status, camera_status, pipeline_status, summary, transport_hint
 from perception_node.ros.drops import Drops
 from perception_node.ros.inbox import Inbox
 from perception_node.ros.worker import Links, Worker
@@ -29,7 +30,7 @@ class Stand:
     """A worker, its surroundings, and what it published and said."""
 
     def __init__(self):
-        self.config = Config(node=NodeConfig(depth="off"))
+        self.config = Config(node=NodeConfig(depth="off", detect_frozen=False))
         self.now_ns = 0
         self.published, self.said, self.resets = [], [], 0
         self.error = None
@@ -39,9 +40,9 @@ class Stand:
         self.worker = Worker(self, self.inbox, BeltInput(), Links(self.decode, lambda: self.now_ns, self.publish, self.say))
         drops_add = self.inbox.drops.add
 
-        def add(reason, words=""):
+        def add(reason, words="", count=1):
             with self.done:
-                drops_add(reason, words)
+                drops_add(reason, words, count)
                 self.done.notify_all()
         self.inbox.drops.add = add
         self.worker.start()
@@ -71,7 +72,8 @@ class Stand:
                          binning_x=0, binning_y=0, roi=Thing(x_offset=0, y_offset=0, width=0, height=0))
         if data.endswith(b"bad"):
             raise FrameError("colour: expected something else")
-        return Thing(header=header, data=bytes(144), encoding="rgb8", width=8, height=6, step=24, is_bigendian=0)
+        grey = 0 if data.endswith(b"dark") else 90
+        return Thing(header=header, data=bytes([grey] * 144), encoding="rgb8", width=8, height=6, step=24, is_bigendian=0)
 
     def publish(self, scene, frame):
         with self.done:
@@ -131,6 +133,23 @@ def test_bad_message_and_missing_calibration(stand):
     stand.send(0)
     assert stand.dropped("bad_frame") == 2  # stamp zero
     assert stand.published == []
+
+
+def test_black_and_frozen_pictures_are_counted_and_not_published(stand):
+    stand.send(1 * SECOND, b"dark")
+    assert stand.dropped("blind") == 1
+    assert "black" in stand.said[-1][1]
+    stand.config = from_flat({"node.detect_frozen": True}, stand.config)
+    for tenth in range(20, 27):
+        stand.send(tenth * SECOND // 10)
+    assert stand.dropped("frozen") == 1
+    assert stand.published == [tenth * SECOND // 10 for tenth in range(20, 26)]
+    stand.send(2_700_000_000, b"new noise")
+    assert stand.published[-1] == 2_700_000_000
+    camera = statuses(stand)[0]
+    assert camera.level == ERROR
+    assert "same bytes for 0.6 s" in camera.words
+    assert float(camera.values["brightness"]) == pytest.approx(90 / 255, abs=1e-3)
 
 
 def test_age_is_judged_before_and_after_computing(stand):
@@ -216,6 +235,19 @@ def test_statuses(stand, monkeypatch):
     assert transport_hint() == ""
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     assert "leave it unset" in transport_hint()
+
+
+def test_the_nodes_line_says_the_worst():
+    line = summary(Status("node", words="active"), [Status("camera", WARN, "late"), Status("pipeline", ERROR, "dead")])
+    assert (line.level, line.words) == (ERROR, "pipeline: dead; camera: late")
+    assert summary(Status("node", words="active"), [Status("camera", words="30 Hz")]).words == "active"
+
+
+def test_slow_and_doubled_cameras_are_said(stand):
+    stand.inbox.colour_rate._times.extend([1.0, 2.0])
+    stand.inbox.colour_rate.last_s = time.monotonic()
+    assert "only every 1.0 s" in statuses(stand)[0].words
+    assert "2 publishers on /image" in statuses(stand, publishers=2)[0].words
 
 
 def test_the_worst_comes_first():
