@@ -37,6 +37,7 @@ from perception_node.learn.export import export_model, load_network
 from perception_node.learn.targets import LossWeights, compute_loss, make_targets
 from perception_node.learn.validate import validate
 from perception_node.segment.model import NetworkShape, PackageNet
+from perception_node.segment.weights import file_sha256, read_card
 
 
 @dataclass(frozen=True)
@@ -322,9 +323,12 @@ def _blend(average: PackageNet, net: PackageNet, decay: float) -> None:
 
 def _training_record(config: TrainConfig, state: dict[str, Any], sets: Sequence[CachedSet]) -> dict[str, Any]:
     names, checks = (["/".join(Path(folder).parts[-2:]) for folder in folders] for folders in (config.data, config.validation))
-    return {"data": names, "pictures": sum(len(data) for data in sets), "validation": checks, "seed": config.seed,
-            "steps": state["step"], "batch": config.batch, "seconds": round(float(state["seconds"]), 1),
-            "init": Path(config.init).name}
+    record = {"data": names, "pictures": sum(len(data) for data in sets), "validation": checks, "seed": config.seed,
+              "steps": state["step"], "batch": config.batch, "seconds": round(float(state["seconds"]), 1)}
+    if config.init:
+        card = read_card(Path(config.init))
+        record["parent"] = {"sha256": file_sha256(Path(config.init)), "training": dict(card.training)}
+    return record
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from perception_node.errors import ConfigError, DatasetError
+from perception_node.errors import ConfigError, DatasetError, ModelError
 from perception_node.learn import evaluate, export, finetune, train
 from perception_node.segment.infer import Segmenter
-from perception_node.segment.model import NetworkShape
+from perception_node.segment.model import ExportedNet, NetworkShape, PackageNet
+from perception_node.segment.weights import file_sha256
 
 TINY = NetworkShape(widths=(8, 8, 8, 8, 8), blocks=(1, 1, 1, 1))
 
@@ -50,6 +51,15 @@ def test_a_killed_run_ends_like_an_unbroken_one(config: train.TrainConfig, tmp_p
     assert {p.name for p in Path(config.out).iterdir()} == {
         "last.safetensors", "best.safetensors", "best.onnx", "best.card.json", "run.json", "curve.png"}
     assert [row["step"] for row in json.loads((Path(broken.out) / "run.json").read_text())["history"]] == [2, 4]
+
+
+def test_a_card_names_what_the_weights_came_from(config: train.TrainConfig, tmp_path: Path) -> None:
+    train.train(config, progress=False)
+    first = json.loads((Path(config.out) / "best.card.json").read_text())
+    train.train(replace(config, out=str(tmp_path / "second"), init=str(Path(config.out) / "best.safetensors")), progress=False)
+    second = json.loads((tmp_path / "second" / "best.card.json").read_text())
+    assert "parent" not in first["training"]
+    assert second["training"]["parent"] == {"sha256": first["sha256"]["best.safetensors"], "training": first["training"]}
 
 
 def test_a_cut_checkpoint_is_refused(config: train.TrainConfig) -> None:
@@ -111,7 +121,8 @@ def test_export_evaluate_and_finetune_follow(config: train.TrainConfig, dataset:
                 "--cache", config.cache, "--out", tmp_path / "cell") == 0
     before, after = (load_file(str(p)) for p in (model.with_suffix(".safetensors"), tmp_path / "cell" / "adapted.safetensors"))
     assert any(not torch.equal(before[key], after[key]) for key in before)
-    assert Segmenter(tmp_path / "cell" / "adapted.onnx").card.training["init"] == "small.safetensors"
+    assert Segmenter(tmp_path / "cell" / "adapted.onnx").card.training["parent"]["sha256"] == file_sha256(
+        tmp_path / "model" / "small.safetensors")
     capsys.readouterr()
     assert call(finetune, dataset, "--images", 99, "--out", tmp_path / "x") == 2
     assert call(evaluate, tmp_path / "none") == 2
@@ -128,3 +139,34 @@ def test_network_learns_a_picture_by_heart(config: train.TrainConfig) -> None:
     history = json.loads((Path(config.out) / "run.json").read_text())["history"]
     assert history[-1]["loss_classes"] < 0.7 * history[0]["loss_classes"]
     assert np.isfinite([row["loss_total"] for row in history]).all()
+
+
+def test_files_hold_half_precision_and_answer_as_before(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    net = PackageNet(NetworkShape(widths=(16, 16, 32, 32, 32), blocks=(1, 1, 1, 1))).eval()
+    path = export.export_model(net, tmp_path, "half", {}, {})
+    floats = 4 * sum(p.numel() for p in net.parameters())
+    assert path.stat().st_size < 0.6 * floats + 60_000  # half of the weights, and the graph
+    assert path.with_suffix(".safetensors").stat().st_size < 0.6 * floats + 30_000
+    stored = load_file(str(path.with_suffix(".safetensors")))
+    assert {v.dtype for v in stored.values() if v.ndim > 1} == {torch.float16}
+    assert {v.dtype for v in stored.values() if v.ndim == 1} == {torch.float32}
+    rng = np.random.default_rng(0)
+    rgb, depth = rng.integers(0, 256, (1, 64, 96, 3), np.uint8), rng.random((1, 32, 48, 3), np.float32)
+    with torch.inference_mode():
+        whole = ExportedNet(net)(torch.from_numpy(rgb), torch.from_numpy(depth)).numpy()
+        rounded = ExportedNet(export.load_network(path.with_suffix(".safetensors")).eval())(
+            torch.from_numpy(rgb), torch.from_numpy(depth)).numpy()
+    ran = Segmenter(path, runtime="onnxruntime")._run({"rgb": rgb, "depth": depth})
+    assert np.abs(whole - ran)[:, :6].max() < 0.01
+    assert np.abs(whole - rounded)[:, :6].max() < 0.01
+    assert np.abs(whole - ran)[:, 6:].max() < 0.01 * np.abs(whole[:, 6:]).max()
+
+
+def test_weights_too_large_for_half_precision_are_refused(tmp_path: Path) -> None:
+    net = PackageNet(NetworkShape(widths=(16, 16, 16, 16, 16), blocks=(1, 1, 1, 1)))
+    with torch.no_grad():
+        net.neck[0].weight.fill_(1e5)  # type: ignore[operator]
+    with pytest.raises(ModelError, match="expected weights below 65504"):
+        export.export_model(net, tmp_path / "big", "big", {}, {})
+    assert not list((tmp_path / "big").iterdir())
