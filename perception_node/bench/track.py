@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.bench.grasp import TrueMasks
 from perception_node.config import Config, from_flat
+from perception_node.learn.scenes import TrueMasks
 from perception_node.pipeline import Pipeline
 from perception_node.types import F64, Frame, Instance, Scene, Segmentation
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perception_node import geometry
 from perception_node.config import JawConfig, SuctionConfig
-from perception_node.grasp.patch import View, fit_patches, sunflower
+from perception_node.grasp.patch import fit_patches, sunflower
 from perception_node.grasp.suction import cup_offsets
-from perception_node.types import F32, F64, CameraModel, Grasp
+from perception_node.learn.scenes import Truth
+from perception_node.types import F64, Grasp
 
 ON_PACKAGE = 0.95
 RMS_M: Mapping[str, float] = {"poly_bag": 0.008}
@@ -22,27 +22,6 @@ CONTACT_M = 0.008
 _DISC = 160
 _SKIN_M = 0.003
 """A finger that enters a true box by less than this touches it: the edges of real packages are round."""
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """The true geometry of one frame.
-
-    Attributes:
-        camera: of the picture. labels: (H, W) uint16 true instance ids, 0 = background or ignore. depth_m: (H, W) exact, NaN =
-            nothing there. classes: name by id. boxes: by id, T_cam_box (4, 4) and (3,) size in metres. plane: (4,) belt or None.
-    """
-
-    camera: CameraModel
-    labels: NDArray[np.uint16]
-    depth_m: F32
-    classes: Mapping[int, str]
-    boxes: Mapping[int, tuple[F64, F64]]
-    plane: F64 | None
-
-    def view(self) -> View:
-        """As lookup tables."""
-        return View(self.camera, self.labels, self.depth_m, geometry.ray_image(self.camera).reshape(-1, 2))
 
 
 @dataclass(frozen=True)
