@@ -82,6 +82,10 @@ def camera_model(message: Any) -> CameraModel:
 def frame_from_messages(colour: Any, depth: Any | None, info: Any) -> Frame:
     """One frame of its messages; stamp and frame_id are the picture's.
 
+    Args:
+        colour, depth: messages as for `colour_pixels`, `depth_metres`.
+        info: a CameraInfo; or a CameraModel; or a function that makes one of the picture's width and height in pixels.
+
     Raises:
         FrameError: something does not fit, in itself or with the others.
     """
@@ -93,9 +97,11 @@ def frame_from_messages(colour: Any, depth: Any | None, info: Any) -> Frame:
     if depth is not None and depth.header.frame_id != frame_id:
         raise FrameError(f"depth: expected the colour picture's frame {frame_id!r}, got {depth.header.frame_id!r}: publish depth "
                          "aligned to colour")
-    camera = camera_model(info)
-    return Frame(rgb=colour_pixels(colour), depth_m=None if depth is None else depth_metres(depth), camera=camera, stamp_ns=stamp,
-                 frame_id=frame_id)
+    camera = info if isinstance(info, CameraModel) else None if callable(info) else camera_model(info)
+    rgb = colour_pixels(colour)
+    if camera is None:
+        camera = info(rgb.shape[1], rgb.shape[0])
+    return Frame(rgb=rgb, depth_m=None if depth is None else depth_metres(depth), camera=camera, stamp_ns=stamp, frame_id=frame_id)
 
 
 def _check_size(name: str, width: int, height: int) -> None:

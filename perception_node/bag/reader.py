@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rosbags.highlevel import AnyReader, AnyReaderError
-from rosbags.interfaces import Connection
-from rosbags.typesys import Stores, get_typestore
-
 from perception_node.bag import decode
-from perception_node.bag.topics import COMPRESSED, INFO, choose_topics
+from perception_node.bag.camera import camera_model, frame_from_messages
+from perception_node.bag.storage import Storage, deserialize
+from perception_node.bag.topics import INFO, choose_topics
 from perception_node.errors import DatasetError, FrameError
-from perception_node.types import F32, CameraModel, Frame
+from perception_node.types import CameraModel, Frame
 
 PAIR_WAIT_NS = 1_000_000_000
 """How long, on the recording's clock, a colour picture waits for its depth before it goes without."""
+
+RESTART_NS = 1_000_000_000
+"""Stamps that go back by more are a new beginning (a looped bag, a camera's clock set), by less a late picture.
+Source: judgement; no transport reorders over a second."""
+
+Calibration = CameraModel | Callable[[int, int], CameraModel]
+"""A camera, or a function that makes one of the picture's width and height in pixels."""
 
 
 @dataclass(frozen=True)
@@ -30,158 +35,180 @@ class Span:
     duration_s: float
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A picture with what belongs to it: still messages."""
+
+    stamp_ns: int
+    logged_ns: int
+    colour: Any
+    depth: Any | None
+    camera: Calibration | None
+
+
 class Recording:
     """A recording, opened for reading; a context manager.
 
     Args:
-        path: a rosbag2 folder, or a bare .mcap or .db3 file.
+        path: a rosbag2 folder, or a bare .mcap or .db3 file; one that a crash cut off is read as far as it is whole.
         colour, depth, camera_info: topic names; None = found by type and name.
         camera: calibration for recordings without camera_info, or to be used in its place.
         use_depth: False = frames without depth.
         pair_tolerance_s: colour and depth belong together when their stamps differ by at most this, in seconds.
+        frame_id: name of the optical frame, in place of the recorded one of colour and depth; "" = as recorded.
 
     Attributes:
         topics: the topics in use. span: number of frames and duration. skipped: pictures that could not be used, by reason.
+        notes: what was unusual about the recording, in words.
 
     Raises:
-        DatasetError: not a recording, cut off, no colour topic or several to choose from, no calibration.
+        DatasetError: not a recording, no colour topic or several to choose from, no calibration.
     """
 
     def __init__(self, path: str | Path, *, colour: str | None = None, depth: str | None = None, camera_info: str | None = None,
-                 camera: CameraModel | None = None, use_depth: bool = True, pair_tolerance_s: float = 0.005) -> None:
+                 camera: Calibration | None = None, use_depth: bool = True, pair_tolerance_s: float = 0.005,
+                 frame_id: str = "") -> None:
         self._path = Path(path)
-        self._camera = camera
+        self._camera, self._frame_id = camera, frame_id
         self._tolerance_ns = round(pair_tolerance_s * 1e9)
         self.skipped: Counter[str] = Counter()
-        self._reader = _open(self._path)
+        self._unstamped = 0
+        self._storage = Storage(self._path)
         try:
-            self.topics = choose_topics(self._reader.connections, str(self._path), colour=colour,
+            self.topics = choose_topics(self._storage.connections, str(self._path), colour=colour,
                                         depth=depth if use_depth else "", camera_info=camera_info)
             if self.topics.camera_info is None and camera is None:
                 raise DatasetError(f"{self._path}: expected a topic of type {INFO}, got none: name the calibration yourself")
-            count = sum(c.msgcount for c in self._reader.connections if c.topic == self.topics.colour)
-            self.span = Span(count, self._reader.duration * 1e-9)
+            count = sum(c.msgcount for c in self._storage.connections if c.topic == self.topics.colour)
+            self.span = Span(count, self._storage.duration_s)
         except BaseException:
-            self._reader.close()
+            self._storage.close()
             raise
 
     def __enter__(self) -> Recording:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._reader.close()
+        self._storage.close()
+
+    @property
+    def notes(self) -> list[str]:
+        """What was unusual about the recording, in words; complete when all frames were read."""
+        unstamped = [f"{self._unstamped} pictures have no stamp: the time of recording is used"] if self._unstamped else []
+        return [*self._storage.notes, *unstamped]
 
     def frames(self) -> Iterator[Frame]:
-        """Every usable colour picture once, in the order in which they were recorded, with its depth and calibration.
+        """Every usable colour picture once, in the order of the stamps, with its depth and calibration.
 
-        A picture that cannot be decoded is left out and counted in `skipped`; one without depth comes with `depth_m` None.
+        Pictures that were recorded late are put where they belong. Stamps that go back by more than `RESTART_NS` begin a new
+        sequence (a looped recording). A picture that cannot be decoded, or repeats another one's stamp, is left out and counted
+        in `skipped`; one without depth comes with `depth_m` None.
 
         Raises:
             DatasetError: the file is damaged.
         """
-        waiting: deque[tuple[int, Any, Connection]] = deque()
-        depths: dict[int, tuple[Any, Connection]] = {}
-        camera = self._camera or self._first_camera()
-        wanted = [c for c in self._reader.connections if c.topic in
-                  (self.topics.colour, self.topics.depth, self.topics.camera_info)]
-        for connection, logged_ns, raw in self._messages(wanted):
-            message = self._deserialize(raw, connection)
-            if message is None:
+        last_ns: int | None = None
+        for waiting in self._in_order():
+            if waiting is None:
+                last_ns = None
                 continue
-            if connection.topic == self.topics.camera_info:
+            if waiting.stamp_ns == last_ns:
+                self.skipped["colour: a picture that repeats the stamp of another one"] += 1
+                continue
+            last_ns = waiting.stamp_ns
+            try:
+                if waiting.camera is None:
+                    raise FrameError("camera_info: expected a usable calibration, got none")
+                frame = frame_from_messages(waiting.colour, waiting.depth, waiting.camera)
+            except FrameError as error:
+                self.skipped[str(error)] += 1
+                continue
+            yield frame
+
+    def _in_order(self) -> Iterator[_Waiting | None]:
+        """Pictures sorted by stamp within `RESTART_NS`; None where a new sequence begins."""
+        held: list[_Waiting] = []
+        newest_ns = 0
+        for waiting in self._paired():
+            if held and waiting.stamp_ns < newest_ns - RESTART_NS:
+                yield from sorted(held, key=lambda picture: picture.stamp_ns)
+                yield None
+                held = []
+            newest_ns = max(newest_ns, waiting.stamp_ns) if held else waiting.stamp_ns
+            held.append(waiting)
+            if len(held) > 1 and held[-2].stamp_ns > waiting.stamp_ns:
+                held.sort(key=lambda picture: picture.stamp_ns)
+            while held[0].stamp_ns < newest_ns - RESTART_NS:
+                yield held.pop(0)
+        yield from held
+
+    def _paired(self) -> Iterator[_Waiting]:
+        """Pictures with their depth and calibration, in the order of recording."""
+        colours: deque[tuple[int, int, Any]] = deque()
+        depths: dict[int, Any] = {}
+        camera = self._camera or self._first_camera()
+        topics = self.topics
+
+        def pair() -> _Waiting:
+            logged_ns, stamp_ns, message = colours.popleft()
+            key = self._find(stamp_ns, depths)
+            depth = depths.pop(key) if key is not None else None
+            for old in [stamp for stamp in depths if stamp < stamp_ns - 2 * PAIR_WAIT_NS]:
+                del depths[old]
+            return _Waiting(stamp_ns, logged_ns, message, depth, camera)
+
+        wanted = [topic for topic in (topics.colour, topics.depth, topics.camera_info) if topic]
+        for connection, logged_ns, raw in self._storage.messages(wanted):
+            try:
+                message = deserialize(connection, raw)
+            except DatasetError as error:
+                self.skipped[str(error)] += 1
+                continue
+            if connection.topic == topics.camera_info:
                 if self._camera is None:
                     camera = self._calibration(message) or camera
                 continue
-            if connection.topic == self.topics.colour:
-                waiting.append((logged_ns, message, connection))
+            stamp_ns = self._stamp(message, logged_ns, connection.topic == topics.colour)
+            if connection.topic == topics.colour:
+                colours.append((logged_ns, stamp_ns, message))
             else:
-                depths[decode.stamp_ns(message.header)] = (message, connection)
-            while waiting and (self._find(waiting[0][1], depths) is not None or self.topics.depth is None
-                               or logged_ns - waiting[0][0] > PAIR_WAIT_NS):
-                yield from self._emit(waiting.popleft(), depths, camera)
-        while waiting:
-            yield from self._emit(waiting.popleft(), depths, camera)
+                depths[stamp_ns] = message
+            while colours and (topics.depth is None or self._find(colours[0][1], depths) is not None
+                               or logged_ns - colours[0][0] > PAIR_WAIT_NS):
+                yield pair()
+        while colours:
+            yield pair()
 
-    def _emit(self, colour: tuple[int, Any, Connection], depths: dict[int, tuple[Any, Connection]],
-              camera: CameraModel | None) -> Iterator[Frame]:
-        _, message, connection = colour
-        key = self._find(message, depths)
-        found = depths.pop(key) if key is not None else None
+    def _stamp(self, message: Any, logged_ns: int, counted: bool) -> int:
+        """The message's stamp; where it has none it gets the time of recording. Also gives it the frame that was asked for."""
+        if self._frame_id:
+            message.header.frame_id = self._frame_id
         stamp_ns = decode.stamp_ns(message.header)
-        for old in [stamp for stamp in depths if stamp < stamp_ns - PAIR_WAIT_NS]:
-            del depths[old]
-        try:
-            if camera is None:
-                raise FrameError("camera_info: expected a usable calibration, got none")
-            compressed = connection.msgtype == COMPRESSED
-            rgb = decode.colour_from_compressed(message) if compressed else decode.colour_from_image(message)
-            depth = None if found is None else _depth(*found)
-            frame = Frame(rgb=rgb, depth_m=depth, camera=camera, stamp_ns=stamp_ns, frame_id=str(message.header.frame_id))
-        except FrameError as error:
-            self.skipped[str(error)] += 1
-            return
-        yield frame
+        if stamp_ns != 0:
+            return stamp_ns
+        self._unstamped += counted
+        message.header.stamp.sec, message.header.stamp.nanosec = divmod(logged_ns, 1_000_000_000)
+        return logged_ns
 
-    def _find(self, message: Any, depths: dict[int, tuple[Any, Connection]]) -> int | None:
-        stamp_ns = decode.stamp_ns(message.header)
+    def _find(self, stamp_ns: int, depths: dict[int, Any]) -> int | None:
         if stamp_ns in depths:
             return stamp_ns
         near = min(depths, key=lambda other: abs(other - stamp_ns), default=None)
         return near if near is not None and abs(near - stamp_ns) <= self._tolerance_ns else None
 
     def _first_camera(self) -> CameraModel | None:
-        for connection, _, raw in self._messages([c for c in self._reader.connections if c.topic == self.topics.camera_info]):
-            message = self._deserialize(raw, connection)
-            camera = self._calibration(message) if message is not None else None
+        for connection, _, raw in self._storage.messages([self.topics.camera_info] if self.topics.camera_info else []):
+            try:
+                camera = self._calibration(deserialize(connection, raw))
+            except DatasetError:
+                continue
             if camera is not None:
                 return camera
         return None
 
     def _calibration(self, message: Any) -> CameraModel | None:
         try:
-            return decode.camera_from_info(message)
+            return camera_model(message)
         except FrameError as error:
             self.skipped[str(error)] += 1
             return None
-
-    def _deserialize(self, raw: bytes, connection: Connection) -> Any:
-        try:
-            return self._reader.deserialize(raw, connection.msgtype)
-        except (AnyReaderError, ValueError, IndexError, AssertionError):
-            self.skipped[f"{connection.topic}: a message that is no {connection.msgtype}"] += 1
-            return None
-
-    def _messages(self, connections: list[Connection]) -> Iterator[tuple[Connection, int, bytes]]:
-        if not connections:
-            return
-        try:
-            yield from self._reader.messages(connections)
-        except Exception as error:  # a damaged file fails in any place of the libraries
-            raise DatasetError(f"{self._path}: the recording is damaged: {_line(error)}") from None
-
-
-def _open(path: Path) -> AnyReader:
-    if not path.exists():
-        raise DatasetError(f"{path}: expected a recording (a rosbag2 folder, a .mcap or a .db3 file), got no such file")
-    bare = path.is_dir() and not (path / "metadata.yaml").exists()
-    files = [path] if not bare else sorted([*path.glob("*.mcap"), *path.glob("*.db3")])
-    if not files:
-        raise DatasetError(f"{path}: expected a rosbag2 folder with metadata.yaml, a .mcap or a .db3 file")
-    if not path.is_dir() and path.suffix not in (".mcap", ".db3"):
-        raise DatasetError(f"{path}: expected a rosbag2 folder, a .mcap or a .db3 file, got {path.suffix or 'no suffix'}")
-    reader = AnyReader(files, default_typestore=get_typestore(Stores.ROS2_KILTED))
-    try:
-        reader.open()
-    except Exception as error:  # likewise
-        cut = "" if "end magic" not in str(error) and "footer" not in str(error) else \
-            ": it was not closed; `mcap recover` makes it readable"
-        raise DatasetError(f"{path}: the recording cannot be read: {_line(error)}{cut}") from None
-    return reader
-
-
-def _depth(message: Any, connection: Connection) -> F32:
-    return decode.depth_from_compressed(message) if connection.msgtype == COMPRESSED else decode.depth_from_image(message)
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

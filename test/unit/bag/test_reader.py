@@ -151,12 +151,28 @@ def test_missing_files(tmp_path):
         Recording(tmp_path / "film.mp4")
 
 
-@pytest.mark.parametrize("keep", [0, 5, 100, 0.5, 0.98])
-def test_a_recording_that_was_cut_off(recording, tmp_path, keep):
-    data = (recording / "cell.mcap").read_bytes()
-    (tmp_path / "cut.mcap").write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
-    with pytest.raises(DatasetError, match="cannot be read"):
+@pytest.mark.parametrize(("keep", "words"), [(0, "cannot be read"), (5, "cannot be read"), (100, "before its first message")])
+def test_a_recording_that_was_cut_off_at_once(recording, tmp_path, keep, words):
+    (tmp_path / "cut.mcap").write_bytes((recording / "cell.mcap").read_bytes()[:keep])
+    with pytest.raises(DatasetError, match=words):
         Recording(tmp_path / "cut.mcap")
+
+
+@pytest.mark.parametrize(("keep", "frames"), [(0.6, range(1, 9)), (0.98, range(8, 11))])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_recording_that_was_cut_off_is_read_as_far_as_it_is_whole(recording, tmp_path, scene, keep, frames, folder):
+    data = (recording / "cell.mcap").read_bytes()
+    (tmp_path / "cut").mkdir()
+    file = tmp_path / "cut" / "cut_0.mcap"
+    file.write_bytes(data[:int(keep * len(data))])
+    with Recording(file.parent if folder else file) as opened:
+        back = list(opened.frames())
+        assert any("was cut off" in note for note in opened.notes)
+    assert len(back) in frames
+    with Recording(recording) as whole:
+        for got, wanted in zip(back, whole.frames(), strict=False):
+            assert got.stamp_ns == wanted.stamp_ns
+            assert np.array_equal(got.rgb, wanted.rgb)
 
 
 def test_damage_in_the_middle_is_one_clear_line(recording):
