@@ -1,0 +1,206 @@
+"""`Advisor.ask`: a line of text about a scene -> an answer, and the operators' choices that bear on what is picked next."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from perception_node.advise import replies
+from perception_node.advise.answers import Talk, answer
+from perception_node.advise.grammar import understand
+from perception_node.advise.order import Orders, candidate_of, ranked_list
+from perception_node.advise.ranking import Candidate, Ranking
+from perception_node.advise.replies import Advice
+from perception_node.advise.request import CHOICES, Request
+from perception_node.advise.session import PENDING_NS, Session, Sessions
+from perception_node.advise.view import View
+from perception_node.advise.words import MAX_CHARACTERS
+from perception_node.types import Grasp, GraspKind, Scene
+
+LEFT_NS = 1_000_000_000
+"""A package that was not seen for longer has left. Source: longer than `track.max_missed_s` (0.6 s), after which ids end."""
+_REMEMBERED = 2000
+_MAX_ID = 64
+
+
+@dataclass(frozen=True)
+class Preference:
+    """What should be picked next.
+
+    Attributes:
+        track_id: the package. kind: gripper, "" = any. source: "operator", "ranking" or "exploration". stamp_ns: of the choice or
+        scene; deadline_ns: until when it holds. score: estimated probability of success.
+    """
+
+    track_id: int
+    kind: str
+    source: str
+    stamp_ns: int
+    deadline_ns: int
+    score: float
+
+
+class Advisor:
+    """Conversations about the belt, and the order of picking that follows from scores, outcomes and choices. May be used from
+    several threads.
+
+    Args:
+        ranking: learns from outcomes; default: a new one.
+    """
+
+    def __init__(self, ranking: Ranking | None = None) -> None:
+        self.ranking = ranking or Ranking()
+        self._sessions = Sessions()
+        self._seen: OrderedDict[int, tuple[int, Candidate | None]] = OrderedDict()
+        self._weights_kg: dict[int, float] = {}
+        self._last_ns = 0
+        self._lock = threading.Lock()
+
+    def ask(self, text: str, scene: Scene, session_id: str = "", rgb: Any = None) -> Advice:
+        """Answer one line of an operator's.
+
+        Args:
+            text: what was typed or said. scene: the newest one. session_id: whose conversation, 64 characters at most. rgb: (H, W,
+                3) uint8, the scene's picture, for colours; None = colours are not known.
+        """
+        with self._lock:
+            self._observe(scene)
+            session, forgotten = self._sessions.get(session_id[:_MAX_ID], scene.stamp_ns)
+            view = View(scene, rgb, self._weights_kg)
+            notes = ["I have forgotten our earlier conversation."] if forgotten else []
+            notes += self._let_go(session, view)
+            request, unread = self._read(text)
+            advice = unread if unread is not None else answer(request, Talk(session, view, self._orders(scene), self.ranking))
+            if advice.done in ("take", "never", "later"):
+                self._like(advice, view, session)
+            listed = advice.ranked or ranked_list(view, self._orders(scene), self.ranking, session.state.filters)
+            session.state = replace(session.state, shown=tuple(entry.track_id for entry in listed))
+            return replace(advice, reply=" ".join([*notes, advice.reply]), ranked=listed)
+
+    def point(self, track_ids: Sequence[int], scene: Scene, session_id: str = "") -> None:
+        """The operator clicked on packages: `that one` means them."""
+        with self._lock:
+            self._observe(scene)
+            session, _ = self._sessions.get(session_id[:_MAX_ID], scene.stamp_ns)
+            known = {track.track_id for track in scene.tracks}
+            session.state = replace(session.state, focus=tuple(number for number in track_ids if number in known))
+
+    def preferred(self, scene: Scene, rgb: Any = None) -> Preference | None:
+        """What should be picked next: an operator's choice while it holds, else the ranking's, which sometimes explores."""
+        with self._lock:
+            self._observe(scene)
+            view = View(scene, rgb, self._weights_kg)
+            orders = self._orders(scene)
+            ranked = [entry for entry in ranked_list(view, orders, self.ranking) if entry.grasp is not None and entry.score > 0]
+            take = orders.take
+            if take is not None:
+                entry = next((entry for entry in ranked if entry.track_id == take.track_id), None)
+                if entry is not None:
+                    return Preference(take.track_id, take.kind, "operator", take.stamp_ns, take.deadline_ns, entry.score)
+            return self._own(view, orders, ranked)
+
+    def learn(self, track_id: int, kind: GraspKind, success: bool, weight_kg: float | None = None,
+              candidate: Candidate | None = None) -> None:
+        """What happened to a pick.
+
+        Args:
+            candidate: the grasp that was executed; default: the package's best one when it was last seen.
+        """
+        with self._lock:
+            known = candidate if candidate is not None else self._seen.get(track_id, (0, None))[1]
+            if known is not None:
+                self.ranking.learn(known if known.kind == kind else replace(known, kind=kind), success)
+            if weight_kg is not None:
+                self._weights_kg[track_id] = weight_kg
+                while len(self._weights_kg) > _REMEMBERED:
+                    del self._weights_kg[next(iter(self._weights_kg))]
+            for _, session in self._sessions.living(self._last_ns):
+                if session.state.take is not None and session.state.take.track_id == track_id:
+                    session.state = replace(session.state, take=None)
+
+    def candidate(self, track_id: int, grasp: Grasp) -> Candidate:
+        """A grasp as the ranking knows it, with the size and class of the package as last seen."""
+        with self._lock:
+            known = self._seen.get(track_id, (0, None))[1]
+        if known is None:
+            return Candidate(grasp.kind, "", grasp.score, None, grasp.terms, grasp.degraded)
+        return replace(known, kind=grasp.kind, score=grasp.score, terms=grasp.terms, degraded=grasp.degraded)
+
+    def reset(self) -> None:
+        """The tracker started over: all numbers now mean other packages."""
+        with self._lock:
+            self._forget()
+
+    def _forget(self) -> None:
+        self._sessions.clear()
+        self._seen.clear()
+        self._weights_kg.clear()
+
+    def _observe(self, scene: Scene) -> None:
+        if scene.stamp_ns < self._last_ns - LEFT_NS:
+            self._forget()
+        self._last_ns = scene.stamp_ns if scene.stamp_ns < self._last_ns - LEFT_NS else max(scene.stamp_ns, self._last_ns)
+        best: dict[int, Grasp] = {}
+        for grasp in scene.grasps:
+            best.setdefault(grasp.track_id, grasp)
+        for track in scene.tracks:
+            found = best.get(track.track_id)
+            known = self._seen.pop(track.track_id, (0, None))[1]
+            fresh = known if found is None else candidate_of(found, track.class_name, track.size_m)
+            self._seen[track.track_id] = scene.stamp_ns, fresh
+        while len(self._seen) > _REMEMBERED:
+            self._seen.popitem(last=False)
+
+    def _let_go(self, session: Session, view: View) -> list[str]:
+        def gone(number: int) -> bool:
+            return number not in view.items and view.scene.stamp_ns - self._seen.get(number, (0, None))[0] > LEFT_NS
+        state = session.state
+        meant = [*state.focus, *state.never, *state.later, *([state.take.track_id] if state.take else []),
+                 *(state.pending.candidates if state.pending else ())]
+        left = sorted({number for number in meant if gone(number)})
+        session.state = state.without(gone)
+        session.before = [earlier.without(gone) for earlier in session.before]
+        if state.pending is not None and view.scene.stamp_ns - state.pending.stamp_ns > PENDING_NS:
+            session.state = replace(session.state, pending=None)
+        return [f"Number {replies.numbers(left)} {'has' if len(left) == 1 else 'have'} left the belt."] if left else []
+
+    def _read(self, text: str) -> tuple[Request, Advice | None]:
+        nothing = Request("unknown")
+        if len(text) > MAX_CHARACTERS:
+            said = f"I read at most {MAX_CHARACTERS} characters, this has {len(text)}."
+            return nothing, Advice(said, (), (), nothing, refused=said)
+        if not text.strip():
+            return nothing, Advice("Ask about the packages, or click on one. " + replies.HELP, (), (), nothing, asks=True)
+        return understand(text), None
+
+    def _orders(self, scene: Scene) -> Orders:
+        return Orders.of([session.state for _, session in self._sessions.living(self._last_ns)], scene.stamp_ns)
+
+    def _own(self, view: View, orders: Orders, ranked: Sequence[replies.Ranked]) -> Preference | None:
+        ready = [entry for entry in ranked if not orders.holds_back(view.items[entry.track_id], view)
+                 and not view.items[entry.track_id].covered_by] or list(ranked)
+        if not ready:
+            return None
+        chosen, source = ready[0], "ranking"
+        if self.ranking.exploring:
+            grasps = [(entry, grasp) for entry in ready for grasp in view.items[entry.track_id].grasps.values()]
+            drawn = self.ranking.explored([candidate_of(grasp, entry.class_name, view.items[entry.track_id].size_m)
+                                           for entry, grasp in grasps])
+            if len(drawn) and drawn.max() > 0:
+                entry, grasp = grasps[int(drawn.argmax())]
+                if (entry.track_id, grasp.kind) != (chosen.track_id, chosen.grasp.kind if chosen.grasp else ""):
+                    chosen, source = replace(entry, grasp=grasp), "exploration"
+        assert chosen.grasp is not None
+        end = chosen.grasp.deadline_ns or view.scene.stamp_ns + LEFT_NS
+        return Preference(chosen.track_id, chosen.grasp.kind, source, view.scene.stamp_ns, end, chosen.score)
+
+    def _like(self, advice: Advice, view: View, session: Session) -> None:
+        """What an operator chooses over the first of the list is liked more than it; what he refuses, less."""
+        top = self._seen.get(session.state.shown[0], (0, None))[1] if session.state.shown else None
+        for number in advice.affected[:1] if advice.done in CHOICES else ():
+            mine = self._seen.get(number, (0, None))[1]
+            if mine is not None and mine is not top:
+                self.ranking.chosen(mine, top if advice.done == "take" else None, 1.0 if advice.done == "take" else -1.0)

@@ -1,0 +1,323 @@
+"""Text -> Request by a grammar of phrases: tag the words, decide the action, put the descriptions together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from perception_node.advise.request import Action, Condition, Description, Request
+from perception_node.advise.tagging import Reading, read, tagged
+from perception_node.advise.words import ECHOES, PLURALS, POLITE, WHOLE, Tag
+
+_WHOLE: tuple[Action, ...] = ("start_over", "undo", "help", "confirm", "deny")
+_NO_WISH = {"show", "only", "not", "recommend", "help"}
+_PREDICATES = ("size", "height", "weight")
+_SLOTS = ("class", "colour", "size", "height", "weight", "where", "lies", "gripper", "score")
+
+
+def understand(text: str) -> Request:
+    """What a line of text asks for. Never raises; what is not understood is in `unknown`, and the action may be "unknown"."""
+    words, unknown, unsure = read(text)
+    whole = _whole(words)
+    if whole is not None and not unknown:
+        return Request(whole)
+    reading = tagged(words)
+    reading.unknown[:0] = unknown
+    reading.unsure[:0] = unsure
+    return compose(reading, decide(reading))
+
+
+def decide(reading: Reading) -> Action:
+    """The action of a tagged text."""
+    _settle_clauses(reading)
+    has, values = reading.has, {tag.kind: tag for tag in reading.tags}
+    kinds = [tag.kind for tag in reading.tags]
+    asks = has("wh") and kinds[0] != "take"
+    if len(reading.unknown) >= 2 and len(reading.unknown) >= len(kinds):
+        return "unknown"
+    if has("explain"):
+        return "explain"
+    if has("start_over") and not has(*_SLOTS, "number", "take"):
+        return "start_over"
+    if has("undo") and not has(*_SLOTS, "number"):
+        return "undo"
+    if has("help") and not has(*_SLOTS, "number", "deixis", "take", "recommend"):
+        return "help"
+    if has("later") and not asks:
+        return "later"
+    if set(kinds) == {"not", "deixis"} and values["deixis"].value == "that":
+        return "never"
+    if "leave" in reading.words and "alone" in reading.words and has(*_SLOTS, "number", "deixis"):
+        return "never"
+    if (has("never") and not asks) or (has("take") and has("dont") and not asks) or _not_before_take(reading):
+        return "never"
+    if _comparing(reading):
+        return "compare"
+    if has("command") and not has("number", "class", "generic", "deixis"):
+        return "unknown"
+    if asks and has("most") and (values["most"].value != "best" or "score" in reading.words) and not has("take"):
+        return "compare"
+    if has("recommend") and not (has("take") and not asks and not has("modal")) and not has("count", "only"):
+        return "filter" if has("show") and has(*_SLOTS) else "recommend"
+    if has("recommend", "other") and has("count") and not has(*_SLOTS):
+        return "recommend"
+    if asks and (has("take") or (has("most") and not has("number", "about"))):
+        return "recommend"
+    if asks and not has(*_SLOTS, "number", "about", "deixis", "count", "relation", "most", "describe") and (
+            has("generic") or any(tag.kind == "modal" and "should" in reading.words for tag in reading.tags)):
+        return "recommend"
+    if asks and has("ordinal") and not has(*_SLOTS, "number", "about"):
+        return "recommend"
+    if has("count") and not (has("about") and has("number", "deixis")):
+        return "count"
+    if has("other") and not has(*_SLOTS, "number", "take", "only", "most", "relation") and (
+            has("not") or not has("deixis")):
+        return "select" if "the other one" in " ".join(reading.words) else "recommend"
+    if reading.tags and reading.tags[0].kind == "is" and has("generic") and has(*_SLOTS) and not has("number"):
+        named = {reading.words[tag.at] for tag in reading.tags if tag.kind == "generic"}
+        if named & {"anything", "something", "everything"}:
+            return "count"
+    if has("describe", "about") or _asks_about_one(reading):
+        return "describe"
+    if has("take"):
+        return "take"
+    pointing = _pointing(reading)
+    return "recommend" if pointing == "select" and values.get("most", Tag("", "")).value == "best" else pointing
+
+
+def _verb_leads(reading: Reading) -> bool:
+    """True when something to take follows the verb, as in `take 6` or `the red one, grab that`; not in `jaw grasps`."""
+    kinds = [tag.kind for tag in reading.tags]
+    after = kinds[kinds.index("take") + 1:] if "take" in kinds else []
+    moved = reading.words[reading.tags[-1].at] in ("first", "next") if reading.tags else False
+    return moved or bool({*_SLOTS, "number", "deixis", "generic", "most", "ordinal", "amount", "relation"} & set(after))
+
+
+def _settle_clauses(reading: Reading) -> None:
+    """Words that mean something else where they stand: `the ones suction can take`, `do 6 first`."""
+    tags = reading.tags
+    kinds = [tag.kind for tag in tags]
+    for place, tag in enumerate(tags):
+        before = kinds[:place]
+        wish = "pick" not in reading.words and reading.words[tag.at] in ("want", "i", "id", "need", "we", "prefer")
+        bound = before[-2:] == ["modal", "gripper"] and "wh" in before
+        if tag.kind == "take" and before[-2:] == ["gripper", "modal"]:
+            tags[place] = replace(tag, kind="skip")
+            tags[place - 1] = replace(tags[place - 1], kind="skip")
+        elif tag.kind == "take" and (bound or (wish and _NO_WISH & set(kinds))):
+            tags[place] = replace(tag, kind="skip")
+    ends = tags[-1].value if tags and tags[-1].kind == "ordinal" and reading.words[tags[-1].at - 1] not in ("the", "number") else ""
+    if "take" in kinds and ends == "-1":  # "pick the bags last"
+        tags[:] = [Tag("later", "", tags[-1].at), *(tag for tag in tags[:-1] if tag.kind != "take")]
+    elif "take" in kinds and ends == "1" and len(tags) > 2:  # "get the white bag first"
+        tags.pop()
+    kinds = [tag.kind for tag in tags]
+    named = {"number", "class", "generic", "deixis", "colour", "size", "weight"} & set(kinds)
+    if named and tags and not {"wh", "explain", "take", "show"} & set(kinds):
+        last = tags[-1]
+        if last.kind == "ordinal" and last.value == "-1" and reading.words[last.at - 1] != "the":
+            tags[-1] = replace(last, kind="later")
+        elif ((last.kind == "ordinal" and last.value == "1") or (last.kind == "recommend" and reading.words[last.at] == "next")) \
+                and reading.words[last.at - 1] not in ("the", "whats", "is", "what") and "modal" not in kinds[1:]:
+            tags[-1] = replace(last, kind="take")
+            tags[:] = [tag for tag in tags if tag.kind != "modal" or reading.words[tag.at] != "do"]
+    if len(tags) > 2 and tags[0].kind == "modal" and tags[1].kind == "gripper" and {"number", "deixis", "class"} & set(kinds[2:]):
+        tags[:] = [Tag("about", "gripper", tags[1].at), *(tag for tag in tags[2:] if tag.kind != "take")]
+    reading.tags = [tag for tag in tags if tag.kind != "skip"]
+
+
+def compose(reading: Reading, action: Action) -> Request:
+    """The request of a tagged text whose action is known."""
+    what, about = describe(reading, action)
+    asked = "?" in reading.words or (action == "take" and reading.has("modal")) \
+        or (action in ("never", "later") and bool(reading.tags) and reading.tags[0].kind == "modal" and reading.words[0] != "do")
+    if action == "take" and not _verb_leads(reading):
+        reading.unsure.append("take")
+    if action == "recommend":
+        conditions = tuple(c for c in what.conditions if (c.slot, c.value) != ("score", "good"))
+        what = replace(what, conditions=conditions)
+        what = replace(what, ordinal=0, most="" if what.most == "best" else what.most, deixis="" if what.other else what.deixis)
+    if action in ("take", "never", "later") and (("but" in reading.words) or (reading.has("not") and reading.has("number"))):
+        reading.unsure.append("but" if "but" in reading.words else "not")
+    unsure = [*reading.unsure, *(tag.unsure for tag in reading.tags if tag.unsure)]
+    if action in ("confirm", "deny", "undo", "start_over", "help", "unknown"):
+        what, about = Description(), ""
+    return Request(action, what, about, tuple(reading.unknown), tuple(unsure), asked)
+
+
+def describe(reading: Reading, action: Action) -> tuple[Description, str]:
+    """The packages that a tagged text is about, and the property that it asks for."""
+    parts = [_Part()]
+    about, negated, asking = "", False, False
+    comparing = action == "compare"
+    for tag in reading.tags:
+        part = parts[-1]
+        if action == "explain" and (tag.kind in ("not", "about") or reading.words[max(tag.at - 1, 0)] == "so"):
+            continue
+        if tag.kind == "not" or (tag.kind == "dont" and action == "filter"):
+            negated = True
+        elif tag.kind in ("only", "but"):
+            negated = False
+        elif tag.kind == "about":
+            about = tag.value
+        elif tag.kind == "comparative":
+            about = tag.value or about
+        elif tag.kind == "is":
+            asking = True
+        elif tag.kind == "modal" and reading.words[tag.at] == "does":
+            asking = True
+        elif tag.kind in _SLOTS or tag.kind == "amount":
+            condition = _condition(tag, negated)
+            if action == "describe" and asking and part.named and not about and tag.kind in _SLOTS:
+                about = condition.slot
+            elif action == "explain" and part.named and (tag.kind in ("lies", "score") or (asking and tag.kind in _PREDICATES)):
+                pass
+            elif comparing and tag.kind in ("weight", "size", "height", "score") and len(part.numbers) != 1:
+                about = about or tag.kind
+            else:
+                part.add(condition)
+        elif tag.kind == "number":
+            part.numbers.append(int(tag.value))
+        elif tag.kind == "deixis":
+            part.deixis = part.deixis or tag.value
+            part.among = tag.value == "them" and reading.words[max(tag.at - 1, 0)] in ("of", "many", "are", "do")
+        elif tag.kind == "most" and not (action == "explain" and part.named):
+            part.most = part.most or tag.value
+        elif tag.kind == "ordinal" and not (action == "explain" and part.named):
+            part.ordinal = part.ordinal or int(tag.value)
+        elif tag.kind == "other":
+            part.other = action in ("recommend", "filter", "select") or not part.named
+        elif tag.kind == "relation" and len(parts) <= 2:
+            part.relation = tag.value
+            parts.append(_Part(deixis="that" if "its" in reading.words[tag.at:tag.at + 3] else ""))
+            negated = False
+        elif tag.kind == "generic":
+            part.plural = part.plural or tag.value == "ones"
+            part.named = True
+        if tag.kind in ("number", "deixis", "most", "class"):
+            part.named = True
+        part.plural = part.plural or (tag.kind in ("class", "generic") and reading.words[tag.at] in PLURALS)
+    if about and "its" in reading.words and not parts[0].named and not parts[0].conditions:
+        parts[0].deixis = "that"
+    for place in range(len(parts) - 1, 0, -1):
+        anchor = parts[place].made(None)
+        if anchor.empty:
+            parts[place - 1].relation = ""
+            parts[place - 1].adopt(parts[place])
+        else:
+            parts[place - 1].anchor = anchor
+    what = parts[0].made(parts[0].anchor)
+    return what, about
+
+
+@dataclass
+class _Part:
+    """A description while it is put together."""
+
+    conditions: list[Condition] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    deixis: str = ""
+    most: str = ""
+    ordinal: int = 0
+    relation: str = ""
+    anchor: Description | None = None
+    plural: bool = False
+    other: bool = False
+    named: bool = False
+    among: bool = False
+
+    def add(self, condition: Condition) -> None:
+        if condition not in self.conditions:
+            self.conditions.append(condition)
+
+    def adopt(self, other: _Part) -> None:
+        self.plural = self.plural or other.plural
+
+    def made(self, anchor: Description | None) -> Description:
+        named = self.conditions or self.most or self.ordinal or self.relation
+        deixis = "" if self.numbers or (self.deixis and named and not self.among) else self.deixis
+        plural = self.plural or len(self.numbers) > 1 or deixis == "them"
+        return Description(tuple(sorted(self.conditions)), tuple(sorted(set(self.numbers))), deixis, self.most, self.ordinal,
+                           self.relation, anchor, plural, self.other)
+
+
+def _condition(tag: Tag, negated: bool) -> Condition:
+    if tag.kind == "amount":
+        slot, operator, value = tag.value.split(" ")
+        return Condition(slot, value, operator, negated)
+    return Condition(tag.kind, tag.value, "=", negated)
+
+
+def _whole(words: Sequence[str]) -> Action | None:
+    """The action when the text is nothing but one of its phrases, politeness aside."""
+    plain = [word for word in words if word[0].isalnum() or word[0] == "\0"]
+    if not plain:
+        return "help" if words and set(words) == {"?"} else None
+    if {"hello", "hi", "hey"}.issuperset(plain):
+        return "help"
+    for action in _WHOLE:
+        for phrase in WHOLE[action]:
+            size = len(phrase)
+            for start in range(len(plain) - size + 1):
+                rest = frozenset(plain[:start] + plain[start + size:])
+                if tuple(plain[start:start + size]) == phrase and POLITE.issuperset(rest - ECHOES.get(action, frozenset())):
+                    return action
+    return None
+
+
+def _comparing(reading: Reading) -> bool:
+    has = reading.has
+    numbers = sum(tag.kind == "number" for tag in reading.tags)
+    about_weight = has("about") and "than" in reading.words
+    by_word = has("wh") and has("size", "weight", "height", "score", "most")
+    if numbers >= 2 and (has("compare", "comparative") or about_weight or by_word):
+        return True
+    if has("compare") and (numbers or has("class", "deixis")):
+        return True
+    return has("comparative") and has("is", "wh") and numbers > 0 and not has("amount")
+
+
+def _not_before_take(reading: Reading) -> bool:
+    kinds = [tag.kind for tag in reading.tags]
+    if "take" not in kinds or "wh" in kinds:
+        return False
+    before = kinds[:kinds.index("take")]
+    return "not" in before
+
+
+def _asks_about_one(reading: Reading) -> bool:
+    """`what is number 7`, `is it covered`."""
+    tags = reading.tags
+    kinds = [tag.kind for tag in tags]
+    if not kinds:
+        return False
+    first = 1 if kinds[0] == "but" and len(kinds) > 1 else 0
+    one = any(tag.kind == "number" or (tag.kind == "deixis" and tag.value == "that") for tag in tags)
+    if reading.has("wh") and one and not reading.has("relation", "take", "most", "comparative"):
+        return any(tag.kind == "wh" and tag.value == "what" for tag in tags)
+    if kinds[first] == "wh" and not reading.has("relation"):
+        singular = one or (reading.has("class") and not any(reading.words[tag.at] in PLURALS for tag in tags))
+        return singular and tags[first].value == "what"
+    does = kinds[first] == "modal" and reading.words[tags[first].at] in ("does", "do") and reading.has("lies", "weight")
+    return (kinds[first] == "is" or does) and (one or reading.has("class", "generic")) and reading.has(*_SLOTS)
+
+
+def _pointing(reading: Reading) -> Action:
+    """Filter or select: several packages or one."""
+    has = reading.has
+    if not has(*_SLOTS, "amount", "number", "deixis", "most", "ordinal", "relation"):
+        return "unknown"
+    single = has("number", "most", "ordinal") or any(tag.kind == "deixis" and tag.value == "that" for tag in reading.tags)
+    plural = any(reading.words[tag.at] in PLURALS or tag.value in ("ones", "them") for tag in reading.tags)
+    if has("only", "not") and not (has("number") and has("show")):
+        return "filter"
+    if single and not plural:
+        return "select"
+    if plural:
+        return "filter"
+    if has("wh") and has("relation"):
+        return "select"
+    named = has("generic") or "one" in reading.words or (has("class") and bool({"the", "a", "that", "this"} & set(reading.words)))
+    return "select" if named and (has("class", "generic")) else "filter"
+
+

@@ -1,0 +1,205 @@
+"""Text -> tags: slips corrected, phrases found, numbers read. What is left over is said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from perception_node.advise.words import (
+    AFTER_NUMBER_LIMIT,
+    AMBIGUOUS,
+    LEXICON,
+    LONGEST,
+    NEUTRAL,
+    NUMBER_SIGNS,
+    NUMBER_WORDS,
+    UNITS,
+    VOCABULARY,
+    Tag,
+    corrected,
+    tokens,
+)
+
+MAX_TOKENS = 60
+_POINTERS = NUMBER_SIGNS | {"the", "that", "this", "one"}
+_LENGTHENED = re.compile(r"([a-z])\1{2,}")
+_COMPARED = {"heavier": "weight", "lighter": "weight", "heavy": "weight", "bigger": "size", "smaller": "size", "larger": "size",
+             "longer": "size", "wider": "size", "taller": "height", "higher": "height", "flatter": "height", "thicker": "height",
+             "better": "score", "safer": "score", "easier": "score"}
+
+
+@dataclass
+class Reading:
+    """The tags of a text, and what could not be tagged."""
+
+    words: list[str]
+    tags: list[Tag] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    unsure: list[str] = field(default_factory=list)
+
+    def has(self, *kinds: str) -> bool:
+        """True when a tag of one of these kinds is there."""
+        return any(tag.kind in kinds for tag in self.tags)
+
+
+def read(text: str) -> tuple[list[str], list[str], list[str]]:
+    """(words with slips corrected, words that no known word is near, words that several known words are near)."""
+    return spelled(_plain(tokens(text)[:MAX_TOKENS]))
+
+
+def _plain(raw: Sequence[str]) -> list[str]:
+    """`no. 7` is `no 7`; `y not` is `why not`."""
+    words = [_LENGTHENED.sub(r"\1", word) for i, word in enumerate(raw) if not (word == "." and i and raw[i - 1] in NUMBER_SIGNS)]
+    correcting = words[:1] in (["no"], ["nope"]) and (words[1:2] in ([","], ["the"]) or words[1:3] == ["i", "mean"])
+    if correcting and any(word[0].isdigit() or word in _POINTERS for word in words[1:]):
+        words = words[1:]  # "no, the left one"
+    if "," in words and "take" in words[words.index(","):] and words[0] in ("not", "dont"):
+        words = ["but", *words[words.index(",") + 1:]]  # "not 6, take 3"
+    return ["why", *words[1:]] if len(words) > 1 and words[0] == "y" and words[1] not in ("es", "e") else words
+
+
+def spelled(raw: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """(words with slips corrected, words that no known word is near, words that several known words are near)."""
+    words: list[str] = []
+    unknown: list[str] = []
+    unsure: list[str] = []
+    for word in raw:
+        near = corrected(word)
+        if not near:
+            unknown.append(word)
+            words.append("\0")
+            continue
+        meanings = {LEXICON.get((other,), ("", "")) for other in near}
+        if len(near) > 1 and len(meanings) > 1:
+            unsure.append(word)
+            near = tuple(sorted(near, key=lambda other: (other in NEUTRAL, (other,) not in LEXICON)))
+        words.extend(near[0].split())
+    return words, unknown, unsure
+
+
+def tagged(words: Sequence[str]) -> Reading:
+    """The meaning of each phrase, the longest first."""
+    reading = Reading(list(words))
+    i = 0
+    while i < len(words):
+        word = words[i]
+        used = _amount(words, i, reading) or _number(words, i, reading) or _phrase(words, i, reading)
+        if not used and word[0].isalpha() and word not in VOCABULARY and word != "\0":
+            reading.unknown.append(word)
+        i += max(used, 1)
+    _settle_right(reading)
+    return reading
+
+
+def _amount(words: Sequence[str], i: int, reading: Reading) -> int:
+    """`under 2 kg`, `20 cm or more`, `score above 80`: words used, 0 = none."""
+    operator, start = "", i
+    for size in (3, 2, 1):
+        found = AFTER_NUMBER_LIMIT.get(tuple(words[i:i + size]))
+        if found:
+            operator, start = found, i + size
+            break
+    if words[i] in ("<", "<=", ">", ">="):
+        operator, start = words[i][0] + "=", i + 1
+    if start < len(words) and words[start] in ("a", "about"):
+        start += 1
+    if not operator or start >= len(words) or not words[start][0].isdigit():
+        return 0
+    value = float(words[start])
+    unit = words[start + 1] if start + 1 < len(words) else ""
+    context = set(words[max(0, i - 3):i]) | set(words[start + 1:start + 4])
+    if unit in UNITS:
+        slot, factor = UNITS[unit]
+        if slot == "size" and ({"tall", "high", "thick", "height", "flat", "low"} & context
+                               or {"taller", "higher", "thicker", "flatter", "lower", "thinner"} & set(words[i:start])):
+            slot = "height"
+        used = start + 2 - i
+    elif {"score", "scores", "probability", "chance", "sure", "success", "rating", "certain"} & context:
+        slot, factor, used = "score", 1.0 if value <= 1 else 0.01, start + 1 - i
+    else:
+        return 0
+    following = 0
+    while i + used + following < len(words) and words[i + used + following] in (
+            "tall", "high", "long", "wide", "thick", "heavy", "sure", "certain", "score", "in", "height", "length", "size", "flat"):
+        following += 1
+    if reading.tags and reading.tags[-1].kind == "about":
+        reading.tags.pop()
+    reading.tags.append(Tag("amount", f"{slot} {operator} {value * factor:g}", i))
+    return used + following
+
+
+def _number(words: Sequence[str], i: int, reading: Reading) -> int:
+    """`number 7`, `#7`, `7`, `number seven`: words used, 0 = none. `two bags` is no number of a package."""
+    word = words[i]
+    if word[0].isdigit() and word[-1].isalpha():
+        reading.tags.append(Tag("ordinal", word[:-2], i))
+        return 1
+    after = words[i + 1] if i + 1 < len(words) else ""
+    if word in NUMBER_SIGNS and after and (after[0].isdigit() or after in NUMBER_WORDS):
+        if word in ("no", "#", "number", "nr", "num", "id", "track", "nmbr", "nos", "numero", "numbers"):
+            reading.tags.append(Tag("number", _digits(after), i))
+            return 2
+        if (word,) in LEXICON and _digits(after).isdigit():
+            kind, value = LEXICON[(word,)]
+            reading.tags += [Tag(kind, value, i), Tag("number", _digits(after), i + 1)]
+            return 2
+    if word[0].isdigit() or (word in NUMBER_WORDS and word != "one"):
+        kind = LEXICON.get((after,), ("", ""))[0]
+        beyond = LEXICON.get((words[i + 2],), ("", ""))[0] if i + 2 < len(words) else ""
+        described = kind in ("colour", "size", "weight", "height") and beyond in ("class", "generic")
+        if kind in ("class", "generic") or described or after in UNITS:
+            reading.tags.append(Tag("generic", "ones", i))
+        elif "." in word or len(word) > 9:
+            reading.unknown.append(word)
+        else:
+            counted = word in NUMBER_WORDS and not (reading.tags and reading.tags[-1].kind == "number")
+            several = counted and NUMBER_WORDS[word] < 6  # "take two" may be a quantity
+            reading.tags.append(Tag("number", _digits(word), i, word if several else ""))
+        return 1
+    return 0
+
+
+def _digits(word: str) -> str:
+    return str(NUMBER_WORDS.get(word, word))
+
+
+def _phrase(words: Sequence[str], i: int, reading: Reading) -> int:
+    if words[i] in _COMPARED and (words[i],) not in LEXICON and tuple(words[i:i + 2]) not in LEXICON:
+        reading.tags.append(Tag("comparative", _COMPARED[words[i]], i))
+        return 1
+    for size in range(min(LONGEST, len(words) - i), 0, -1):
+        found = LEXICON.get(tuple(words[i:i + size]))
+        if found is None:
+            continue
+        kind, value = found
+        if kind == "limit":
+            about = _COMPARED.get(words[i])
+            if about or words[i + size - 1] == "than":
+                reading.tags.append(Tag("comparative", about or "", i))
+        elif kind != "skip":
+            unsure = " ".join(words[i:i + size]) if tuple(words[i:i + size]) in AMBIGUOUS else ""
+            if unsure == "top" and i + 1 < len(words) and words[i + 1] in ("left", "right", "row", "half"):
+                unsure = ""
+            reading.tags.append(Tag(kind, value, i, unsure))
+        return size
+    if words[i] == "but":
+        reading.tags.append(Tag("but", "", i))
+    return 0
+
+
+def _settle_right(reading: Reading) -> None:
+    """`right` alone agrees; beside other words it is a side."""
+    for place, tag in enumerate(reading.tags):
+        if tag.kind == "confirm" and reading.words[tag.at] == "right":
+            reading.tags[place] = replace(tag, kind="where", value="right")
+        elif tag.kind == "where" and reading.words[tag.at] == "left" and _leftover(reading.words, tag.at):
+            reading.tags[place] = replace(tag, kind="skip")
+    reading.tags = [tag for tag in reading.tags if tag.kind != "skip"]
+
+
+def _leftover(words: Sequence[str], at: int) -> bool:
+    """`any bags left`, `how many are left`."""
+    last = all(word in ("?", ".", "!", "now", "please") for word in words[at + 1:])
+    counting = bool({"many", "any", "number", "count"} & set(words[:at]))
+    return last and counting and words[at - 1] not in ("the", "on")
