@@ -29,6 +29,7 @@ class Augmentation:
         drop_depth: probability of a sample without depth. colour: 0 = leave colours alone, 1 = full strength.
         occluders: probability of bars that are no packages.
         background: probability that what is no package gets another pattern. shadows: probability of cast shadows.
+        lens: probability of a lens that bends straight lines.
     """
 
     zoom: tuple[float, float] = (0.7, 1.6)
@@ -38,6 +39,7 @@ class Augmentation:
     occluders: float = 0.2
     background: float = 0.25
     shadows: float = 0.25
+    lens: float = 0.1
 
 
 def augment(data: CachedSet, index: int, size: tuple[int, int], how: Augmentation,
@@ -55,21 +57,19 @@ def augment(data: CachedSet, index: int, size: tuple[int, int], how: Augmentatio
     width, height = size
     grid = (width // 2, height // 2)
     affine = _affine(data.rgb.shape[2], data.rgb.shape[1], size, how, rng)
-    rgb: U8 = cv2.warpAffine(data.rgb[index], affine, size, flags=cv2.INTER_LINEAR,  # type: ignore[assignment]
-                             borderMode=cv2.BORDER_REFLECT_101)
-    to_half = np.array([[0.5, 0.0, -0.25], [0.0, 0.5, -0.25]])
-    half_affine = to_half[:, :2] @ affine
-    half_affine[:, 2] += to_half[:, 2]
-    labels: U8 = cv2.warpAffine(data.labels[index], half_affine, grid, flags=cv2.INTER_NEAREST,  # type: ignore[assignment]
-                                borderValue=CACHE_IGNORE)
+    bend = float(rng.uniform(-0.25, 0.25)) if rng.random() < how.lens else 0.0
+    rgb: U8 = _warp(data.rgb[index], affine, size, bend, cv2.INTER_LINEAR, None)
+    to_half = np.array([[0.5, 0.0, -0.25], [0.0, 0.5, -0.25], [0.0, 0.0, 1.0]])
+    half_affine = (to_half @ np.vstack([affine, [0.0, 0.0, 1.0]]))[:2]
+    labels: U8 = _warp(data.labels[index], half_affine, grid, bend, cv2.INTER_NEAREST, CACHE_IGNORE)
     height_m, known = _height(data, index, how, rng)
-    double = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])  # grid of the cached picture -> its pixels
-    depth_affine = half_affine @ double
     if known is not None:
-        height_m = cv2.warpAffine(height_m, depth_affine, grid, flags=cv2.INTER_NEAREST)  # type: ignore[assignment]
-        known = cv2.warpAffine(known, depth_affine, grid, flags=cv2.INTER_NEAREST)  # type: ignore[assignment]
+        double = np.array([[2.0, 0.0, 0.5], [0.0, 2.0, 0.5], [0.0, 0.0, 1.0]])  # grid of the cached picture -> its pixels
+        grid_affine = half_affine @ double
+        height_m = _warp(height_m, grid_affine, grid, bend, cv2.INTER_NEAREST, 0)
+        known = _warp(known, grid_affine, grid, bend, cv2.INTER_NEAREST, 0)
     if rng.random() < how.background:
-        on_picture = cv2.warpAffine(data.labels[index], affine, size, flags=cv2.INTER_NEAREST, borderValue=CACHE_IGNORE)
+        on_picture = _warp(data.labels[index], affine, size, bend, cv2.INTER_NEAREST, CACHE_IGNORE)
         rgb = replace_background(rgb, on_picture == 0, rng)
     else:
         rgb = _tint_background(rgb, labels, how, rng)
@@ -83,6 +83,23 @@ def augment(data: CachedSet, index: int, size: tuple[int, int], how: Augmentatio
         height_m, known = _worsen_depth(height_m, known, rng)
         depth = encode_height(height_m, known.astype(np.float32))
     return rgb, depth, labels, data.class_ids[index]
+
+
+def _warp(image: Any, affine: NDArray[np.float64], size: tuple[int, int], bend: float, how: int, outside: int | None) -> Any:
+    """Map a picture by a (2, 3) matrix, then bend it like a lens with distortion `bend` at the corners, 0 = none.
+
+    `outside` fills what the picture does not reach, None = its mirror image. Source: OpenCV's radial model, one coefficient.
+    """
+    border = cv2.BORDER_REFLECT_101 if outside is None else cv2.BORDER_CONSTANT
+    if bend == 0.0:
+        return cv2.warpAffine(image, affine, size, flags=how, borderMode=border, borderValue=outside or 0)
+    cx, cy = (size[0] - 1) / 2, (size[1] - 1) / 2
+    x = np.arange(size[0], dtype=np.float32)[None, :] - np.float32(cx)
+    y = np.arange(size[1], dtype=np.float32)[:, None] - np.float32(cy)
+    scale = (1 + (x * x + y * y) * np.float32(bend / (cx * cx + cy * cy))) * np.float32(1 / (1 + max(bend, 0.0)))
+    x, y = x * scale + np.float32(cx), y * scale + np.float32(cy)
+    (a, b, c), (d, e, f) = cv2.invertAffineTransform(affine).astype(np.float32)
+    return cv2.remap(image, a * x + b * y + c, d * x + e * y + f, how, borderMode=border, borderValue=outside or 0)
 
 
 def _affine(from_width: int, from_height: int, size: tuple[int, int], how: Augmentation,

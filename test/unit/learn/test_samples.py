@@ -26,8 +26,9 @@ def test_a_sample_depends_on_its_generator_only(data: CachedSet) -> None:
     assert np.isfinite(one[1]).all()
 
 
-def test_depth_and_labels_stay_on_the_packages(data: CachedSet) -> None:
-    how = Augmentation(drop_depth=0.0, colour=0.0, occluders=0.0, background=0.0, shadows=0.0)
+@pytest.mark.parametrize("lens", [0.0, 1.0])
+def test_depth_and_labels_stay_on_the_packages(data: CachedSet, lens: float) -> None:
+    how = Augmentation(drop_depth=0.0, colour=0.0, occluders=0.0, background=0.0, shadows=0.0, lens=lens)
     for seed in range(6):
         rgb, depth, labels, _ = augment(data, 0, (448, 352), how, np.random.default_rng(seed))
         package = (labels > 0) & (labels < CACHE_IGNORE)
