@@ -18,7 +18,7 @@ setup(
     maintainer_email="maintainers@perception-node.invalid",
     python_requires=">=3.10",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={NAME: ["py.typed", "data/*", "data/*/*", "segment/weights/*"]},
+    package_data={NAME: ["py.typed", "data/*", "data/*/*", "segment/weights/*", "grasp/*.json"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml", "LICENSE"]),

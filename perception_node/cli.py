@@ -38,7 +38,11 @@ VERBS: Mapping[str, Verb] = {
     "synthesize": Verb("perception_node.sim.synthesize", "make training pictures of simulated packages", whole=True),
     "train": Verb("perception_node.learn.train", "train a segmenter on simulated pictures"),
     "finetune": Verb("perception_node.learn.finetune", "adapt the universal model to a cell with a few of its own pictures"),
+    "prelabel": Verb("perception_node.learn.prelabel", "propose masks for pictures, for annotators to correct (COCO and LabelMe)"),
+    "dataset": Verb("perception_node.learn.datasets", "check, merge or compare labelled data sets"),
     "export": Verb("perception_node.learn.export", "write a trained segmenter as ONNX with its card"),
+    "simulate-picks": Verb("perception_node.learn.simulate_picks", "carry grasps out on simulated pictures and log what happens"),
+    "fit-ranking": Verb("perception_node.learn.fit_ranking", "refit the probabilities of grasps from logs of pick outcomes"),
     "bench": Verb("", "measure times and figures of one part"),
     "node": Verb(
         "perception_node.ros.perception", "run the ROS 2 node (the same as `ros2 run`; --ros-args are passed on)", whole=True,
@@ -49,8 +53,10 @@ VERBS: Mapping[str, Verb] = {
 BENCHES: Mapping[str, Verb] = {
     "segment": Verb("perception_node.bench.segment", "time from picture to label image, by runtime"),
     "grasp": Verb("perception_node.bench.grasp", "validity of proposed grasps against the true geometry of a data set"),
+    "ranking": Verb("perception_node.bench.ranking", "calibration of the grasps' probabilities, and the order of picking"),
     "track": Verb("perception_node.bench.track", "ids, belt velocity and prediction on simulated conveyors"),
     "publish": Verb("perception_node.bench.publish", "time to fill and publish the results of one frame"),
+    "live": Verb("perception_node.bench.live", "rates, latencies and drops of the node at 30 and 60 Hz, with one camera and two"),
 }
 
 _REMEDIES: Mapping[str, str] = {

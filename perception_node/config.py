@@ -71,6 +71,8 @@ class GraspConfig:
     max_per_package: int = _param(3, "grasps of each kind proposed for one package at most", low=1, high=20, live=True)
     min_score: float = _param(0.1, "grasps below this success probability are rejected", low=0.0, high=1.0, live=True)
     normal_radius_m: float = _param(0.012, "radius over which surface normals are estimated", unit="m", low=0.002, high=0.1)
+    ranking: str = _param("own", "what makes probabilities of a grasp's terms: own = the package's file, or the path of a file that "
+                          "`perception fit-ranking` wrote")
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def check_value(parameter: Parameter, value: Any) -> Value:
     name = parameter.name
     if parameter.type in (tuple[float, ...], tuple[str, ...]):
         inner = str if parameter.type == tuple[str, ...] else (int, float)
-        size = len(parameter.default) if isinstance(parameter.default, tuple) and inner is not str else None
+        size = len(parameter.default) or None if isinstance(parameter.default, tuple) and inner is not str else None
         if not isinstance(value, (list, tuple)) or any(not isinstance(v, inner) or isinstance(v, bool) for v in value):
             raise ConfigError(f"{name}: expected a list of {'texts' if inner is str else 'numbers'}, got {value!r}")
         if size is not None and len(value) != size:
@@ -238,13 +240,18 @@ def from_flat(values: Mapping[str, Any], base: Config | None = None) -> Config:
     Raises:
         ConfigError: unknown name, wrong type, out of range.
     """
-    known = {parameter.name: parameter for parameter in parameters()}
+    return with_values(base or Config(), values)
+
+
+def with_values(base: T, values: Mapping[str, Any]) -> T:
+    """A configuration tree of any class with some of its values, by dotted names, replaced; errors as `from_flat`."""
+    known = {parameter.name: parameter for parameter in parameters(type(base))}
     for name in values:
         if name not in known:
             close = [k for k in known if k.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
             hint = f"; did you mean {close[0]}?" if close else ""
             raise ConfigError(f"unknown parameter {name!r}{hint}")
-    return _replace(base or Config(), {name: check_value(known[name], value) for name, value in values.items()})
+    return _replace(base, {name: check_value(known[name], value) for name, value in values.items()})
 
 
 def load(path: str | Path, **overrides: Any) -> Config:
@@ -258,15 +265,16 @@ def load(path: str | Path, **overrides: Any) -> Config:
         ConfigError: file missing or not YAML, unknown key, wrong type, out of range.
     """
     path = Path(path)
-    values = _read(path)
+    values = read_flat(path)
     gripper = path.with_name("gripper.yaml")
     if gripper.exists() and gripper != path:
-        values.update(_read(gripper))
+        values.update(read_flat(gripper))
     values.update({name.replace("__", "."): value for name, value in overrides.items()})
     return from_flat(values)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_flat(path: Path, tree_class: type = Config) -> dict[str, Any]:
+    """Dotted names and values of a ROS 2 parameter file, unchecked but for its groups; errors as `load`."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -278,19 +286,19 @@ def _read(path: Path) -> dict[str, Any]:
     except (KeyError, TypeError):
         raise ConfigError(f"{path}: expected '/**:' with 'ros__parameters:' below it") from None
     try:
-        return dict(_flatten(tree if tree is not None else {}, ""))
+        return dict(_flatten(tree if tree is not None else {}, "", tree_class))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _flatten(tree: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def _flatten(tree: Any, prefix: str, tree_class: type) -> Iterator[tuple[str, Any]]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{prefix.rstrip('.') or 'ros__parameters'}: expected a mapping, got {tree!r}")
-    groups = {p.name.rsplit(".", depth)[0] + "." for p in parameters() for depth in range(1, p.name.count(".") + 1)}
+    groups = {p.name.rsplit(".", depth)[0] + "." for p in parameters(tree_class) for depth in range(1, p.name.count(".") + 1)}
     for key, value in tree.items():
         name = f"{prefix}{key}"
         if f"{name}." in groups:
-            yield from _flatten(value, f"{name}.")
+            yield from _flatten(value, f"{name}.", tree_class)
         else:
             yield name, value
 

@@ -13,6 +13,7 @@ from perception_node import config as configuration
 from perception_node.config import BeltConfig, Config, SegmentConfig
 from perception_node.errors import PerceptionError
 from perception_node.grasp.candidates import propose_grasps
+from perception_node.grasp.score import load_ranking
 from perception_node.locate.belt import calibrated_plane
 from perception_node.locate.packages import locate_packages
 from perception_node.track.tracker import Tracker
@@ -43,6 +44,7 @@ class Pipeline:
 
     def __init__(self, config: Config | None = None, segmenter: SegmenterLike | None = None) -> None:
         self._config = config or Config()
+        self._ranking = load_ranking(self._config.grasp.ranking)
         self._segmenter = segmenter if segmenter is not None else _load_segmenter(self._config.segment)
         self._tracker = Tracker(self._config.track, self._config.belt)
         self.clock_jumps = 0
@@ -82,6 +84,8 @@ class Pipeline:
             if getattr(old, name) != getattr(new, name):
                 raise PerceptionError(f"segment.{name}: expected {getattr(old, name)!r} while running, got {getattr(new, name)!r}; "
                                       "make a new pipeline")
+        if config.grasp.ranking != self._config.grasp.ranking:
+            self._ranking = load_ranking(config.grasp.ranking)
         self._config = config
         self._tracker.track, self._tracker.belt = config.track, config.belt
 
@@ -106,7 +110,7 @@ class Pipeline:
         self.clock_jumps += update.reset
         times.append(time.perf_counter())
         grasps, rejections = propose_grasps(frame, packages, segmentation, update.tracks, self._config.gripper, self._config.grasp,
-                                            self._config.belt, update.belt_velocity_m_s)
+                                            self._config.belt, update.belt_velocity_m_s, self._ranking)
         times.append(time.perf_counter())
         stages = ("segment", "locate", "track", "grasp")
         timing = {name: 1e3 * (end - start) for name, start, end in zip(stages, times[:-1], times[1:], strict=True)}

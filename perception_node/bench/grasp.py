@@ -16,6 +16,7 @@ import numpy as np
 from perception_node import config as configuration
 from perception_node.bench.verdicts import can_hold, judge_jaw, judge_suction
 from perception_node.config import Config
+from perception_node.learn.ranking import calibration_error
 from perception_node.learn.scenes import MIN_TRUE_PX, TrueMasks, Truth, frames, true_ids
 from perception_node.pipeline import Pipeline, SegmenterLike
 from perception_node.types import Scene
@@ -100,31 +101,19 @@ def figures(tally: Tally) -> dict[str, Any]:
         return part / whole if whole else None
 
     suction = [(score, valid) for kind, score, valid in tally.scores if kind == "suction"]
+    error = calibration_error(np.array([s for s, _ in suction]), np.array([v for _, v in suction])) if suction else None
     return {
         "suction_valid": share(tally.suction_valid, tally.suction),
         "suction_first_valid": share(tally.first_valid, tally.first),
         "suction_proposed": share(tally.holdable_proposed, tally.holdable),
         "jaw_free": share(tally.jaw_free, tally.jaw),
-        "suction_calibration_error": calibration_error(suction),
+        "suction_calibration_error": error,
         "frames": tally.frames, "packages": tally.packages, "holdable": tally.holdable, "suction_grasps": tally.suction,
         "jaw_grasps": tally.jaw, "on_phantoms": tally.phantom, "faults": dict(tally.faults.most_common()),
         "rejections": dict(tally.reasons.most_common(12)),
         "ms_p50": {stage: float(np.percentile(spent, 50)) for stage, spent in tally.times_ms.items()},
         "ms_p95": {stage: float(np.percentile(spent, 95)) for stage, spent in tally.times_ms.items()},
     }
-
-
-def calibration_error(scored: list[tuple[float, bool]], bins: int = 10) -> float | None:
-    """Expected calibration error over equal bins of the score.
-
-    Source: M. Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015.
-    """
-    if not scored:
-        return None
-    score, valid = np.array([s for s, _ in scored]), np.array([v for _, v in scored], dtype=np.float64)
-    which = np.minimum((score * bins).astype(int), bins - 1)
-    return float(sum((which == b).mean() * abs(score[which == b].mean() - valid[which == b].mean())
-                     for b in range(bins) if (which == b).any()))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,9 +17,12 @@ class Bookkeeping:
     Args:
         track_ids: track of each label, 0 or absent = not tracked.
         deadline_ns: (label, (3,) position in the camera frame) -> when it leaves the reachable window, None = unknown.
+        boxes: (x0, y0, x1, y1) round each label's mask in pixels.
     """
 
-    def __init__(self, track_ids: Mapping[int, int], deadline_ns: Callable[[int, F64], int | None] = _no_deadline) -> None:
+    def __init__(self, track_ids: Mapping[int, int], deadline_ns: Callable[[int, F64], int | None] = _no_deadline,
+                 boxes: Mapping[int, tuple[int, int, int, int]] | None = None) -> None:
+        self.boxes = boxes or {}
         self.track_ids = track_ids
         self.deadline_ns = deadline_ns
         self._rejections: dict[tuple[int, GraspKind], Rejection] = {}

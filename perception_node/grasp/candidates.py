@@ -11,7 +11,7 @@ from perception_node.config import BeltConfig, GraspConfig, GripperConfig
 from perception_node.grasp.bookkeeping import Bookkeeping
 from perception_node.grasp.deadline import deadline_ns, out_of_reach_m, travel_direction
 from perception_node.grasp.degraded import suction_on_belt
-from perception_node.grasp.edges import edge_maps
+from perception_node.grasp.edges import edge_map
 from perception_node.grasp.jaw import jaw_grasps
 from perception_node.grasp.patch import View
 from perception_node.grasp.score import PRIORS, RankingModel
@@ -43,25 +43,26 @@ def propose_grasps(frame: Frame, packages: Packages, segmentation: Segmentation,
     def deadline(label: int, position: F64) -> int | None:
         return deadline_ns(position, _velocity(track_of.get(label)), frame.stamp_ns, belt, direction)
 
-    book = Bookkeeping({label: track.track_id for label, track in track_of.items()}, deadline)
+    book = Bookkeeping({label: track.track_id for label, track in track_of.items()}, deadline,
+                       {instance.label: instance.bbox_xyxy for instance in segmentation.instances})
     reachable = [package for package in packages.items
-                 if _can_be_tried(package, kinds, track_of, belt, direction, book)]
+                 if _can_be_tried(package, kinds, frame.depth_m is not None, track_of, belt, direction, book)]
     if not kinds or not reachable:
         return (), book.rejections()
     empty = np.full(segmentation.labels.shape, np.nan, dtype=np.float32)
     view = View(frame.camera, segmentation.labels, frame.depth_m if frame.depth_m is not None else empty,
-                geometry.ray_image(frame.camera).reshape(-1, 2))
+                geometry.ray_image(frame.camera).reshape(-1, 2), frame.rgb)
     plane = packages.belt_plane
     up = plane[:3] if plane is not None else np.array([0.0, 0.0, -1.0])
     with_depth = [package for package in reachable if package.from_depth]
     flat = [package for package in reachable if not package.from_depth]
     found: list[Grasp] = []
     if "suction" in kinds:
-        edges = edge_maps(segmentation)
+        edges = edge_map(segmentation)
         found += suction_grasps(view, with_depth, edges, up, gripper.suction, grasp, models["suction"], book)
         for package in flat:
             assert plane is not None
-            found += suction_on_belt(view, package, edges[package.label], plane, gripper.suction, book)
+            found += suction_on_belt(view, package, edges, plane, gripper.suction, book)
     if "parallel_jaw" in kinds:
         found += jaw_grasps(view, with_depth, packages.items, plane, gripper.parallel_jaw, grasp, models["parallel_jaw"], book)
         for package in flat:
@@ -75,17 +76,25 @@ def _velocity(track: Track | None) -> F64:
     return np.zeros(3) if track is None else track.velocity_m_s
 
 
-def _can_be_tried(package: Package, kinds: Sequence[GraspKind], track_of: Mapping[int, Track], belt: BeltConfig,
+def _can_be_tried(package: Package, kinds: Sequence[GraspKind], has_depth: bool, track_of: Mapping[int, Track], belt: BeltConfig,
                   direction: F64 | None, book: Bookkeeping) -> bool:
-    """False, with a reason for each kind, for what has no place in space or has passed the arm."""
+    """False, with a reason for each kind, for what has no place in space or has passed the arm.
+
+    A package without readings in a depth picture is refused, too: the belt plane would be a wrong guess wherever packages lie on
+    each other, and a sensor that shows nothing is a fault. Only cells that run without depth get grasps on the belt plane.
+    """
+    missing = 1.0 - package.depth_valid_fraction
     passed = out_of_reach_m(package.T_cam_package[:3, 3], _velocity(track_of.get(package.label)), belt, direction)
     for kind in kinds:
         if not package.placed:
             book.reject(package, kind, "neither depth nor a calibrated belt plane",
-                            no_depth_share=1.0 - package.depth_valid_fraction)
+                            no_depth_share=missing)
+        elif has_depth and not package.from_depth:
+            book.reject(package, kind, f"no depth in {100 * missing:.0f} % of the mask: its place is not known",
+                        no_depth_share=missing)
         elif passed > 0:
             book.reject(package, kind, f"{1e3 * passed:.0f} mm beyond the arm's window", beyond_m=passed)
-    return package.placed and passed <= 0
+    return package.placed and passed <= 0 and (package.from_depth or not has_depth)
 
 
 def cover_levels(packages: Packages) -> dict[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,12 +12,12 @@ from perception_node.config import JawConfig
 from perception_node.grasp.patch import View
 from perception_node.types import F64, Package
 
-_GRID_X, _GRID_Y, _GRID_Z = 4, 5, 4
+_GRID_X, _GRID_Y, _GRID_Z = 4, 4, 3
 _ABOVE_M = 0.08
 """Fingers come from above: what stands this much higher than the face is still in their way."""
 _BEHIND_M = 0.006
 """A point this much behind the seen surface is out of sight. Source: 99th percentile of stereo depth error at 1.1 m."""
-_FLYING = 2
+_FLYING = 1
 """So many readings in a finger's way may be flying pixels of a depth edge; the next one is an obstacle."""
 _OWN_SLACK_M = 0.003
 """The package's own sides may lie this much inside a finger's inner surface before they count."""
@@ -64,31 +63,28 @@ def look_beside(view: View, T_cam_face: F64, opening_m: F64, own: Sequence[Packa
     count = len(opening_m)
     rotation, origin = T_cam_face[:, :3, :3], T_cam_face[:, :3, 3]
     depth = config.finger_depth_m + config.clearance_m
-    samples = finger_samples(opening_m, depth, config)
-    world = samples @ rotation.transpose(0, 2, 1)[:, None] + origin[:, None, None]
-    flat, inside = view.look(view.project(world))
+    samples = finger_samples(opening_m, depth, config).reshape(count, -1, 3)
+    world = samples @ rotation.transpose(0, 2, 1) + origin[:, None]
+    flat, inside = view.flat(*view.pixels(world[..., 0], world[..., 1], world[..., 2]))
     z = view.depth_m.ravel()[flat].astype(np.float64)
     readable = inside & (z > 0)
     z = np.where(readable, z, 0.0)
-    xy = view.rays[flat]
-    seen = np.concatenate([xy * z[..., None], z[..., None]], axis=-1)
-    local = (seen - origin[:, None, None]) @ rotation[:, None]
+    ray = view.rays[flat]
+    seen = ray[..., 0] * z - origin[:, :1], ray[..., 1] * z - origin[:, 1:2], z - origin[:, 2:]
+    x, y, height = (sum(seen[i] * rotation[:, i, k, None] for i in range(3)) for k in range(3))
     label = view.labels.ravel()[flat].astype(np.int64)
-    is_own = label == np.array([package.label for package in own])[:, None, None]
-    inner = opening_m[:, None, None] / 2 + np.where(is_own, _OWN_SLACK_M, -config.clearance_m / 2)
-    outer = opening_m[:, None, None] / 2 + config.finger_thickness_m + config.clearance_m
-    side = np.array([1.0, -1.0])[None, :, None]
-    x = local[..., 0] * side
-    in_column = readable & (x > inner) & (x < outer) & (np.abs(local[..., 1]) < (config.finger_width_m + config.clearance_m) / 2)
-    in_column &= local[..., 2] > -_ABOVE_M
-    height = np.where(in_column, local[..., 2], np.inf).reshape(count, -1)
-    order = np.argsort(height, axis=1, kind="stable")
-    nth = order[:, _FLYING]
-    free = height[np.arange(count), nth]
-    blocker = label.reshape(count, -1)[np.arange(count), nth]
+    owner = np.array([package.label for package in own])
+    inner = opening_m[:, None] / 2 + np.where(label == owner[:, None], _OWN_SLACK_M, -config.clearance_m / 2)
+    outer = opening_m[:, None] / 2 + config.finger_thickness_m + config.clearance_m
+    x = x * np.repeat((1.0, -1.0), samples.shape[1] // 2)
+    in_column = readable & (x > inner) & (x < outer) & (np.abs(y) < (config.finger_width_m + config.clearance_m) / 2)
+    height = np.where(in_column & (height > -_ABOVE_M), height, np.inf)
+    nth = np.argpartition(height, _FLYING, axis=1)[:, _FLYING]
+    rows = np.arange(count)
+    free, blocker = height[rows, nth], label[rows, nth]
     hidden = ~readable | (world[..., 2] > z + _BEHIND_M)
-    unseen = hidden.mean(axis=2).max(axis=1)
-    free, blocker = _hidden_packages(free, blocker, world, samples, hidden, own, everything, config)
+    unseen = hidden.reshape(count, 2, -1).mean(axis=2).max(axis=1)
+    free, blocker = _hidden_packages(free, blocker, world, samples[..., 2], hidden, owner, everything, config)
     if plane is not None:
         level = _belt_depth(T_cam_face, opening_m, plane, config)
         blocker = np.where(level < free, 0, blocker)
@@ -96,29 +92,29 @@ def look_beside(view: View, T_cam_face: F64, opening_m: F64, own: Sequence[Packa
     return Obstacles(np.where(np.isfinite(free), free, depth), blocker, unseen)
 
 
-def _hidden_packages(free: F64, blocker: NDArray[np.int64], world: F64, samples: F64, hidden: NDArray[np.bool_],
-                     own: Sequence[Package], everything: Sequence[Package], config: JawConfig) -> tuple[F64, NDArray[np.int64]]:
+def _hidden_packages(free: F64, blocker: NDArray[np.int64], world: F64, depth: F64, hidden: NDArray[np.bool_],
+                     owner: NDArray[np.int64], everything: Sequence[Package], config: JawConfig) -> tuple[F64, NDArray[np.int64]]:
     """Lower `free` where an unseen part of a finger's place lies in another package's box."""
-    free, blocker = free.copy(), blocker.copy()
-    candidate, finger, sample = np.nonzero(hidden)
-    if len(candidate) == 0 or not everything:
+    if not everything or not hidden.any():
         return free, blocker
-    points, depth = world[candidate, finger, sample], samples[candidate, finger, sample, 2]
-    owner = np.array([package.label for package in own])
-    centre = world.mean(axis=(1, 2))
+    half = np.array([other.size_m for other in everything]) / 2 + config.clearance_m / 2
+    pose = np.array([other.T_cam_package for other in everything])
+    label = np.array([other.label for other in everything])
+    away = world.mean(axis=1)[:, None] - pose[None, :, :3, 3]
+    across = np.einsum("cpi,pij->cpj", away, pose[:, :3, :3])
     arm = config.opening_max_m / 2 + config.finger_thickness_m + config.finger_width_m + config.finger_depth_m
-    for other in everything:
-        half = np.array(other.size_m) / 2 + config.clearance_m / 2
-        away = centre - other.T_cam_package[:3, 3]
-        near = (np.einsum("ni,ni->n", away, away) < (arm + math.hypot(*half)) ** 2) & (owner != other.label)
-        chosen = np.flatnonzero(near[candidate])
-        if len(chosen) == 0:
-            continue
-        local = (points[chosen] - other.T_cam_package[:3, 3]) @ other.T_cam_package[:3, :3]
-        inside = chosen[(np.abs(local) < half).all(axis=1)]
-        for k, level in zip(candidate[inside].tolist(), depth[inside].tolist(), strict=True):
-            if level < free[k]:
-                free[k], blocker[k] = level, other.label
+    near = np.all(np.abs(across) < half + arm, axis=2) & (owner[:, None] != label) & np.any(hidden, axis=1, keepdims=True)
+    candidate, box = np.nonzero(np.asarray(near))
+    points = world[candidate] - pose[box, None, :3, 3]
+    inside: NDArray[np.bool_] = hidden[candidate]
+    for k in range(3):
+        along: F64 = np.einsum("csi,ci->cs", points, pose[box, :3, k])
+        inside &= np.abs(along) < half[box, k, None]
+    level = np.where(inside, depth[candidate], np.inf).min(axis=1)
+    free, blocker = free.copy(), blocker.copy()
+    hit = np.flatnonzero(level < free[candidate])
+    for k in hit[np.argsort(-level[hit], kind="stable")].tolist():  # the highest obstacle is written last
+        free[candidate[k]], blocker[candidate[k]] = level[k], label[box[k]]
     return free, blocker
 
 

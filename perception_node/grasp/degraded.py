@@ -22,13 +22,13 @@ def suction_on_belt(view: View, package: Package, edges: EdgeMap, plane: F64, co
     """One grasp where the mask is widest, its contact on the belt plane; the covariance says that the height is unknown."""
     focal = (view.camera.fx + view.camera.fy) / 2
     pixel_m = float(package.T_cam_package[2, 3]) / focal
-    half = edges.widest_px * pixel_m
+    u, v, half_px = edges.innermost(package.label, book.boxes[package.label])
+    half = half_px * pixel_m
     needed = footprint_m(config) / 2
     if half < needed:
         book.reject(package, "suction", f"without depth: widest place holds {2e3 * half:.0f} mm, the gripper needs "
                         f"{2e3 * needed:.0f} mm{book.covered_words(package)}", widest_m=2 * half, cup_m=2 * needed)
         return []
-    u, v = edges.innermost()
     ray = np.array([*view.rays[v * view.labels.shape[1] + u], 1.0], dtype=np.float64)
     contact = geometry.intersect_plane(ray[None], plane[:3], float(plane[3]))[0]
     if not np.isfinite(contact).all():

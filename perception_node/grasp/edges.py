@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.types import F32, Segmentation
+from perception_node.types import F32, F64, Package, Segmentation
 
 _STEP = 2
 """Distances are found in a picture of half the size: good to a pixel, four times as fast; what they choose is judged in full."""
@@ -16,39 +17,33 @@ _STEP = 2
 
 @dataclass(frozen=True, eq=False)
 class EdgeMap:
-    """Distances inside one mask: `distance_px` (h, w) of every other pixel to the mask's edge or the picture's border, 0 outside
-    of the mask; its first entry is the picture's pixel (u, v) = `corner`."""
+    """Distances inside the masks: `distance_px` (h, w) of every other pixel of the picture to the edge of its mask or the
+    picture's border, 0 outside of all masks; `labels` (h, w) of the same pixels."""
 
     distance_px: F32
-    corner: tuple[int, int]
+    labels: NDArray[np.uint16]
 
-    @property
-    def widest_px(self) -> float:
-        """Radius of the largest disc that fits into the mask."""
-        return float(self.distance_px.max(initial=0.0))
+    def at(self, pixels: NDArray[np.int64]) -> F64:
+        """(N,) distances at (N, 2) pixels (u, v) of the picture."""
+        found: F64 = self.distance_px[pixels[:, 1] // _STEP, pixels[:, 0] // _STEP].astype(np.float64)
+        return found
 
-    def innermost(self) -> tuple[int, int]:
-        """Pixel (u, v) that is farthest from the edge."""
-        row, column = np.unravel_index(int(np.argmax(self.distance_px)), self.distance_px.shape)
-        return int(column) * _STEP + self.corner[0], int(row) * _STEP + self.corner[1]
+    def innermost(self, label: int, box: tuple[int, int, int, int]) -> tuple[int, int, float]:
+        """Pixel (u, v) of one mask that is farthest from its edge, and that distance.
 
-    def lattice(self, radius_px: float, count: int) -> NDArray[np.int64]:
-        """(n, 2) pixels (u, v), about `count` at most, half a radius apart or more, where a disc of that radius nearly fits;
-        the innermost pixel is always among them."""
-        room = self.distance_px >= min(0.9 * radius_px, self.widest_px)
-        stride = max(1, round(radius_px / (2 * _STEP)))
-        rows, columns = np.nonzero(room[::stride, ::stride])
-        if len(rows) > count:
-            stride = int(np.ceil(stride * np.sqrt(len(rows) / count)))
-            rows, columns = np.nonzero(room[::stride, ::stride])
-        seeds = np.column_stack([columns, rows]) * (stride * _STEP) + self.corner
-        return np.concatenate([seeds, [self.innermost()]]).astype(np.int64)
+        Args:
+            label: of the mask. box: (x0, y0, x1, y1) round it.
+        """
+        x0, y0, x1, y1 = (max(0, side // _STEP) for side in box)
+        part = (slice(y0, y1 + 1), slice(x0, x1 + 1))
+        mine = np.where(self.labels[part] == label, self.distance_px[part], np.float32(0))
+        row, column = divmod(int(np.argmax(mine)), max(mine.shape[1], 1))
+        return (column + x0) * _STEP, (row + y0) * _STEP, float(mine.max(initial=0.0))
 
 
-def edge_maps(segmentation: Segmentation) -> dict[int, EdgeMap]:
-    """The distances inside each mask, by label."""
+def edge_map(segmentation: Segmentation) -> EdgeMap:
+    """The distances inside all masks."""
     labels = np.ascontiguousarray(segmentation.labels[::_STEP, ::_STEP])
-    height, width = labels.shape
     inner = (labels > 0).astype(np.uint8)
     down, right = labels[1:] == labels[:-1], labels[:, 1:] == labels[:, :-1]
     inner[:-1] &= down
@@ -56,11 +51,35 @@ def edge_maps(segmentation: Segmentation) -> dict[int, EdgeMap]:
     inner[:, :-1] &= right
     inner[:, 1:] &= right
     inner[0], inner[-1], inner[:, 0], inner[:, -1] = 0, 0, 0, 0
-    distance = np.asarray(cv2.distanceTransform(inner, cv2.DIST_L2, 3), dtype=np.float32) * np.float32(_STEP)
-    maps = {}
-    for instance in segmentation.instances:
-        x0, y0, x1, y1 = (side // _STEP for side in instance.bbox_xyxy)
-        part = (slice(max(0, y0), min(height, y1 + 1)), slice(max(0, x0), min(width, x1 + 1)))
-        mine = np.where(labels[part] == instance.label, distance[part], np.float32(0))
-        maps[instance.label] = EdgeMap(mine, (max(0, x0) * _STEP, max(0, y0) * _STEP))
-    return maps
+    distance = np.asarray(cv2.distanceTransform(inner, cv2.DIST_L2, 3), dtype=np.float32)
+    distance *= np.float32(_STEP)
+    return EdgeMap(distance, labels)
+
+
+def places(edges: EdgeMap, packages: Sequence[Package], needed_px: F64, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels where a disc of `needed_px` (P,) nearly fits into the mask of each package, spread evenly over it.
+
+    Args:
+        edges: of the picture. packages: whose places are wanted. count: places of one package at most.
+
+    Returns:
+        (n,) position of the package in `packages` and (n, 2) pixels (u, v), package after package.
+    """
+    stride = max(1, round(float(np.median(needed_px)) / (2 * _STEP)))
+    labels, distance = edges.labels[::stride, ::stride], edges.distance_px[::stride, ::stride]
+    least = np.full(int(edges.labels.max()) + 1, np.inf, dtype=np.float32)
+    position = np.zeros(len(least), dtype=np.int64)
+    for i, package in enumerate(packages):
+        if package.label < len(least):
+            least[package.label], position[package.label] = 0.9 * needed_px[i], i
+    flat = np.flatnonzero(distance >= least[labels])
+    owner = position[labels.ravel()[flat]]
+    order = np.argsort(owner, kind="stable")
+    owner, flat = owner[order], flat[order]
+    size = np.bincount(owner, minlength=len(packages))
+    start = np.cumsum(size) - size
+    rank = np.arange(len(owner)) - start[owner]
+    share = np.minimum(count / np.maximum(size, 1), 1.0)[owner]
+    chosen = np.floor((rank + 1) * share) > np.floor(rank * share)
+    rows, columns = np.divmod(flat[chosen], labels.shape[1])
+    return owner[chosen], np.column_stack([columns, rows]) * (stride * _STEP)

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node import geometry
 from perception_node.config import GraspConfig, JawConfig
 from perception_node.grasp.bookkeeping import Bookkeeping
 from perception_node.grasp.clearance import Obstacles, look_beside
 from perception_node.grasp.patch import View
-from perception_node.grasp.score import RankingModel
+from perception_node.grasp.score import SMALL_M3, RankingModel, volume_m3
 from perception_node.types import F64, Grasp, Package
 
 _OFFSETS = (0.0, -0.25, 0.25)
@@ -61,6 +60,7 @@ def jaw_grasps(view: View, packages: Sequence[Package], everything: Sequence[Pac
     values = _terms(packages, candidates, beside, reach, plane, config)
     score = model.probability(values)
     possible = (reach >= _MIN_REACH_M) & (beside.unseen <= _MAX_UNSEEN)
+    table = np.column_stack(list(values.values())).tolist()
     grasps = []
     for i, package in enumerate(packages):
         mine = np.flatnonzero(candidates.owner == i)
@@ -71,7 +71,7 @@ def jaw_grasps(view: View, packages: Sequence[Package], everything: Sequence[Pac
             _explain(package, mine, beside, reach, score, possible, grasp, config, book)
             continue
         for k in good[np.argsort(-score[good], kind="stable")][: grasp.max_per_package]:
-            terms = {name: float(value[k]) for name, value in values.items()}
+            terms = dict(zip(values, table[k], strict=True))
             T_cam_grasp = candidates.T_cam_face[k].copy()
             T_cam_grasp[:3, 3] += T_cam_grasp[:3, 2] * reach[k] / 2
             grasps.append(Grasp(kind="parallel_jaw", T_cam_grasp=T_cam_grasp, width_m=float(candidates.opening_m[k]),
@@ -82,7 +82,8 @@ def jaw_grasps(view: View, packages: Sequence[Package], everything: Sequence[Pac
 
 
 def _candidates(packages: Sequence[Package], config: JawConfig, book: Bookkeeping) -> JawCandidates:
-    owner, frames, openings, extents, centres = [], [], [], [], []
+    owner: list[int] = []
+    origins, turns, openings, extents, centres = [], [], [], [], []
     for i, package in enumerate(packages):
         length, width, height = package.size_m
         if package.truncated:
@@ -98,9 +99,11 @@ def _candidates(packages: Sequence[Package], config: JawConfig, book: Bookkeepin
             book.reject(package, "parallel_jaw", f"widest side {1e3 * length:.0f} mm, jaws hold "
                             f"{1e3 * config.opening_min_m:.0f} mm or more", widest_m=length, opening_min_m=config.opening_min_m)
             continue
-        pose = package.T_cam_package
+        count, pose = len(owner), package.T_cam_package
         top = pose[:3, 3] + pose[:3, 2] * height / 2
-        for closing, other, extent, side in ((pose[:3, 1], pose[:3, 0], width, length), (pose[:3, 0], pose[:3, 1], length, width)):
+        x, y, z = pose[:3, 0], pose[:3, 1], pose[:3, 2]
+        for other, turn, extent, side in ((x, np.column_stack([y, x, -z]), width, length),
+                                          (y, np.column_stack([x, -y, -z]), length, width)):
             for offset in _OFFSETS:
                 if abs(offset) * side + config.finger_width_m / 2 > side / 2:
                     continue
@@ -109,16 +112,19 @@ def _candidates(packages: Sequence[Package], config: JawConfig, book: Bookkeepin
                     if opening > config.opening_max_m or extent < config.opening_min_m:
                         continue
                     owner.append(i)
-                    frames.append(geometry.frame_from_axes(top + other * (offset * side), -pose[:3, 2], closing))
+                    origins.append(top + other * (offset * side))
+                    turns.append(turn)
                     openings.append(opening)
                     extents.append(extent)
                     centres.append(1.0 - 2 * abs(offset))
-        if not owner or owner[-1] != i:
+        if len(owner) == count:
             book.reject(package, "parallel_jaw", f"sides of {1e3 * length:.0f} x {1e3 * width:.0f} mm: none lets fingers of "
                             f"{1e3 * config.finger_width_m:.0f} mm close within {1e3 * config.opening_max_m:.0f} mm",
                             length_m=length, width_m=width, finger_width_m=config.finger_width_m)
-    return JawCandidates(np.array(owner, dtype=np.int64), np.array(frames).reshape(-1, 4, 4), np.array(openings),
-                         np.array(extents), np.array(centres))
+    frames = np.zeros((len(owner), 4, 4))
+    if owner:
+        frames[:, :3, :3], frames[:, :3, 3], frames[:, 3, 3] = turns, origins, 1.0
+    return JawCandidates(np.array(owner, dtype=np.int64), frames, np.array(openings), np.array(extents), np.array(centres))
 
 
 def _terms(packages: Sequence[Package], candidates: JawCandidates, beside: Obstacles, reach: F64, plane: F64 | None,
@@ -135,8 +141,10 @@ def _terms(packages: Sequence[Package], candidates: JawCandidates, beside: Obsta
         "centre": candidates.centre,
         "rigid": np.array([_RIGID.get(package.class_name, 0.5) for package in own]),
         "upright": np.clip(-np.einsum("ni,i->n", candidates.T_cam_face[:, :3, 2], up), 0.0, 1.0),
+        "light": np.array([SMALL_M3 / (SMALL_M3 + volume_m3(package)) for package in own]),
         "free": np.array([float(not package.covered_by) for package in own]),
         "mask": np.array([package.score for package in own]),
+        "sure": np.array([min(max(4.0 * package.score - 3.0, 0.0), 1.0) for package in own]),
         "reach_m": np.maximum(reach, 0.0),
         "extent_m": candidates.extent_m,
     }

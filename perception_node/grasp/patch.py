@@ -12,7 +12,6 @@ from perception_node import geometry
 from perception_node.types import F32, F64, CameraModel
 
 _GOLDEN = 2.399963229728653
-_IRLS = 3
 _MIN_READINGS = 6
 
 
@@ -28,28 +27,38 @@ def sunflower(count: int) -> F64:
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """One frame as lookup tables: labels (H, W), depth (H, W) with NaN = no reading, rays (H * W, 2), camera."""
+    """One frame as lookup tables: camera, labels (H, W), depth (H, W) with NaN = no reading, rays (H * W, 2), and the colour
+    picture (H, W, 3) where it is at hand."""
 
     camera: CameraModel
     labels: NDArray[np.uint16]
     depth_m: F32
     rays: F32
+    rgb: NDArray[np.uint8] | None = None
 
     def look(self, pixels: F64) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Flat index of the nearest pixel of (..., 2) positions, and which of them lie in the picture."""
+        return self.flat(pixels[..., 0], pixels[..., 1])
+
+    def flat(self, u: F64, v: F64) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Flat index of the nearest pixel of positions in pixels, and which of them lie in the picture (NaN does not)."""
         height, width = self.labels.shape
-        rounded = np.rint(np.nan_to_num(pixels, nan=-1e6, posinf=-1e6, neginf=-1e6))
-        u, v = rounded[..., 0].astype(np.int64), rounded[..., 1].astype(np.int64)
-        inside = (u >= 0) & (u < width) & (v >= 0) & (v < height)
-        return np.where(inside, v * width + u, 0), inside
+        inside = (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
+        column, row = np.rint(np.where(inside, u, 0.0)), np.rint(np.where(inside, v, 0.0))
+        column, row = np.minimum(column, width - 1), np.minimum(row, height - 1)
+        return (row * width + column).astype(np.int64), inside
 
     def project(self, points: F64) -> F64:
         """(..., 2) pixels of (..., 3) points in the camera frame."""
-        if not self.camera.distortion:
-            z = np.where(points[..., 2] > 1e-6, points[..., 2], np.nan)
-            return np.stack([self.camera.fx * points[..., 0] / z + self.camera.cx,
-                             self.camera.fy * points[..., 1] / z + self.camera.cy], axis=-1)
-        return geometry.project(self.camera, points.reshape(-1, 3)).reshape(*points.shape[:-1], 2)
+        return np.stack(self.pixels(points[..., 0], points[..., 1], points[..., 2]), axis=-1)
+
+    def pixels(self, x: F64, y: F64, z: F64) -> tuple[F64, F64]:
+        """Pixels (u, v) of points in the camera frame given by their coordinates; NaN behind the camera."""
+        if self.camera.distortion:
+            flat = geometry.project(self.camera, np.stack([x, y, z], axis=-1).reshape(-1, 3))
+            return flat[:, 0].reshape(x.shape), flat[:, 1].reshape(x.shape)
+        inverse = 1.0 / np.where(z > 1e-6, z, np.nan)
+        return self.camera.fx * x * inverse + self.camera.cx, self.camera.fy * y * inverse + self.camera.cy
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,21 +67,22 @@ class Patches:
 
     Attributes:
         contact: (N, 3) middle of each disc on the fitted plane. normal: (N, 3) towards the camera.
-        rms_m: (N,) distance of the readings from the plane. peak_m: (N,) the largest after dropping the worst tenth.
+        rms_m: (N,) distance of the readings from the plane.
         on_mask: (N,) share of the disc that is this package in the picture. reading: (N,) share with a depth reading on it.
         lopsided: (N,) 0..1, distance of the readings' centre from the disc's middle, in radii.
         cup_reading: (N,) least share of readings under any one cup. fitted: (N,) bool.
+        contrast: (N,) spread (one sigma) of the brightness under the disc, 0..255; 0 where there is no colour picture.
     """
 
     contact: F64
     normal: F64
     rms_m: F64
-    peak_m: F64
     on_mask: F64
     reading: F64
     lopsided: F64
     cup_reading: F64
     fitted: NDArray[np.bool_]
+    contrast: F64
 
     def take(self, chosen: NDArray[np.int64]) -> Patches:
         """Some of the discs."""
@@ -82,60 +92,78 @@ class Patches:
 def tangent_axes(normal: F64, hint: F64) -> tuple[F64, F64]:
     """(N, 3) orthonormal axes in the planes of (N, 3) normals, the first one near (N, 3) hints."""
     first = hint - normal * np.einsum("ni,ni->n", hint, normal)[:, None]
-    length = np.linalg.norm(first, axis=1, keepdims=True)
-    spare = np.eye(3)[np.argmin(np.abs(normal), axis=1)]
-    spare = spare - normal * np.einsum("ni,ni->n", spare, normal)[:, None]
-    first = np.where(length > 1e-6, first, spare)
-    first = first / np.linalg.norm(first, axis=1, keepdims=True)
-    return first, np.cross(normal, first)
+    length = np.sqrt(np.einsum("ni,ni->n", first, first))[:, None]
+    if length.size and length.min() <= 1e-6:
+        spare = np.eye(3)[np.argmin(np.abs(normal), axis=1)]
+        spare = spare - normal * np.einsum("ni,ni->n", spare, normal)[:, None]
+        first = np.where(length > 1e-6, first, spare)
+        length = np.linalg.norm(first, axis=1, keepdims=True)
+    first = first / length
+    return first, cross(normal, first)
+
+
+def cross(a: F64, b: F64) -> F64:
+    """(N, 3) cross products; several times as fast as numpy's for few rows."""
+    result = np.empty_like(a)
+    result[:, 0] = a[:, 1] * b[:, 2] - a[:, 2] * b[:, 1]
+    result[:, 1] = a[:, 2] * b[:, 0] - a[:, 0] * b[:, 2]
+    result[:, 2] = a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]
+    return result
 
 
 def fit_patches(view: View, contact: F64, normal: F64, hint: F64, label: NDArray[np.int64], pattern_m: F64, cups: int,
-                tolerance_m: F64) -> Patches:
+                tolerance_m: F64, rounds: int = 3) -> Patches:
     """Fit a plane to what lies under each disc.
 
     Args:
         view: the frame. contact, normal, hint: (N, 3) first guess of the disc's middle, normal and first axis.
         label: (N,) package that must lie under it. pattern_m: (M, 2) sample points in the disc's plane, cup after cup.
         cups: number of cups in the pattern. tolerance_m: (N,) scale beyond which a reading loses its weight.
+        rounds: of re-weighting.
 
     Source: iteratively re-weighted least squares with Geman-McClure weights, P. Huber, "Robust statistics", 1981.
     """
     first, second = tangent_axes(normal, hint)
-    grid = (contact[:, None] + pattern_m[None, :, :1] * first[:, None] + pattern_m[None, :, 1:] * second[:, None])
-    flat, inside = view.look(view.project(grid))
+    px, py = pattern_m[:, 0], pattern_m[:, 1]
+    flat, inside = view.flat(*view.pixels(*(
+        contact[:, i, None] + first[:, i, None] * px + second[:, i, None] * py for i in range(3))))
     on_mask = inside & (view.labels.ravel()[flat] == label[:, None])
     z = view.depth_m.ravel()[flat].astype(np.float64)
-    readable = on_mask & (z > 0)
+    readable = on_mask & (z > 0) & (z < np.inf)
     z = np.where(readable, z, 0.0)
-    xy = view.rays[flat]
-    offset = np.concatenate([xy * z[..., None], z[..., None]], axis=2) - contact[:, None]
-    a, b, h = np.moveaxis(np.stack([first, second, normal], axis=1) @ offset.transpose(0, 2, 1), 1, 0)
-    weight = readable.astype(np.float64)
-    plane = np.zeros((len(contact), 3))
+    ray = view.rays[flat]
+    x, y, z = ray[..., 0] * z - contact[:, :1], ray[..., 1] * z - contact[:, 1:2], z - contact[:, 2:]
+    a, b, h = (x * axis[:, :1] + y * axis[:, 1:2] + z * axis[:, 2:] for axis in (first, second, normal))
     # A first guess may lie beside the surface: start from the middle reading, then let far ones lose their say.
-    plane[:, 2] = _middle(h, readable)
+    plane = np.zeros((3, len(contact)))
+    plane[2] = _middle(h, readable)
+    given = readable.astype(np.float64)
     span = 2.5
-    for _ in range(_IRLS):
-        residual = h - (plane[:, :1] * a + plane[:, 1:2] * b + plane[:, 2:])
-        weight = readable / (1.0 + (residual / (span * tolerance_m[:, None])) ** 2) ** 2
-        plane = _solve(a, b, h, weight, plane)
+    for _ in range(rounds):
+        scaled = (h - (plane[0, :, None] * a + plane[1, :, None] * b + plane[2, :, None])) / (span * tolerance_m[:, None])
+        plane = _solve(a, b, h, given / (1.0 + scaled * scaled) ** 2, plane)
         span = 1.0
-    residual = h - (plane[:, :1] * a + plane[:, 1:2] * b + plane[:, 2:])
+    residual = h - (plane[0, :, None] * a + plane[1, :, None] * b + plane[2, :, None])
     count = readable.sum(axis=1)
     safe = np.maximum(count, 1)
-    distance = np.where(readable, np.abs(residual), 0.0) / np.sqrt(1.0 + plane[:, :1] ** 2 + plane[:, 1:2] ** 2)
-    new_normal = normal - plane[:, :1] * first - plane[:, 1:2] * second
-    new_normal /= np.linalg.norm(new_normal, axis=1, keepdims=True)
+    steep = 1.0 + plane[0] ** 2 + plane[1] ** 2
+    new_normal = (normal - plane[0, :, None] * first - plane[1, :, None] * second) / np.sqrt(steep)[:, None]
     radius = float(np.abs(pattern_m).max())
-    centre = np.hypot((readable * a).sum(axis=1), (readable * b).sum(axis=1)) / safe / radius
+    centre = np.hypot(np.einsum("nm,nm->n", given, a), np.einsum("nm,nm->n", given, b)) / safe / radius
     return Patches(
-        contact=contact + normal * plane[:, 2:], normal=new_normal,
-        rms_m=np.sqrt((distance**2).sum(axis=1) / safe), peak_m=np.percentile(distance, 90, axis=1),
-        on_mask=on_mask.mean(axis=1), reading=readable.mean(axis=1), lopsided=np.clip(centre, 0.0, 1.0),
+        contact=contact + normal * plane[2][:, None], normal=new_normal,
+        rms_m=np.sqrt(np.einsum("nm,nm,nm->n", given, residual, residual) / safe / steep),
+        on_mask=on_mask.mean(axis=1), reading=count / len(px), lopsided=np.clip(centre, 0.0, 1.0),
         cup_reading=readable.reshape(len(contact), cups, -1).mean(axis=2).min(axis=1) if len(contact) else np.zeros(0),
-        fitted=count >= _MIN_READINGS,
+        fitted=count >= _MIN_READINGS, contrast=_contrast(view, flat),
     )
+
+
+def _contrast(view: View, flat: NDArray[np.int64]) -> F64:
+    if view.rgb is None:
+        return np.zeros(len(flat))
+    green = view.rgb.reshape(-1, 3)[:, 1][flat].astype(np.float32)
+    return np.asarray(green.std(axis=1), dtype=np.float64)
 
 
 def _middle(h: F64, readable: NDArray[np.bool_]) -> F64:
@@ -147,16 +175,17 @@ def _middle(h: F64, readable: NDArray[np.bool_]) -> F64:
 
 
 def _solve(a: F64, b: F64, h: F64, weight: F64, previous: F64) -> F64:
-    """(N, 3) weighted planes h = p0 a + p1 b + p2, drawn a little towards level where readings are few or in a row."""
-    one = np.ones_like(a)
-    rows = np.stack([a, b, one], axis=1)
-    weighted = rows * weight[:, None]
-    normal_matrix = weighted @ rows.transpose(0, 2, 1)
-    right = (weighted @ h[..., None])[..., 0]
-    spread = np.einsum("nm,nm->n", weight, a**2 + b**2) + 1e-9
-    normal_matrix[:, 0, 0] += 0.02 * spread
-    normal_matrix[:, 1, 1] += 0.02 * spread
-    normal_matrix[:, 2, 2] += 1e-6
-    enough = weight.sum(axis=1) > 1e-3
-    solved = np.linalg.solve(np.where(enough[:, None, None], normal_matrix, np.eye(3)), right[..., None])[..., 0]
-    return np.where(enough[:, None], solved, previous)
+    """(3, N) weighted planes h = p0 a + p1 b + p2, drawn a little towards level where readings are few or in a row."""
+    wa, wb = weight * a, weight * b
+    aa, ab, bb = (np.einsum("nm,nm->n", left, right) for left, right in ((wa, a), (wa, b), (wb, b)))
+    ah, bh, sh = (np.einsum("nm,nm->n", left, h) for left in (wa, wb, weight))
+    sa, sb, s = wa.sum(axis=1), wb.sum(axis=1), weight.sum(axis=1)
+    ridge = 0.02 * (aa + bb + 1e-9)
+    aa, bb, full = aa + ridge, bb + ridge, s + 1e-6
+    # Eliminate the level, then two equations in two slopes are left; the ridge keeps them apart.
+    caa, cab, cbb = aa - sa * sa / full, ab - sa * sb / full, bb - sb * sb / full
+    cah, cbh = ah - sa * sh / full, bh - sb * sh / full
+    determinant = np.maximum(caa * cbb - cab * cab, 1e-30)
+    p0, p1 = (cah * cbb - cbh * cab) / determinant, (cbh * caa - cah * cab) / determinant
+    solved = np.stack([p0, p1, (sh - p0 * sa - p1 * sb) / full])
+    return np.where(s > 1e-3, solved, previous)

@@ -1,13 +1,59 @@
-"""Terms of a grasp -> probability that the pick succeeds: a logistic model with named weights, replaceable by a fitted one."""
+"""Terms of a grasp -> probability that the pick succeeds: logistic models with named weights, in a file that can be refitted."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from perception_node.types import F64, GraspKind
+from perception_node.errors import ConfigError
+from perception_node.types import F64, GRASP_KINDS, GraspKind, Package
+
+TERMS: Mapping[GraspKind, Mapping[str, str]] = {
+    "suction": {
+        "seal": "how flat the surface under the cup is, beyond the depth's own noise",
+        "edge": "how much of the cup, with a margin, is on the package's mask",
+        "margin": "room between the cup's lip and the mask's edge, 1 = a radius or more",
+        "plain": "how even the brightness under the cup is: a seam, label or fold is not",
+        "reading": "how much of the place under the cup has a depth reading, evenly spread",
+        "spread": "how little the normal turns between a small and a full disc",
+        "upright": "how level the place is, 0 = the steepest tilt allowed",
+        "open": "how little stands above the place round the cup",
+        "centre": "how near the middle of the upper face, in shares of its size",
+        "near": "how near the middle of the upper face, 0 = 12 cm away",
+        "light": "how small the package is, 1 = nothing, 0.5 = two litres",
+        "free": "1 = nothing lies on the package",
+        "mask": "confidence of mask and class",
+        "sure": "confidence of mask and class above 0.75",
+        "rigid": "1 = box, 0.5 = padded mailer, 0 = poly bag",
+    },
+    "parallel_jaw": {
+        "clear": "free depth beyond the finger tips",
+        "seen": "how much of the fingers' place is in sight",
+        "reach": "how far the fingers get down beside the package",
+        "room": "opening left beyond the one needed",
+        "centre": "how near the middle of the side",
+        "rigid": "how well the class resists being squeezed",
+        "upright": "how level the upper face is",
+        "light": "how small the package is, 1 = nothing, 0.5 = two litres",
+        "free": "1 = nothing lies on the package",
+        "mask": "confidence of mask and class",
+        "sure": "confidence of mask and class above 0.75",
+    },
+}
+"""The terms of each kind of grasp; every one is scaled to 0 (bad) .. 1 (good)."""
+
+SMALL_M3 = 0.002
+"""Volume at which the term `light` is a half."""
+
+OWN = "own"
+OWN_FILE = Path(__file__).with_name("ranking.json")
+FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -15,7 +61,7 @@ class RankingModel:
     """Logistic model: probability = 1 / (1 + exp(-(bias + sum of weight * term))).
 
     Attributes:
-        bias: log-odds when all terms are 0. weights: by term name; every term is scaled to 0 (bad) .. 1 (good).
+        bias: log-odds when all terms are 0. weights: by term name, at least 0: no term that is better lowers the probability.
         source: where the numbers come from.
     """
 
@@ -48,3 +94,47 @@ PRIORS: Mapping[GraspKind, RankingModel] = {"suction": PRIOR_SUCTION, "parallel_
 DEGRADED_CAP = 0.3
 """Highest score of a grasp made without depth. Source: a contact at unknown height on an unknown surface; Dex-Net 3.0's figure for
 adversarial objects (58 %) is an upper bound for a cup that is placed well, which nobody can say here; half of it."""
+
+
+def load_ranking(name: str = OWN) -> Mapping[GraspKind, RankingModel]:
+    """The models of both kinds.
+
+    Args:
+        name: "own" = the file that comes with the package, or the path of a file that `perception fit-ranking` wrote.
+
+    Raises:
+        ConfigError: the file is missing, no JSON, of another format, or names terms that do not exist.
+    """
+    path = OWN_FILE if name == OWN else Path(name)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"grasp.ranking: {path}: expected a readable file: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"grasp.ranking: {path}: expected JSON: {error}") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT or not isinstance(document.get("models"), dict):
+        raise ConfigError(f"grasp.ranking: {path}: expected format {FORMAT} with models, as `perception fit-ranking` writes it")
+    return {kind: _model(document["models"].get(kind), kind, path) for kind in GRASP_KINDS}
+
+
+def _model(entry: Any, kind: GraspKind, path: Path) -> RankingModel:
+    where = f"grasp.ranking: {path}: models.{kind}"
+    if not isinstance(entry, dict) or not isinstance(entry.get("weights"), dict):
+        raise ConfigError(f"{where}: expected bias and weights, got {entry!r}")
+    unknown = sorted(set(entry["weights"]) - set(TERMS[kind]))
+    if unknown:
+        raise ConfigError(f"{where}: expected terms among {', '.join(TERMS[kind])}, got {', '.join(unknown)}")
+    numbers = {"bias": entry.get("bias"), **entry["weights"]}
+    for term, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ConfigError(f"{where}.{term}: expected a finite number, got {value!r}")
+        if term != "bias" and value < 0:
+            raise ConfigError(f"{where}.{term}: expected a weight of at least 0, got {value:g}")
+    weights = {name: float(value) for name, value in entry["weights"].items()}
+    return RankingModel(float(numbers["bias"]), weights, str(entry.get("source", path.name)))
+
+
+def volume_m3(package: Package) -> float:
+    """A package's volume, as far as depth tells; what stands on others is taken to be no higher than wide."""
+    length, width, height = package.size_m
+    return length * width * min(height, max(width, 0.02))

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception_node.bench.grasp import calibration_error
 from perception_node.config import BeltConfig
 from perception_node.grasp.deadline import deadline_ns, out_of_reach_m, travel_direction
 from perception_node.grasp.score import PRIORS
+from perception_node.learn.ranking import calibration_error
 
 UNIT = st.floats(0, 1)
 
@@ -45,6 +45,5 @@ def test_a_standing_belt_of_unknown_direction_has_no_deadline():
 
 
 def test_calibration_error_is_zero_for_honest_scores():
-    assert calibration_error([(1.0, True)] * 5 + [(0.0, False)] * 5) == pytest.approx(0.0)
-    assert calibration_error([(0.9, False)] * 10) == pytest.approx(0.9)
-    assert calibration_error([]) is None
+    assert calibration_error(np.repeat([1.0, 0.0], 5), np.repeat([True, False], 5)) == pytest.approx(0.0)
+    assert calibration_error(np.full(10, 0.9), np.zeros(10, dtype=bool)) == pytest.approx(0.9)
