@@ -44,13 +44,19 @@ class Processes:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.end_all()
 
-    def start(self, name: str, command: Sequence[str]) -> None:
-        """Start one; call this from the main thread (the kernel ties the child to the thread that made it)."""
+    def start(self, name: str, command: Sequence[str], talk: bool = False) -> subprocess.Popen[bytes]:
+        """Start one; call this from the main thread (the kernel ties the child to the thread that made it).
+
+        Args:
+            name: of the child and its log. command: what to run. talk: connect its standard input and output to pipes.
+        """
         parent = os.getpid()
         with self.log(name).open("wb") as log:
             self._children[name] = subprocess.Popen(
-                list(command), env=self._environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                list(command), env=self._environment, stdin=subprocess.PIPE if talk else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if talk else log, stderr=log if talk else subprocess.STDOUT,
                 start_new_session=True, preexec_fn=lambda: _die_with_parent(parent))
+        return self._children[name]
 
     def log(self, name: str) -> Path:
         """Where a child's words go."""
@@ -75,6 +81,11 @@ class Processes:
             for child in self._children.values():
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     child.wait(max(0.05, end - time.monotonic()))
+        for child in self._children.values():
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
 
 
 def interrupt_on_sigterm() -> None:
