@@ -40,6 +40,21 @@ class SegmentConfig:
 
 
 @dataclass(frozen=True)
+class CameraConfig:
+    """Where the camera is in the cell, and a beacon that watches over it: both written by `perception calibrate`."""
+
+    position_m: tuple[float, ...] = _param((0.0, 0.0, 0.0), "origin of the camera's optical frame in the cell", unit="m")
+    orientation_xyzw: tuple[float, ...] = _param((0.0, 0.0, 0.0, 0.0), "quaternion of the camera's optical frame in the cell; all "
+                                                 "zero = not calibrated", unit="1")
+    beacon_position_m: tuple[float, ...] = _param((0.0, 0.0, 0.0), "origin of the LED beacon's frame in the cell", unit="m")
+    beacon_orientation_xyzw: tuple[float, ...] = _param((0.0, 0.0, 0.0, 0.0), "quaternion of the LED beacon's frame in the cell; "
+                                                        "all zero = no beacon watches over the camera", unit="1")
+    max_shift_m: float = _param(0.002, "a beacon that is seen further from its place than this means a moved camera", unit="m",
+                                low=0.0001, high=1.0, live=True)
+    max_turn_rad: float = _param(0.01, "the same for its attitude", unit="rad", low=0.0005, high=1.0, live=True)
+
+
+@dataclass(frozen=True)
 class BeltConfig:
     """The belt, in the camera's optical frame."""
 
@@ -144,6 +159,7 @@ class Config:
     cameras: tuple[str, ...] = _param((), "names of the cell's cameras: cell.launch.py starts one node for each, in a namespace of "
                                       "that name; none = one node without")
     segment: SegmentConfig = field(default_factory=SegmentConfig)
+    camera: CameraConfig = field(default_factory=CameraConfig)
     belt: BeltConfig = field(default_factory=BeltConfig)
     track: TrackConfig = field(default_factory=TrackConfig)
     grasp: GraspConfig = field(default_factory=GraspConfig)
@@ -162,6 +178,11 @@ class Config:
         length = math.sqrt(sum(n * n for n in self.belt.direction))
         if any(self.belt.direction) and abs(length - 1.0) > 1e-3:
             raise ConfigError(f"belt.direction: expected a unit vector (or all zero), got one of length {length:.4g}")
+        for name in ("camera.orientation_xyzw", "camera.beacon_orientation_xyzw"):
+            quaternion = value_of(self, name)
+            length = math.hypot(*quaternion)  # type: ignore[misc, arg-type]
+            if length and abs(length - 1.0) > 1e-3:
+                raise ConfigError(f"{name}: expected a unit quaternion (or all zero), got one of length {length:.4g}")
         _require_order(self, "belt.reach_min_m", "belt.reach_max_m")
         _require_order(self, "gripper.parallel_jaw.opening_min_m", "gripper.parallel_jaw.opening_max_m")
         suction = self.gripper.suction

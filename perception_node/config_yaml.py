@@ -1,13 +1,16 @@
-"""The configuration's two files, written from the dataclasses: `config/cell.yaml` and `config/gripper.yaml`.
+"""The configuration's files, written from the dataclasses: `config/cell.yaml`, `config/gripper.yaml` and `config/beacon.yaml`.
 
-`python -m perception_node.config_yaml FOLDER` rewrites both with the defaults; a contract test holds them to the classes.
+`python -m perception_node.config_yaml FOLDER` rewrites them with the defaults; a contract test holds them to the classes.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+from perception_node.beacon.config import BeaconConfig
 from perception_node.config import Config, Parameter, Value, parameters, value_of
 from perception_node.errors import ConfigError
 
@@ -16,6 +19,7 @@ FILES: dict[str, str] = {"cell": "cell.yaml", "gripper": "gripper.yaml"}
 
 _HEAD = {
     "cell": "# Everything that the node reads, but for the gripper (gripper.yaml). Form: a ROS 2 parameter file.",
+    "beacon": "# What the node `beacon` reads. Form: a ROS 2 parameter file.",
     "gripper": "# What is mounted on the arm. Read together with cell.yaml. Form: a ROS 2 parameter file.",
 }
 _LEGEND = "# Comments: words [unit, lowest..highest or the choices; live = may be changed while the node runs]."
@@ -32,13 +36,19 @@ def to_yaml(group: str, config: Config | None = None) -> str:
     """
     if group not in FILES:
         raise ConfigError(f"configuration file: expected one of {', '.join(FILES)}, got {group!r}")
-    config = config or Config()
+    return _text(group, config or Config(), (p for p in parameters() if p.name.startswith("gripper.") == (group == "gripper")))
+
+
+def beacon_yaml(config: BeaconConfig | None = None) -> str:
+    """Text of `config/beacon.yaml`, default: with the defaults."""
+    return _text("beacon", config or BeaconConfig(), parameters(BeaconConfig))
+
+
+def _text(group: str, config: Any, chosen: Iterable[Parameter]) -> str:
     lines = [_HEAD[group], _LEGEND, "/**:", "  ros__parameters:"]
     open_groups: list[str] = []
-    for parameter in parameters():
+    for parameter in chosen:
         *groups, name = parameter.name.split(".")
-        if (groups[:1] == ["gripper"]) != (group == "gripper"):
-            continue
         shared = 0
         while shared < min(len(groups), len(open_groups)) and groups[shared] == open_groups[shared]:
             shared += 1
@@ -72,16 +82,18 @@ def _value(value: Value) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return repr(value)
+    text = repr(value)
+    return text.replace("e", ".0e") if "e" in text and "." not in text else text  # YAML 1.1 takes 5e-05 for a text
 
 
 def main() -> None:
-    """Write both files with the defaults into the folder named on the command line."""
+    """Write the files with the defaults into the folder named on the command line."""
     folder = Path(sys.argv[1]) if len(sys.argv) == 2 else None
     if folder is None or not folder.is_dir():
         sys.exit("config_yaml: expected one existing folder")
     for group, name in FILES.items():
         (folder / name).write_text(to_yaml(group), encoding="utf-8")
+    (folder / "beacon.yaml").write_text(beacon_yaml(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,38 +5,29 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from perception_node.errors import ConfigError
+from perception_node.config import _param, check_value, parameters, value_of
 
 
 @dataclass(frozen=True)
 class BeaconSettings:
-    """Settings of `BeaconTracker`.
-
-    Attributes:
-        centre_sigma_px: standard deviation of what the calibration of the lens is wrong by, px.
-        led_sigma_m: standard deviation of where an LED's light comes from, m: placement, and uneven light of the chip.
-        flare_lean: standard deviation of how far flare pulls all centres outwards (or inwards) alike, as a share of their
-            diameter.
-        max_roll_rad: the beacon's x axis is at most so far from the camera's in the picture; pi = any turn. What turns by less
-            can be told from its copies, so a plain square is not ambiguous any more below pi/4.
-        confirm_pictures: pictures in a row that must show a newly found beacon before its pose is given.
-        forget_after_s: a beacon that was not seen for longer is searched anew.
+    """Settings of `BeaconTracker`; the words of each field are in its declaration and in `config/beacon.yaml`.
 
     Raises:
         ConfigError: out of range.
     """
 
-    centre_sigma_px: float = 0.05
-    led_sigma_m: float = 0.00005
-    flare_lean: float = 0.012
-    max_roll_rad: float = math.pi
-    confirm_pictures: int = 2
-    forget_after_s: float = 0.5
+    centre_sigma_px: float = _param(0.05, "standard deviation of what the lens calibration is wrong by", unit="px", low=0.0,
+                                    high=5.0)
+    led_sigma_m: float = _param(0.00005, "standard deviation of where an LED's light comes from: placement, uneven chip", unit="m",
+                                low=0.0, high=0.01)
+    flare_lean: float = _param(0.012, "standard deviation of how far lens flare pulls all lights outwards alike, as a share of "
+                               "their diameter", low=0.0, high=0.5)
+    max_roll_rad: float = _param(math.pi, "the beacon's x axis is at most so far from the camera's in the picture; from an eighth "
+                                 "of a turn on a plain square is ambiguous", unit="rad", low=0.01, high=math.pi)
+    confirm_pictures: int = _param(2, "pictures in a row that must show a newly found beacon before its pose is given", low=1,
+                                   high=30)
+    forget_after_s: float = _param(0.5, "a beacon that was not seen for longer is searched anew", unit="s", low=0.0, high=60.0)
 
     def __post_init__(self) -> None:
-        ranges = {"centre_sigma_px": (0.0, 5.0), "led_sigma_m": (0.0, 0.01), "flare_lean": (0.0, 0.5),
-                  "max_roll_rad": (0.01, math.pi), "confirm_pictures": (1, 30), "forget_after_s": (0.0, 60.0)}
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ConfigError(f"beacon: {name}: expected {low:g} to {high:g}, got {value!r}")
+        for parameter in parameters(type(self)):
+            check_value(parameter, value_of(self, parameter.name))

@@ -35,8 +35,11 @@ def rotation(vector: F64) -> F64:
     x, y, z = vector.tolist()
     angle = math.sqrt(x * x + y * y + z * z)
     once, twice = (math.sin(angle) / angle, (1.0 - math.cos(angle)) / angle**2) if angle > 1e-9 else (1.0, 0.5)
-    K: F64 = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
-    return np.asarray(np.eye(3) + once * K + twice * np.dot(K, K), dtype=np.float64)
+    K: F64 = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]], dtype=np.float64)
+    turned = np.eye(3)
+    turned += once * K
+    turned += twice * (K @ K)
+    return turned
 
 
 def rotation_vector(R: F64) -> F64:

@@ -14,7 +14,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from perception_node import geometry
 from perception_node.beacon.blobs import Gray
 from perception_node.beacon.hypotheses import difference
 from perception_node.beacon.limits import FIXED, Limits
@@ -150,7 +149,7 @@ class Detectors:
         self._count += 1
         if self._count % 15 or tracker.state != "tracking":
             return
-        true = geometry.project(runs.CAMERA, geometry.transform_points(frame.T_cam_beacon, tracker.layout.leds_m))
+        true = frame.lights_px
         whole_ms, centres = self._timed(frame.gray, 0, 0)
         windows_ms = sum(self._timed(frame.gray[y0:y1, x0:x1], x0, y0)[0] for x0, y0, x1, y1 in tracker.windows)
         self.rows.append({"range_m": frame.range_m, "whole_ms": whole_ms, "windows_ms": windows_ms,

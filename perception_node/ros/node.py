@@ -33,7 +33,7 @@ class PerceptionNode(LifecycleNode):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__("perception", **kwargs)
-        self.config: Config = params.declare(self)
+        self.config: Config = params.declare(self, Config())
         params.validate_with(self, lambda: self.config, self._take_over)
         self.pipeline: Pipeline | None = None
         self.inputs: Inputs | None = None

@@ -9,24 +9,24 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from perception_node.config import Config, Parameter, check_value, from_flat, parameters, value_of
+from perception_node.config import Parameter, T, check_value, parameters, value_of, with_values
 from perception_node.config_yaml import describe
 from perception_node.errors import ConfigError
 
 _ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.", "diagnostic_updater.")
 
 
-def declare(node: Node) -> Config:
-    """Declare all parameters of `config.Config` and return the configuration that the node was started with.
+def declare(node: Node, base: T) -> T:
+    """Declare all parameters of a configuration tree and return it as the node was started; what was not given is as in `base`.
 
     Raises:
         ConfigError: unknown name, wrong type, out of range.
     """
-    known = {parameter.name: parameter for parameter in parameters()}
+    known = {parameter.name: parameter for parameter in parameters(type(base))}
     # What was given at the start, unknown names among it: rclpy has no public way to ask. An empty list comes without a type.
     given = {name: override.value for name, override in node._parameter_overrides.items() if not name.startswith(_ROS_OWN)}
     given = {name: value for name, value in given.items() if value is not None or name not in known}
-    config = from_flat({name: plain(value) for name, value in given.items()})
+    config = with_values(base, {name: plain(value) for name, value in given.items()})
     for name, parameter in known.items():
         value = value_of(config, name)
         initial = list(value) if isinstance(value, tuple) else value
@@ -34,7 +34,7 @@ def declare(node: Node) -> Config:
     return config
 
 
-def validate_with(node: Node, current: Callable[[], Config], apply: Callable[[Config], None]) -> None:
+def validate_with(node: Node, current: Callable[[], T], apply: Callable[[T], None]) -> None:
     """Refuse every set that the configuration refuses, with its words; hand accepted ones to `apply`."""
 
     def validate(changes: list[RosParameter[Any]]) -> SetParametersResult:
@@ -71,12 +71,12 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else list(value)
 
 
-def _changed(config: Config, changes: list[RosParameter[Any]]) -> Config:
-    known = {parameter.name: parameter for parameter in parameters()}
+def _changed(config: T, changes: list[RosParameter[Any]]) -> T:
+    known = {parameter.name: parameter for parameter in parameters(type(config))}
     ours = {change.name: change for change in changes if not change.name.startswith(_ROS_OWN)}
     for name, change in ours.items():
         if name in known and change.type_ == RosParameter.Type.NOT_SET:
             raise ConfigError(f"{name}: expected a value, got none (parameters cannot be removed)")
         if name in known:
             check_value(known[name], plain(change.value))
-    return from_flat({name: plain(change.value) for name, change in ours.items()}, config)
+    return with_values(config, {name: plain(change.value) for name, change in ours.items()})

@@ -37,11 +37,13 @@ UNEVEN = 0.15
 
 @dataclass(frozen=True, eq=False)
 class BeaconFrame:
-    """One picture and its truth: (H, W) gray, stamp in ns, (4, 4) T_cam_beacon at the middle of the exposure."""
+    """One picture and its truth: (H, W) gray, stamp in ns, (4, 4) T_cam_beacon at the middle of the exposure, and (N, 2) pixels
+    of the lights then."""
 
     gray: NDArray[np.uint8] | NDArray[np.uint16]
     stamp_ns: int
     T_cam_beacon: F64
+    lights_px: F64
 
     @property
     def range_m(self) -> float:
@@ -95,7 +97,9 @@ def docking_run(seed: int, leds_m: F64, conditions: Conditions | None = None, ca
         if conditions.hide is not None and conditions.hide[1] <= stamp_s < conditions.hide[2]:
             hidden = frozenset({conditions.hide[0]})
         gray = lens.take(replace(scene, hidden=hidden), pose_at, stamp_s)
-        yield BeaconFrame(gray, 1_000_000_000 + round(stamp_s * 1e9), pose_at(stamp_s))
+        T = pose_at(stamp_s)
+        lights = lens.project(scene.leds_m @ T[:3, :3].T + T[:3, 3])
+        yield BeaconFrame(gray, 1_000_000_000 + round(stamp_s * 1e9), T, lights)
 
 
 def _approach(conditions: Conditions) -> F64:
