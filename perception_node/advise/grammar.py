@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from perception_node.advise.request import Action, Condition, Description, Request
 from perception_node.advise.tagging import Reading, read, tagged
-from perception_node.advise.words import ECHOES, PLURALS, POLITE, WHOLE, Tag
+from perception_node.advise.words import ECHOES, FILL, PLURALS, POLITE, WHOLE, Tag
 
 _WHOLE: tuple[Action, ...] = ("start_over", "undo", "help", "confirm", "deny")
 _NO_WISH = {"show", "only", "not", "recommend", "help"}
@@ -57,6 +57,9 @@ def decide(reading: Reading) -> Action:
         return "unknown"
     if asks and has("most") and (values["most"].value != "best" or "score" in reading.words) and not has("take"):
         return "compare"
+    if has("recommend") and has("number", "deixis") and not asks and not has("modal", "show", "only", "count", "other"):
+        reading.unsure.append("next")
+        return "take"
     if has("recommend") and not (has("take") and not asks and not has("modal")) and not has("count", "only"):
         return "filter" if has("show") and has(*_SLOTS) else "recommend"
     if has("recommend", "other") and has("count") and not has(*_SLOTS):
@@ -81,7 +84,13 @@ def decide(reading: Reading) -> Action:
         return "describe"
     if has("take"):
         return "take"
+    if has("show") and values["show"].at < len(reading.words) and reading.words[values["show"].at] in ("where", "wheres") \
+            and has("deixis") and not has(*_SLOTS, "number"):
+        reading.tags.append(Tag("about", "where", values["show"].at))
+        return "describe"
     pointing = _pointing(reading)
+    if pointing == "select" and has("most") and "?" in reading.words and not has("show"):
+        return "recommend" if values["most"].value == "best" else "compare"
     return "recommend" if pointing == "select" and values.get("most", Tag("", "")).value == "best" else pointing
 
 
@@ -96,6 +105,8 @@ def _verb_leads(reading: Reading) -> bool:
 def _settle_clauses(reading: Reading) -> None:
     """Words that mean something else where they stand: `the ones suction can take`, `do 6 first`."""
     tags = reading.tags
+    if "list" in reading.words:  # "exclude the bags from the list"
+        tags[:] = [replace(tag, kind="not") if tag.kind == "never" else tag for tag in tags]
     kinds = [tag.kind for tag in tags]
     for place, tag in enumerate(tags):
         before = kinds[:place]
@@ -133,13 +144,17 @@ def compose(reading: Reading, action: Action) -> Request:
         or (action in ("never", "later") and bool(reading.tags) and reading.tags[0].kind == "modal" and reading.words[0] != "do")
     if action == "take" and not _verb_leads(reading):
         reading.unsure.append("take")
+    if action in FILL:  # whatever else is said may turn a choice into something else
+        reading.unsure += [word for word in reading.loose if word not in FILL[action] and word[0].isalpha()]
     if action == "recommend":
         conditions = tuple(c for c in what.conditions if (c.slot, c.value) != ("score", "good"))
         what = replace(what, conditions=conditions)
         what = replace(what, ordinal=0, most="" if what.most == "best" else what.most, deixis="" if what.other else what.deixis)
-    if action in ("take", "never", "later") and (("but" in reading.words) or (reading.has("not") and reading.has("number"))):
+    if action in FILL and (("but" in reading.words) or (reading.has("not") and reading.has("number"))):
         reading.unsure.append("but" if "but" in reading.words else "not")
     unsure = [*reading.unsure, *(tag.unsure for tag in reading.tags if tag.unsure)]
+    if action == "explain":
+        about = ""
     if action in ("confirm", "deny", "undo", "start_over", "help", "unknown"):
         what, about = Description(), ""
     return Request(action, what, about, tuple(reading.unknown), tuple(unsure), asked)
@@ -162,9 +177,7 @@ def describe(reading: Reading, action: Action) -> tuple[Description, str]:
             about = tag.value
         elif tag.kind == "comparative":
             about = tag.value or about
-        elif tag.kind == "is":
-            asking = True
-        elif tag.kind == "modal" and reading.words[tag.at] == "does":
+        elif tag.kind == "is" or tag.kind == "modal" and reading.words[tag.at] == "does":
             asking = True
         elif tag.kind in _SLOTS or tag.kind == "amount":
             condition = _condition(tag, negated)
@@ -268,7 +281,7 @@ def _whole(words: Sequence[str]) -> Action | None:
 def _comparing(reading: Reading) -> bool:
     has = reading.has
     numbers = sum(tag.kind == "number" for tag in reading.tags)
-    about_weight = has("about") and "than" in reading.words
+    about_weight = has("about") and bool({"than", "more", "less"} & set(reading.words))
     by_word = has("wh") and has("size", "weight", "height", "score", "most")
     if numbers >= 2 and (has("compare", "comparative") or about_weight or by_word):
         return True
@@ -296,7 +309,7 @@ def _asks_about_one(reading: Reading) -> bool:
     if reading.has("wh") and one and not reading.has("relation", "take", "most", "comparative"):
         return any(tag.kind == "wh" and tag.value == "what" for tag in tags)
     if kinds[first] == "wh" and not reading.has("relation"):
-        singular = one or (reading.has("class") and not any(reading.words[tag.at] in PLURALS for tag in tags))
+        singular = one or (reading.has("class", "generic") and not any(reading.words[tag.at] in PLURALS for tag in tags))
         return singular and tags[first].value == "what"
     does = kinds[first] == "modal" and reading.words[tags[first].at] in ("does", "do") and reading.has("lies", "weight")
     return (kinds[first] == "is" or does) and (one or reading.has("class", "generic")) and reading.has(*_SLOTS)

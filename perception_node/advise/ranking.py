@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +46,7 @@ class Candidate:
     terms: Mapping[str, float] | None = None
     degraded: bool = False
 
+    @cached_property
     def features(self) -> F64:
         """(D,) features of the correction to this grasp's log-odds."""
         row = np.zeros(_SIZE)
@@ -106,7 +108,7 @@ class Ranking:
 
     def liking(self, candidates: list[Candidate]) -> NDArray[np.float64]:
         """(N,) log-odds by which the operators' choices so far move each grasp in the order; probabilities stay."""
-        shift: F64 = np.array([c.features() @ self._liking for c in candidates])
+        shift: F64 = np.array([c.features @ self._liking for c in candidates])
         return shift.clip(-CHOICE_LIMIT, CHOICE_LIMIT)
 
     @property
@@ -116,7 +118,7 @@ class Ranking:
 
     def learn(self, candidate: Candidate, success: bool) -> None:
         """One outcome; the next pick begins."""
-        kind, row = candidate.kind, candidate.features()
+        kind, row = candidate.kind, candidate.features
         mean = self._mean[kind]
         for each in GRASP_KINDS:  # what was learned long ago is less certain, what is expected stays
             self._spread[each] = self._prior + self._keep * (self._spread[each] - self._prior)
@@ -133,7 +135,7 @@ class Ranking:
 
     def chosen(self, candidate: Candidate, instead_of: Candidate | None, sign: float = 1.0) -> None:
         """The operator wanted this one (sign 1), or did not (-1), in place of another."""
-        row = candidate.features() - (0.0 if instead_of is None else instead_of.features())
+        row = candidate.features - (0.0 if instead_of is None else instead_of.features)
         row[0] = 0.0
         row[1 + len(CLASS_NAMES) + 2:] = 0.0
         self._liking = np.clip(self._liking + sign * CHOICE_RATE * row, -CHOICE_LIMIT, CHOICE_LIMIT)
@@ -150,7 +152,7 @@ class Ranking:
     def _evaluate(self, candidates: list[Candidate], weights: Mapping[GraspKind, F64] | None) -> NDArray[np.float64]:
         if not candidates:
             return np.zeros(0)
-        rows = np.array([c.features() for c in candidates])
+        rows = np.array([c.features for c in candidates])
         logits = np.array([c.log_odds for c in candidates])
         for kind in GRASP_KINDS:
             mine = np.array([c.kind == kind for c in candidates])

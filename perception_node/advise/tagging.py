@@ -31,12 +31,13 @@ _COMPARED = {"heavier": "weight", "lighter": "weight", "heavy": "weight", "bigge
 
 @dataclass
 class Reading:
-    """The tags of a text, and what could not be tagged."""
+    """The tags of a text, words that are not understood, words that may mean several things, and known ones without a tag."""
 
     words: list[str]
     tags: list[Tag] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
+    loose: list[str] = field(default_factory=list)
 
     def has(self, *kinds: str) -> bool:
         """True when a tag of one of these kinds is there."""
@@ -84,7 +85,9 @@ def tagged(words: Sequence[str]) -> Reading:
     i = 0
     while i < len(words):
         word = words[i]
-        used = _amount(words, i, reading) or _number(words, i, reading) or _phrase(words, i, reading)
+        phrase = any(tuple(words[i:i + size]) in LEXICON for size in range(2, min(LONGEST, len(words) - i) + 1))
+        used = _amount(words, i, reading) or (0 if phrase else _number(words, i, reading)) or _phrase(words, i, reading)
+        reading.loose += [word] if not used else []
         if not used and word[0].isalpha() and word not in VOCABULARY and word != "\0":
             reading.unknown.append(word)
         i += max(used, 1)

@@ -43,6 +43,10 @@ SHORT: Mapping[str, str] = _LEXICON["short"]
 WHOLE: Mapping[str, list[tuple[str, ...]]] = {kind: sorted(_split(_LEXICON["tags"][kind][""]), key=len, reverse=True) for kind in (
     "start_over", "undo", "help", "confirm", "deny")}
 """Phrases that are a whole turn, the longest first."""
+COMMON = frozenset(_LEXICON["common"].split())
+"""Everyday words that mean nothing here: not understood, and not taken for slips of words that are."""
+FILL: Mapping[str, frozenset[str]] = {action: frozenset(words.split()) for action, words in _LEXICON["fill"].items()}
+"""What else may stand in a choice that is carried out at once."""
 POLITE = frozenset(_LEXICON["polite"].split())
 PLURALS = frozenset(_LEXICON["plurals"].split())
 ECHOES: Mapping[str, frozenset[str]] = {action: frozenset(words.split()) for action, words in _LEXICON["echoes"].items()}
@@ -134,7 +138,7 @@ def corrected(word: str) -> tuple[str, ...]:
     Up to six letters one slip is corrected, in longer words two; what has two letters or fewer is left alone.
     Source: judgement, checked on the collected utterances.
     """
-    if word in VOCABULARY or not word.isalpha():
+    if word in VOCABULARY or word in COMMON or not word.isalpha():
         return (word,)
     if word in SHORT:
         return (SHORT[word],)
