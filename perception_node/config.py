@@ -86,8 +86,8 @@ class GraspConfig:
     max_per_package: int = _param(3, "grasps of each kind proposed for one package at most", low=1, high=20, live=True)
     min_score: float = _param(0.1, "grasps below this success probability are rejected", low=0.0, high=1.0, live=True)
     normal_radius_m: float = _param(0.012, "radius over which surface normals are estimated", unit="m", low=0.002, high=0.1)
-    ranking: str = _param("own", "what makes probabilities of a grasp's terms: own = the package's file, or the path of a file that "
-                          "`perception fit-ranking` wrote")
+    ranking: str = _param("own", "what makes probabilities of a grasp's terms: own = the package's file, or the path of a file "
+                          "that `perception fit-ranking` wrote")
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,9 @@ class SuctionConfig:
                                     low=0.0002, high=0.05)
     max_tilt_rad: float = _param(0.8, "largest angle between the approach and the belt's normal", unit="rad", low=0.0, high=1.57)
     payload_kg: float = _param(5.0, "largest weight that the cups hold", unit="kg", low=0.01, high=500.0)
+    T_parent_grasp: tuple[float, ...] = _param((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0), "for MoveIt: pose of the grasp frame "
+                                               "(middle of the lips, z out of the cups) in the end effector's parent link: x, y, "
+                                               "z, then quaternion x, y, z, w", unit="m, 1")
 
 
 @dataclass(frozen=True)
@@ -116,15 +119,23 @@ class JawConfig:
     opening_max_m: float = _param(0.14, "widest opening between the fingers", unit="m", low=0.001, high=2.0)
     finger_width_m: float = _param(0.02, "size of a finger across the closing direction", unit="m", low=0.001, high=0.3)
     finger_thickness_m: float = _param(0.012, "size of a finger along the closing direction", unit="m", low=0.001, high=0.2)
-    finger_depth_m: float = _param(0.03, "how far the fingers reach down beside the package", unit="m", low=0.002, high=0.5)
+    finger_depth_m: float = _param(0.03, "how far the fingers reach down beside the package", unit="m", low=0.008, high=0.5)
     clearance_m: float = _param(0.004, "free space kept between fingers and everything else", unit="m", low=0.0, high=0.1)
     payload_kg: float = _param(5.0, "largest weight that the jaws hold", unit="kg", low=0.01, high=500.0)
+    T_parent_grasp: tuple[float, ...] = _param((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0), "for MoveIt: pose of the grasp frame "
+                                               "(middle between the contacts, z out of the hand, x = closing) in the end "
+                                               "effector's parent link: x, y, z, then quaternion x, y, z, w", unit="m, 1")
+    joint_names: tuple[str, ...] = _param((), "joints that open the jaws, for MoveIt; none = postures are left empty")
+    joint_ratio: float = _param(0.5, "position of each of these joints per metre of opening", unit="1/m or rad/m", low=-1000.0,
+                                high=1000.0)
 
 
 @dataclass(frozen=True)
 class GripperConfig:
     """What is mounted on the arm (`config/gripper.yaml`)."""
 
+    approach_m: float = _param(0.1, "straight way to a grasp along its approach direction, and back, for MoveIt", unit="m", low=0.0,
+                               high=2.0)
     suction: SuctionConfig = field(default_factory=SuctionConfig)
     parallel_jaw: JawConfig = field(default_factory=JawConfig)
 
@@ -185,7 +196,14 @@ class Config:
                 raise ConfigError(f"{name}: expected a unit quaternion (or all zero), got one of length {length:.4g}")
         _require_order(self, "belt.reach_min_m", "belt.reach_max_m")
         _require_order(self, "gripper.parallel_jaw.opening_min_m", "gripper.parallel_jaw.opening_max_m")
-        suction = self.gripper.suction
+        jaw, suction = self.gripper.parallel_jaw, self.gripper.suction
+        if jaw.opening_min_m + 2 * jaw.clearance_m >= jaw.opening_max_m:
+            raise ConfigError(f"gripper.parallel_jaw.opening_max_m: expected more than opening_min_m and a clearance on both sides "
+                              f"({jaw.opening_min_m + 2 * jaw.clearance_m:.4g} m), got {jaw.opening_max_m:.4g}: nothing would fit")
+        for name, transform in (("suction", suction.T_parent_grasp), ("parallel_jaw", jaw.T_parent_grasp)):
+            length = math.sqrt(sum(n * n for n in transform[3:]))
+            if abs(length - 1.0) > 1e-3:
+                raise ConfigError(f"gripper.{name}.T_parent_grasp: expected a quaternion of length 1, got one of {length:.4g}")
         if suction.rows * suction.columns > 1 and suction.spacing_m < 2 * suction.cup_radius_m:
             raise ConfigError(f"gripper.suction.spacing_m: expected at least two radii ({2 * suction.cup_radius_m:.4g} m) between "
                               f"several cups, got {suction.spacing_m:.4g}")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from perception_node.config import GripperConfig
 from perception_node.errors import MissingDependencyError
 from perception_node.types import CameraModel, Frame, Grasp, Instance, Package, Rejection, Scene, Segmentation, Track
 
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     node = LifecycleNode("bench_publish")
     try:
         node.trigger_configure()
-        outputs = Outputs(node)
+        outputs = Outputs(node, GripperConfig())
         node.trigger_activate()
         _wait(lambda: node.count_subscribers("/bench_publish/masks") > 0 and node.count_subscribers("/bench_publish/scene") > 0)
         times_ms, cpu_s = [], 0.0

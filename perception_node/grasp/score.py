@@ -27,6 +27,7 @@ TERMS: Mapping[GraspKind, Mapping[str, str]] = {
         "centre": "how near the middle of the upper face, in shares of its size",
         "near": "how near the middle of the upper face, 0 = 12 cm away",
         "light": "how small the package is, 1 = nothing, 0.5 = two litres",
+        "ample": "width of the face, 1 = four cup radii or more",
         "free": "1 = nothing lies on the package",
         "mask": "confidence of mask and class",
         "sure": "confidence of mask and class above 0.75",

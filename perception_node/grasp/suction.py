@@ -157,8 +157,8 @@ def _measure(view: View, packages: Sequence[Package], owner: NDArray[np.int64], 
     roughness = np.sqrt(np.maximum(patch.rms_m**2 - _NOISE_M**2, 0.0))
     turn = np.arccos(np.clip(np.einsum("ni,ni->n", patch.normal, rough.normal), -1.0, 1.0))
     tilt = np.arccos(np.clip(patch.normal @ up, -1.0, 1.0))
-    free, mask, rigid, volume = np.array([
-        (float(not p.covered_by), p.score, _RIGID.get(p.class_name, 0.0), volume_m3(p)) for p in packages]).T[:, owner]
+    free, mask, rigid, volume, width = np.array([
+        (float(not p.covered_by), p.score, _RIGID.get(p.class_name, 0.0), volume_m3(p), p.size_m[1]) for p in packages]).T[:, owner]
     return {
         "seal": np.clip(1.0 - roughness / tolerance, 0.0, 1.0),
         "edge": np.clip((patch.on_mask - 0.9) / 0.1, 0.0, 1.0),
@@ -168,6 +168,7 @@ def _measure(view: View, packages: Sequence[Package], owner: NDArray[np.int64], 
         "upright": np.clip(1.0 - tilt / max(config.max_tilt_rad, 1e-3), 0.0, 1.0),
         "open": _openness(view, patch, footprint_m(config) / 2 - config.cup_radius_m + _ROUND_CUP * config.cup_radius_m),
         "near": np.clip(1.0 - off / _FAR_M, 0.0, 1.0), "light": SMALL_M3 / (SMALL_M3 + volume),
+        "ample": np.clip(width / (4 * config.cup_radius_m), 0.0, 1.0),
         "free": free, "mask": mask, "sure": np.clip(4.0 * mask - 3.0, 0.0, 1.0), "rigid": rigid,
         "roughness_m": roughness, "tilt_rad": tilt,
     }

@@ -225,6 +225,7 @@ class Cell:
             bottom = np.column_stack([grid * extent[:2], np.full(len(grid), -extent[2] / 2)])
             local = (bottom @ T_cam_box[:3, :3].T + T_cam_box[:3, 3] - pose[:3, 3]) @ pose[:3, :3]
             over = (np.abs(local[:, :2]) < size[:2] / 2).all(axis=1) & (np.abs(local[:, 2] - size[2] / 2) < _RESTS_M)
+            over &= local[:, 2] + extent[2] / 2 > size[2] / 2  # what lies below has its middle below, however thin both are
             if over.mean() > _RESTING_SHARE:
                 return True
         return False

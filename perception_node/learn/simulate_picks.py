@@ -20,29 +20,31 @@ from perception_node.learn.scenes import MIN_TRUE_PX, TrueMasks, frames, true_id
 from perception_node.pipeline import Pipeline
 from perception_node.types import Grasp, Scene
 
-EXPLORED = 6
-"""Grasps of each kind and package that are tried: more than are proposed, so that bad ones teach, too."""
-_LEAST_SCORE = 0.2
-"""Packages from this score on are tried: the fit must see uncertain masks."""
+EXPLORED = 5
+"""Grasps of each kind and package that are tried with `--explore`: more than are proposed, so that bad ones teach, too."""
+_LEAST_SCORE = 0.3
+"""Packages from this score on are tried with `--explore`: the fit must see uncertain masks."""
 
 
-def simulate(datasets: list[Path], count: int | None, masks: str, config: Config, seed: int) -> Iterator[dict[str, Any]]:
+def simulate(datasets: list[Path], count: int | None, masks: str, config: Config, seed: int, explore: bool = False,
+             ) -> Iterator[dict[str, Any]]:
     """One log line for each pick. Deterministic.
 
     Args:
         datasets: folders in the layout of `perception synthesize`. count: pictures of each at most. masks: "model" or "truth".
         config: of the cell; its gripper picks. seed: of weights, centres of mass and the arm's errors.
+        explore: try more and worse grasps than would be proposed.
     """
-    explored = {"grasp.max_per_package": EXPLORED, "grasp.min_score": 0.0,
-                "segment.score_threshold": _LEAST_SCORE if masks == "model" else 0.0}
-    if masks == "truth":
-        explored["segment.min_area_px"] = MIN_TRUE_PX
+    changes: dict[str, Any] = {"segment.score_threshold": 0.0, "segment.min_area_px": MIN_TRUE_PX} if masks == "truth" else {}
+    if explore:
+        changes |= {"grasp.max_per_package": EXPLORED, "grasp.min_score": 0.0}
+        changes.setdefault("segment.score_threshold", _LEAST_SCORE)
     stand_in = TrueMasks()
-    pipeline = Pipeline(configuration.from_flat(explored, config), stand_in if masks == "truth" else None)
+    pipeline = Pipeline(configuration.from_flat(changes, config), stand_in if masks == "truth" else None)
     for place, dataset in enumerate(datasets):
         for number, (frame, truth, segmentation, _) in enumerate(frames(dataset, count)):
             if truth.plane is not None:
-                values = explored | {"belt.plane": tuple(float(n) for n in truth.plane)}
+                values = changes | {"belt.plane": tuple(float(n) for n in truth.plane)}
                 pipeline.update_config(configuration.from_flat(values, config))
             pipeline.reset()
             stand_in.next = segmentation
@@ -69,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--masks", choices=("model", "truth"), default="model", help="whose masks the grasps are made from")
     parser.add_argument("--config", type=Path, help="cell.yaml with its gripper.yaml; default: the defaults")
     parser.add_argument("--frames", type=int, help="pictures of each data set, default: all")
+    parser.add_argument("--explore", action="store_true", help="try more and worse grasps than are proposed, to learn from")
     parser.add_argument("--seed", type=int, default=0, help="of weights, centres of mass and the arm's errors (0)")
 
 
@@ -84,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         args.out.parent.mkdir(parents=True, exist_ok=True)
         with aside.open("w", encoding="utf-8") as log:
-            for line in tqdm(simulate(args.datasets, args.frames, args.masks, config, args.seed), unit="pick", mininterval=1.0):
+            for line in tqdm(simulate(args.datasets, args.frames, args.masks, config, args.seed, args.explore), unit="pick",
+                             mininterval=1.0):
                 log.write(json.dumps(line) + "\n")
                 tally[line["kind"], line["failure"]] += 1
         aside.replace(args.out)

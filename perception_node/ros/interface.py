@@ -41,6 +41,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("in", "camera_info", "sensor_msgs/msg/CameraInfo", _CAMERA, "calibration of the colour image (K and D)"),
     Endpoint("in", "belt_velocity", "geometry_msgs/msg/TwistStamped", "best effort, keep last 1",
              "optional, from the belt's drive: a vector when its frame is the camera's, else linear.x along `belt.direction`"),
+    Endpoint("in", "beacon_pose", "geometry_msgs/msg/PoseWithCovarianceStamped", "reliable, keep last 10",
+             "`~/pose` of the node `beacon` of the same camera; only when the camera's and the beacon's places are calibrated",
+             optional=True),
     Endpoint("out", "~/scene", "perception_node_msgs/msg/PickScene", _RESULT,
              "everything of one frame: label image, packages, grasps, rejections"),
     Endpoint("out", "~/masks", "sensor_msgs/msg/Image", _RESULT, "the label image alone: mono16, 0 = background"),
@@ -49,8 +52,22 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("out", "~/overlay", "sensor_msgs/msg/Image", _RESULT, "masks on the picture, rgb8; drawn only when someone listens"),
     Endpoint("out", "~/detections", "vision_msgs/msg/Detection2DArray", _RESULT, "only where vision_msgs is installed",
              optional=True),
+    Endpoint("out", "~/moveit_grasps", "moveit_msgs/msg/Grasp", "reliable, keep last 200",
+             "only where moveit_msgs is installed: one message a grasp, best first; pose of the end effector's parent link",
+             optional=True),
     Endpoint("out", "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", "reliable, keep last 10",
              "every `node.diagnostics_period_s`, also while the camera is silent"),
     Endpoint("service", "~/report_outcome", "perception_node_msgs/srv/ReportOutcome", "", "what happened to a pick"),
     Endpoint("service", "~/capture", "perception_node_msgs/srv/Capture", "", "keep the newest frame for training"),
+)
+
+BEACON_ENDPOINTS: tuple[Endpoint, ...] = (
+    Endpoint("in", "image", "sensor_msgs/msg/Image", _CAMERA,
+             "infrared picture; encodings mono8, 8UC1, mono16, 16UC1, or any colour encoding that the node `perception` reads"),
+    Endpoint("in", "camera_info", "sensor_msgs/msg/CameraInfo", _CAMERA, "calibration of that picture (K and D)"),
+    Endpoint("out", "~/pose", "geometry_msgs/msg/PoseWithCovarianceStamped", _RESULT,
+             "the beacon's frame in the camera's, with the picture's stamp and frame; only when it is neither ambiguous nor degraded"),
+    Endpoint("out", "~/markers", "visualization_msgs/msg/MarkerArray", _RESULT, "for RViz; drawn only when someone listens"),
+    Endpoint("out", "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", "reliable, keep last 10",
+             "every `node.diagnostics_period_s`, also while the camera is silent"),
 )

@@ -54,7 +54,7 @@ class PerceptionNode(LifecycleNode):
             self.pipeline = Pipeline(self.config)
             warm_up(self.pipeline)
             self.inbox = Inbox(self.config.node, Drops())
-            self.outputs = Outputs(self)
+            self.outputs = Outputs(self, self.config.gripper)
             self.service_desk = Services(self, self.config, lambda: self.worker.last if self.worker else None)
         except PerceptionError as error:
             self.failure = str(error)

@@ -1,6 +1,6 @@
 """What happened to picks: checked against the scenes that were published, and appended to a log that is never rewritten.
 
-One JSON object a line; the keys are in docs/interfaces.md. The log teaches the ranking (advise/). Free of rclpy.
+One JSON object a line; the keys are in docs/interfaces.md. `perception fit-ranking` learns from it. Free of rclpy.
 """
 
 from __future__ import annotations
@@ -9,11 +9,15 @@ import json
 import math
 import os
 from collections import OrderedDict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from perception_node.errors import PerceptionError
-from perception_node.types import GRASP_KINDS, Scene
+from perception_node.types import F32, F64, GRASP_KINDS, Scene
 
 REMEMBERED = 3000
 """Scenes that a report may refer to: 100 s at 30 Hz, longer than any pick takes. Source: judgement."""
@@ -22,8 +26,41 @@ MAX_WORDS = 200
 """Characters of a failure's description at most."""
 
 
-_Remembered = tuple[str, str, dict[int, tuple[int, str, float]], frozenset[tuple[int, str]]]
-"""frame_id, model_id, (track_id, class name, score) by label, and the (label, kind) of all grasps."""
+SAME_M = 1e-3
+"""A reported grasp is the proposed one when its position is within this. Source: judgement; proposals are a cup's radius apart."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Proposed:
+    """The grasps of one kind of one scene: names of their terms, (N,) labels, and (N, 6 + terms) float32 position, width, score,
+    degraded, terms. Numbers in an array: thousands of scenes are remembered."""
+
+    names: tuple[str, ...]
+    labels: NDArray[np.int64]
+    table: F32
+
+
+@dataclass(frozen=True, eq=False)
+class _Remembered:
+    """What is kept of a scene: track id, class name and score by label; grasps by kind."""
+
+    frame_id: str
+    model_id: str
+    packages: dict[int, tuple[int, str, float]]
+    grasps: dict[str, _Proposed]
+
+
+def _proposed(scene: Scene) -> dict[str, _Proposed]:
+    found = {}
+    for kind in GRASP_KINDS:
+        for degraded in (False, True):  # grasps made without depth have other terms
+            mine = [grasp for grasp in scene.grasps if grasp.kind == kind and grasp.degraded == degraded]
+            if mine:
+                rows = [(*grasp.T_cam_grasp[:3, 3].tolist(), grasp.width_m, grasp.score, degraded, *grasp.terms.values())
+                        for grasp in mine]
+                found[f"{kind}{'/degraded' * degraded}"] = _Proposed(
+                    tuple(mine[0].terms), np.array([grasp.label for grasp in mine]), np.array(rows, dtype=np.float32))
+    return found
 
 
 class Outcomes:
@@ -36,8 +73,7 @@ class Outcomes:
     def remember(self, scene: Scene) -> None:
         """A scene was published: reports may refer to it from now on."""
         packages = {track.label: (track.track_id, track.class_name, float(track.package.score)) for track in scene.tracks}
-        grasps = frozenset((grasp.label, grasp.kind) for grasp in scene.grasps)
-        self._scenes[scene.stamp_ns] = scene.frame_id, scene.model_id, packages, grasps
+        self._scenes[scene.stamp_ns] = _Remembered(scene.frame_id, scene.model_id, packages, _proposed(scene))
         while len(self._scenes) > REMEMBERED:
             self._scenes.popitem(last=False)
 
@@ -48,13 +84,14 @@ class Outcomes:
             request: the service's request. stamp_ns: now. scene_stamp_ns: stamp of the scene that the grasp came from.
 
         Raises:
-            PerceptionError: unknown scene, package or grasp, contradictory or impossible values, or the log cannot be written.
+            PerceptionError: unknown scene, package or grasp (kind, label and position within a millimetre), contradictory or
+                impossible values, or the log cannot be written.
         """
         grasp = request.grasp
         known = self._scenes.get(scene_stamp_ns)
         if known is None:
             raise PerceptionError(f"scene_stamp: expected one of the last {len(self._scenes)} scenes, got {scene_stamp_ns} ns")
-        frame_id, model_id, packages, grasps = known
+        packages = known.packages
         if grasp.kind not in GRASP_KINDS:
             raise PerceptionError(f"grasp.kind: expected one of {', '.join(GRASP_KINDS)}, got {grasp.kind!r}")
         if grasp.label not in packages:
@@ -63,29 +100,28 @@ class Outcomes:
         if grasp.track_id != track_id:
             raise PerceptionError(f"grasp.track_id: expected {track_id} for label {grasp.label} of that scene, "
                                   f"got {grasp.track_id}")
-        if (grasp.label, grasp.kind) not in grasps:
-            raise PerceptionError(f"grasp: expected one of that scene, got {grasp.kind} of label {grasp.label}, not proposed there")
+        position, turn = grasp.pose.position, grasp.pose.orientation
+        pose = [position.x, position.y, position.z, turn.x, turn.y, turn.z, turn.w]
+        if not all(math.isfinite(number) for number in pose):
+            raise PerceptionError(f"grasp.pose: expected finite numbers, got {pose}")
+        proposed, k = _find(known, grasp.kind, grasp.label, np.array(pose[:3]))
         if request.success and request.failure:
             raise PerceptionError(f"failure: expected no words with success, got {request.failure[:MAX_WORDS]!r}")
         if len(request.failure) > MAX_WORDS:
             raise PerceptionError(f"failure: expected at most {MAX_WORDS} characters, got {len(request.failure)}")
         if request.has_weight and not (math.isfinite(request.weight_kg) and request.weight_kg >= 0):
             raise PerceptionError(f"weight_kg: expected a number of at least 0, got {request.weight_kg}")
-        position, turn = grasp.pose.position, grasp.pose.orientation
+        width_m, score, degraded, *terms = proposed.table[k, 3:].tolist()
         line = {
-            "stamp_ns": stamp_ns, "scene_stamp_ns": scene_stamp_ns, "frame_id": frame_id, "model_id": model_id,
+            "stamp_ns": stamp_ns, "scene_stamp_ns": scene_stamp_ns, "frame_id": known.frame_id, "model_id": known.model_id,
             "track_id": track_id, "label": int(grasp.label), "class_name": class_name, "package_score": package_score,
             "kind": grasp.kind, "success": bool(request.success), "failure": request.failure,
             "weight_kg": float(request.weight_kg) if request.has_weight else None,
-            "position_m": [position.x, position.y, position.z], "quaternion_xyzw": [turn.x, turn.y, turn.z, turn.w],
-            "width_m": float(grasp.width_m), "score": float(grasp.score), "degraded": bool(grasp.degraded),
-            "terms": {name: float(value) for name, value in zip(grasp.term_names, grasp.term_values, strict=False)},
+            "position_m": pose[:3], "quaternion_xyzw": pose[3:],
+            "width_m": _short(width_m), "score": _short(score), "degraded": bool(degraded),
+            "terms": {name: _short(value) for name, value in zip(proposed.names, terms, strict=True)},
         }
-        try:
-            text = json.dumps(line, allow_nan=False)
-        except ValueError:
-            raise PerceptionError("grasp: expected finite numbers in pose, width, score and terms") from None
-        return self._append(text)
+        return self._append(json.dumps(line, allow_nan=False))
 
     def _append(self, text: str) -> Path:
         path = self._folder / "outcomes.jsonl"
@@ -98,6 +134,30 @@ class Outcomes:
         except OSError as error:
             raise PerceptionError(f"{path}: cannot be written: {error.strerror}") from None
         return path
+
+
+def _find(known: _Remembered, kind: str, label: int, position: F64) -> tuple[_Proposed, int]:
+    """Which of a scene's grasps a request means: same kind and label, same position. What the log says of it (width, score, terms)
+    is what was proposed, not what the request repeats."""
+    nearest = np.inf
+    for name in (kind, f"{kind}/degraded"):
+        proposed = known.grasps.get(name)
+        if proposed is None or not (proposed.labels == label).any():
+            continue
+        away = np.where(proposed.labels == label, np.linalg.norm(proposed.table[:, :3] - position, axis=1), np.inf)
+        k = int(np.argmin(away))
+        if away[k] <= SAME_M:
+            return proposed, k
+        nearest = min(nearest, float(away[k]))
+    if not np.isfinite(nearest):
+        raise PerceptionError(f"grasp: expected one of that scene, got {kind} of label {label}, not proposed there")
+    raise PerceptionError(f"grasp.pose: expected a position proposed in that scene (within {1e3 * SAME_M:.0f} mm), got one "
+                          f"{1e3 * nearest:.0f} mm from the nearest {kind} grasp of label {label}")
+
+
+def _short(value: float) -> float:
+    """Rounded to what a float32 holds, so that lines stay readable."""
+    return float(f"{value:.7g}")
 
 
 def output_folder(output_dir: str, node_name: str) -> Path:

@@ -12,6 +12,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
+from perception_node.config import GripperConfig
 from perception_node.ros.messages import (
     detections_message,
     header,
@@ -20,19 +21,22 @@ from perception_node.ros.messages import (
     poses_message,
     scene_message,
 )
+from perception_node.ros.moveit import grasp_messages
 from perception_node.segment.draw import draw_segmentation
 from perception_node.types import Frame, Scene
 from perception_node_msgs.msg import PickScene
 
 QUEUE = 2
 """Results kept for a slow reader: who is later than that wants the newest. Reliable, so that any reader's QoS matches."""
+MOVEIT_QOS = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
+"""One message a grasp: a reader that is busy must not lose the best ones of the newest frame."""
 
 
 class Outputs:
     """The node's publishers of results."""
 
-    def __init__(self, node: LifecycleNode) -> None:
-        self._node = node
+    def __init__(self, node: LifecycleNode, gripper: GripperConfig) -> None:
+        self._node, self._gripper = node, gripper
         self._message: PickScene | None = None
         qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
 
@@ -46,6 +50,10 @@ class Outputs:
         if importlib.util.find_spec("vision_msgs") is not None:
             from vision_msgs.msg import Detection2DArray
             self._detections = make(Detection2DArray, "detections")
+        self._moveit = None
+        if importlib.util.find_spec("moveit_msgs") is not None:
+            from moveit_msgs.msg import Grasp
+            self._moveit = node.create_lifecycle_publisher(Grasp, "~/moveit_grasps", MOVEIT_QOS)
 
     def publish(self, scene: Scene, frame: Frame, now_ns: Callable[[], int]) -> None:
         """Publish one scene; its `latency_s` runs from the picture's stamp to here."""
@@ -60,12 +68,15 @@ class Outputs:
             self._markers.publish(markers_message(message))
         if self._detections is not None and _heard(self._detections):
             self._detections.publish(detections_message(message))
+        if self._moveit is not None and _heard(self._moveit):
+            for grasp in grasp_messages(scene, self._gripper):
+                self._moveit.publish(grasp)
         if _heard(self._overlay):
             self._overlay.publish(image_message(draw_segmentation(frame.rgb, scene.segmentation), "rgb8", header(scene)))
 
     def destroy(self) -> None:
         """Remove the publishers."""
-        for publisher in (self._scene, self._masks, self._poses, self._markers, self._overlay, self._detections):
+        for publisher in (self._scene, self._masks, self._poses, self._markers, self._overlay, self._detections, self._moveit):
             if publisher is not None:
                 self._node.destroy_lifecycle_publisher(publisher)
 

@@ -21,8 +21,12 @@ def scene_and_frame():
     return full_scene(64, 48, 4)
 
 
+def pose_at(x, y=0.0, z=1.0):
+    return Thing(position=Thing(x=x, y=y, z=z), orientation=Thing(x=0.0, y=0.0, z=0.0, w=1.0))
+
+
 def request(grasp, **changes):
-    pose = Thing(position=Thing(x=0.1, y=0.2, z=1.0), orientation=Thing(x=0.0, y=0.0, z=0.0, w=1.0))
+    pose = pose_at(*grasp.T_cam_grasp[:3, 3].tolist())
     message = Thing(kind=grasp.kind, label=grasp.label, track_id=grasp.track_id, pose=pose, width_m=grasp.width_m,
                     score=grasp.score, degraded=False, term_names=list(grasp.terms), term_values=list(grasp.terms.values()))
     whole = Thing(grasp=message, success=True, failure="", has_weight=False, weight_kg=0.0)
@@ -44,10 +48,25 @@ def test_outcome_is_appended(tmp_path, scene_and_frame):
     assert lines[0]["class_name"] == "box"
 
 
+def test_the_log_keeps_what_was_proposed_and_teaches_the_ranking(tmp_path, scene_and_frame):
+    from perception_node.learn.outcome_log import read_logs
+    scene, _ = scene_and_frame
+    outcomes = Outcomes(tmp_path)
+    outcomes.remember(scene)
+    lie = request(scene.grasps[0], term_names=["seal"], term_values=[0.123], score=0.99, width_m=9.0)
+    lie.success, lie.failure = False, "dropped"
+    line = json.loads(outcomes.report(lie, 5, scene.stamp_ns).read_text())
+    assert line["terms"] == dict(scene.grasps[0].terms)
+    assert (line["score"], line["width_m"]) == (pytest.approx(scene.grasps[0].score), pytest.approx(scene.grasps[0].width_m))
+    log = read_logs([tmp_path / "outcomes.jsonl"])
+    assert log.by_kind[scene.grasps[0].kind].failures == ("dropped",)
+
+
 @pytest.mark.parametrize(("changes", "words"), [
     ({"kind": "magnet"}, "magnet"), ({"label": 77}, "77"), ({"track_id": 77}, "77"), ({"label": 1, "track_id": 1}, "not proposed"),
     ({"failure": "dropped"}, "no words with success"), ({"success": False, "failure": "x" * 999}, "999"),
-    ({"has_weight": True, "weight_kg": -1.0}, "weight_kg"), ({"score": float("nan")}, "finite"),
+    ({"has_weight": True, "weight_kg": -1.0}, "weight_kg"), ({"pose": pose_at(float("nan"))}, "finite"),
+    ({"pose": pose_at(5.0)}, "mm from the nearest"),
 ])
 def test_nonsense_is_refused(tmp_path, scene_and_frame, changes, words):
     scene, _ = scene_and_frame
