@@ -93,7 +93,7 @@ class Segmenter:
         expected = (1, OUTPUT_CHANNELS, grid[1], grid[0])
         if heads.shape != expected:
             raise ModelError(f"model {self.model_id}: expected an output of shape {expected}, got {heads.shape}")
-        if not np.isfinite(heads.sum(dtype=np.float64)):
+        if not np.isfinite(heads.sum()):
             raise FrameError(f"model {self.model_id}: expected finite numbers, got NaN or infinity for frame {frame.stamp_ns}")
         first: F32 = heads[0]
         return first
