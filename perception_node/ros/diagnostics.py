@@ -110,6 +110,7 @@ def camera_status(inbox: Inbox, config: Config, publishers: dict[str, int], topi
            for key, text in _rate_values(rate).items()},
         **({} if exposure is None else {"brightness": f"{exposure.mean:.3f}", "black_share": f"{exposure.dark:.3f}",
                                         "blown_out_share": f"{exposure.bright:.3f}"}),
+        **{f"{name}_topic": topics[name] for name in ("colour", "depth", "info") if name in topics},
         "transport": os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "default"),
         "rmw": os.environ.get("RMW_IMPLEMENTATION", "default"),
     }
@@ -137,7 +138,7 @@ def pipeline_status(worker: Worker, config: Config, model_id: str, belt: BeltInp
         "latency_s": "unknown" if worker.age_s is None else f"{worker.age_s:.4f}",
         **{f"{stage}_ms": f"{ms:.2f}" for stage, ms in worker.timing_ms.items()},
         **{f"dropped_{reason}": str(drops.total(reason)) for reason in reasons.REASONS},
-        "resets": str(worker.resets), "belt_velocity": belt.words,
+        "resets": str(worker.resets), "last_reset": worker.last_reset, "belt_velocity": belt.words,
     }
     if worker.last is not None and worker.last[1].degraded:
         status.worsen(WARN, f"degraded: {worker.last[1].degraded}")

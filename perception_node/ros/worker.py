@@ -49,7 +49,7 @@ class Worker:
         """Stamp to publishing of the last result, seconds."""
         self.timing_ms: dict[str, float] = {}
         self.last: tuple[Frame, Scene] | None = None
-        self.resets = 0
+        self.resets, self.last_reset = 0, "none"
         self.watch = Watch()
         self.frame_id = ""
         self._pipeline, self._belt = pipeline, belt
@@ -137,7 +137,7 @@ class Worker:
     def _reset(self, why: str) -> None:
         self._pipeline.reset()
         self._last_stamp_ns = None
-        self.resets += 1
+        self.resets, self.last_reset = self.resets + 1, why
         self.links.say("reset", f"starting over, tracks are forgotten: {why}", "warn")
 
     def _admit(self, stamp_ns: int) -> bool:

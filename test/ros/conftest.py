@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -69,8 +70,8 @@ def environment_of(domain):
 class NodeProcess:
     """The perception node in a process of its own; its output is kept line by line."""
 
-    def __init__(self, domain, *arguments, environment=None):
-        self.process = subprocess.Popen([sys.executable, "-m", "perception_node.ros.perception", "--ros-args", *arguments],
+    def __init__(self, domain, *arguments, environment=None, module="perception_node.ros.perception"):
+        self.process = subprocess.Popen([sys.executable, "-m", module, "--ros-args", *arguments],
                                         env={**environment_of(domain), **(environment or {})}, text=True,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.lines = []
@@ -128,6 +129,8 @@ class Cell:
         self.publishers = {}
         self.heard = {}
         self.statuses = {}
+        self.history = []
+        self._last_stamp_ns = 0
 
     def close(self):
         for process in self.processes:
@@ -140,14 +143,15 @@ class Cell:
         """Environment of other processes of this cell."""
         return environment_of(self.domain)
 
-    def start(self, *arguments, environment=None, ready="active, listening", reliability="reliable"):
+    def start(self, *arguments, environment=None, ready="active, listening", reliability="reliable",
+              module="perception_node.ros.perception"):
         """Start the node and wait until it says `ready` ("" = don't).
 
         Reliable by default: what a camera sends while both sides still connect then comes a little later instead of never.
         """
         if reliability:
             arguments = ("-p", f"node.reliability:={reliability}", *arguments)
-        process = NodeProcess(self.domain, *arguments, environment=environment)
+        process = NodeProcess(self.domain, *arguments, environment=environment, module=module)
         self.processes.append(process)
         if ready:
             process.wait_for_line(ready)
@@ -174,13 +178,14 @@ class Cell:
         return received
 
     def watch_diagnostics(self):
-        """Keep the newest status of each name in `statuses`: (level, message, values)."""
+        """Keep the newest status of each name in `statuses`, (level, message, values), and all since last cleared in `history`."""
         from diagnostic_msgs.msg import DiagnosticArray
 
         def keep(message):
             for status in message.status:
                 name = status.name.rsplit(": ", 1)[-1]
                 self.statuses[name] = (status.level[0], status.message, {pair.key: pair.value for pair in status.values})
+            self.history.append((message.header.stamp.sec * 10**9 + message.header.stamp.nanosec, dict(self.statuses)))
         self.node.create_subscription(DiagnosticArray, "/diagnostics", keep, 10)
         self.wait_until(lambda: self.statuses, "diagnostics")
 
@@ -206,6 +211,25 @@ class Cell:
 
     def now_ns(self):
         return self.node.get_clock().now().nanoseconds
+
+    def next_stamp_ns(self, ahead_s=0.0):
+        """Now, or as many seconds ahead of now, but after the last stamp that was given out, unless it lies over a second back."""
+        stamp_ns = self.now_ns() + int(ahead_s * 1e9)
+        if stamp_ns > self._last_stamp_ns - 10**9:
+            stamp_ns = max(stamp_ns, self._last_stamp_ns + 1_000_000)
+        self._last_stamp_ns = stamp_ns
+        return stamp_ns
+
+    def said(self, *names):
+        """What the statuses of these names say now."""
+        return "; ".join(self.statuses[name][1] for name in names)
+
+    def scenes(self, topic="/perception/scene"):
+        """The list of scenes as they come, emptied."""
+        from perception_node_msgs.msg import PickScene
+        received = self.heard[topic] if topic in self.heard else self.listen(PickScene, topic)
+        received.clear()
+        return received
 
     def call(self, kind, name, request, timeout_s=PATIENCE_S):
         """Call a service and return its response."""
@@ -233,27 +257,76 @@ def cell(domain):
     made.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def running(tmp_path_factory):
-    """A `Cell` with one running node, shared by a module's tests: they must leave it working."""
+    """A `Cell` with one running node, shared by all tests that leave it working."""
     number, handle = _claim_domain()
     made = Cell(number)
     folder = tmp_path_factory.mktemp("output")
     made.output = folder
     made.process = made.start("-p", f"node.output_dir:={folder}", "-p", "node.depth_wait_s:=0.5", "-p", "node.max_age_s:=5.0")
     made.watch_diagnostics()
+    frame, scenes = next(iter(_frames(24, 25))), made.scenes()
+    # The first picture may come before its calibration.
+    made.wait_until(lambda: scenes, "a first scene", each=lambda: made.send(*Messages().triple(frame, made.next_stamp_ns())))
     yield made
     made.close()
     handle.close()
 
 
+@pytest.fixture
+def fault(request):
+    """Notes what a fault did, for the table of docs/reliability.md: (published, status, words, level, counted).
+
+    `words` are part of what the status says (of this test's cell): the whole clause goes into the table, "" = none.
+    """
+    name = "running" if "running" in request.fixturenames else "cell"
+    levels = ("OK", "WARN", "ERROR", "STALE")
+
+    def note(published, status="", words="", level=0, counted="", log=""):
+        said = ""
+        if words:
+            message = request.getfixturevalue(name).statuses[status][1]
+            said = next(clause for clause in message.split("; ") if words in clause)
+        request.node.user_properties.append(("fault", {
+            "published": published, "status": status, "level": levels[level] if status else "", "said": said, "counted": counted,
+            "log": log}))
+    return note
+
+
+_rows = {}
+
+
+def pytest_runtest_logreport(report):
+    """Keep what each fault did; `FAULTS=out.json pytest test/ros` writes it for test/faults.py."""
+    if report.when == "call" or report.failed:
+        _rows[report.nodeid] = (report.outcome, dict(report.user_properties).get("fault"))
+
+
+def pytest_sessionfinish(session):
+    """Write the outcomes of all marked tests."""
+    target = os.environ.get("FAULTS")
+    if target:
+        rows = []
+        for item in session.items:
+            mark = item.get_closest_marker("fault")
+            if mark is not None:
+                outcome, noted = _rows.get(item.nodeid, ("not run", None))
+                rows.append({"fault": mark.args[0], "outcome": outcome, **(noted or {})})
+        Path(target).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
 def frames():
     """Eight frames from the middle of the bundled recording, when the belt is full."""
+    return _frames(24, 32)
+
+
+def _frames(first, end):
     from perception_node.bag.reader import Recording
 
     with Recording(ROOT / "perception_node" / "data" / "demo") as recording:
-        return list(itertools.islice(recording.frames(), 24, 32))
+        return list(itertools.islice(recording.frames(), first, end))
 
 
 @pytest.fixture(scope="session")
