@@ -30,6 +30,7 @@ IGNORE_CLASS = "ignore"
 """Category of annotations whose pixels are `IGNORE`; COCO's crowds ("iscrowd": 1) are taken for the same."""
 
 ANNOTATIONS = "annotations.json"
+PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 
 
 @dataclass(frozen=True)
@@ -103,11 +104,11 @@ def annotation_files(path: Path) -> list[Path]:
     return files
 
 
-def read_coco(path: Path) -> tuple[dict[str, Any], Path, bool]:
+def read_coco(path: Path, broken: list[str] | None = None) -> tuple[dict[str, Any], Path, bool]:
     """Read the annotations of a data set in any of its forms.
 
     Args:
-        path: a folder, or a COCO file.
+        path: a folder, or a COCO file. broken: takes one line for each broken LabelMe file; None = the first one is an error.
 
     Returns:
         A COCO mapping with "images", "annotations" and "categories" (lists of mappings, their fields unchecked); the folder that
@@ -119,7 +120,7 @@ def read_coco(path: Path) -> tuple[dict[str, Any], Path, bool]:
     files = annotation_files(path)
     folder = files[0].parent
     if path.is_dir() and files[0].name != ANNOTATIONS:
-        return read_labelme(files), folder, False
+        return read_labelme(files, broken), folder, False
     coco = read_json(files[0])
     lists = ("images", "annotations", "categories")
     if not isinstance(coco, dict) or not all(
@@ -243,9 +244,9 @@ def load_sample(entry: Entry, with_depth: bool = True) -> Sample:
     """
     picture = decode_file(entry.rgb, cv2.IMREAD_COLOR, "a JPEG or PNG picture")
     height, width = picture.shape[:2]
-    labels = read_plane(entry.labels, (height, width)) if entry.labels else draw_labels(entry, (height, width))
+    labels = read_labels(entry, (height, width)) if entry.labels else draw_labels(entry, (height, width))
     meta = read_json(entry.meta) if entry.meta else {}
-    camera, plane = _camera(entry, meta, width, height)
+    camera, plane = read_camera(entry, meta, width, height)
     depth_m = None
     if with_depth and entry.depth:
         raw = read_plane(entry.depth, (height, width))
@@ -260,7 +261,12 @@ def load_sample(entry: Entry, with_depth: bool = True) -> Sample:
     return Sample(frame, labels, class_ids, {i: v for i, _, v in entry.instances}, plane)
 
 
-def _camera(entry: Entry, meta: Any, width: int, height: int) -> tuple[CameraModel, F64 | None]:
+def read_camera(entry: Entry, meta: Any, width: int, height: int) -> tuple[CameraModel, F64 | None]:
+    """Camera and belt plane (nx, ny, nz, d) from a picture's meta file; without one a guess and None.
+
+    Raises:
+        DatasetError: a field is wrong.
+    """
     if not isinstance(meta, dict):
         raise DatasetError(f"{entry.meta}: expected K and belt_plane, got a {type(meta).__name__}")
     if "K" not in meta:
@@ -290,6 +296,16 @@ def read_plane(path: Path, size: tuple[int, int]) -> NDArray[np.uint16]:
         raise DatasetError(f"{path}: expected {size[1]}x{size[0]} like the colour picture, got "
                            f"{plane.shape[1]}x{plane.shape[0]}")
     return plane.astype(np.uint16, copy=False)
+
+
+def read_labels(entry: Entry, size: tuple[int, int]) -> NDArray[np.uint16]:
+    """Read the label picture; instances of the class "ignore" become `IGNORE`. Arguments and errors as `read_plane`."""
+    assert entry.labels is not None
+    labels = read_plane(entry.labels, size)
+    ignored = [int(a["instance_id"]) for a, c in zip(entry.annotations, entry.classes, strict=True) if not c and "instance_id" in a]
+    if ignored:
+        labels[np.isin(labels, ignored)] = IGNORE
+    return labels
 
 
 def draw_labels(entry: Entry, size: tuple[int, int]) -> NDArray[np.uint16]:

@@ -42,8 +42,11 @@ def labelme_files(folder: Path) -> list[Path]:
     return sorted(whole + broken) if whole else []
 
 
-def read_labelme(files: Sequence[Path]) -> dict[str, Any]:
+def read_labelme(files: Sequence[Path], broken: list[str] | None = None) -> dict[str, Any]:
     """Read LabelMe files as one COCO mapping; file names are relative to the files' folder.
+
+    Args:
+        files: the files. broken: takes one line for each broken file, which is then left out; None = raise.
 
     Raises:
         DatasetError: a file is broken or holds a shape that is no area.
@@ -52,7 +55,13 @@ def read_labelme(files: Sequence[Path]) -> dict[str, Any]:
     found: list[dict[str, Any]] = []
     names = list(CLASS_NAMES)
     for number, path in enumerate(files, 1):
-        image, shapes = read_labelme_file(path)
+        try:
+            image, shapes = read_labelme_file(path)
+        except DatasetError as error:
+            if broken is None:
+                raise
+            broken.append(str(error))
+            continue
         images.append({"id": number, **image})
         for name, segmentation in shapes:
             if name not in names:

@@ -1,6 +1,7 @@
 """A tiny data set in the shared layout: coloured rectangles on a belt, non-square."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -45,3 +46,8 @@ def write_dataset(folder: Path, count: int = 6, seed: int = 0, depth: bool = Tru
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "set")
+
+
+@pytest.fixture
+def make_dataset() -> Callable[..., Path]:
+    return write_dataset
