@@ -173,8 +173,8 @@ class Package:
         truncated: True when the picture's border cuts it off, so that size and centre are those of the part in sight.
         placed: False when neither depth nor a belt plane says where it is: the pose is then one metre along its viewing ray,
             with a covariance of many metres.
-        seen_at_m: (3,) middle of what is seen of it, camera frame: moves steadily while the box's centre jumps as more of a
-            package comes into sight; None = the pose's origin.
+        outline: left, top, right, bottom of its visible part as viewing rays (x/z, y/z), None = unknown. cut_sides: which of
+            these four are the picture's border and not the package's.
     """
 
     label: int
@@ -189,7 +189,8 @@ class Package:
     from_depth: bool
     truncated: bool = False
     placed: bool = True
-    seen_at_m: tuple[float, float, float] | None = None
+    outline: tuple[float, float, float, float] | None = None
+    cut_sides: tuple[bool, bool, bool, bool] = (False, False, False, False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "T_cam_package", _frozen_transform(self.T_cam_package, "T_cam_package"))

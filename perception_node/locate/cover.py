@@ -1,4 +1,4 @@
-"""What lies on what: depth steps where two masks meet, and the order of picking that follows."""
+"""What lies on what: points of one package above the upper face of another, and the order of picking that follows."""
 
 from __future__ import annotations
 
@@ -7,90 +7,72 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.types import F32, F64
+from perception_node.types import F64
 
-_GAP_PX = 3
-"""Masks that come this close to each other are neighbours."""
-_INSIDE_PX = 5
-"""How far inside each mask the depth beside a border is read: stereo depth is smeared over some pixels at a step."""
-_EVERY = 3
-_MIN_BORDER = 4
-"""So many places along a border, each third line in both directions, make a neighbour."""
-_STEP_M = 0.008
-"""Least step between two masks that counts. Source: twice the 99th percentile of the depth error measured on boxes."""
+_MIN_RISE_M = 0.005
+"""A point counts as above a face from this height on. Source: settled piles and a rendered pilot cell: docs/results.md."""
+_MARGIN_M = 0.003
+"""A face is taken that much smaller on each side: its rectangle is known to two pixels or so. Source: likewise."""
+_MIN_AREA_M2 = 1e-4
+_MIN_POINTS = 2
+_MIN_UPRIGHT = 0.3
 
 
-def border_steps(labels: NDArray[np.uint16], depth_m: F32, rays: F32, plane: F64) -> dict[tuple[int, int], tuple[float, int]]:
-    """Height steps across the borders of neighbouring masks.
+def overlaps(points: F64, valid: NDArray[np.bool_], point_area_m2: F64, faces: F64, size_m: F64, up: F64) -> F64:
+    """(P, P) area in square metres over which package u (row) is seen to lie over package l (column).
+
+    Points of u are dropped along `up` onto the plane of l's face. Those that come from above and land inside its rectangle lie
+    over l. A neighbour that stands beside it, however tall and however much of l it hides from the camera, drops beside it.
 
     Args:
-        labels: (H, W). depth_m: (H, W), NaN = no reading. rays: (H, W, 2) x/z and y/z. plane: (4,) from which heights count.
-
-    Returns:
-        {(a, b): (median height of a minus b beside their border in metres, places looked at along it)}, a < b; only pairs with
-        enough border and readings.
+        points: (P, S, 3) readings of each package, camera frame, metres. valid: (P, S). point_area_m2: (P,) area that a reading
+            stands for. faces: (P, 4, 4) centre of each upper face, x and y along its sides, z outward. size_m: (P, 2) sides.
+        up: (3,) unit normal of the belt.
     """
-    found_a, found_b, steps = [], [], []
-    depth, ray = depth_m.ravel(), rays.reshape(-1, 2)
+    count, samples = valid.shape
+    flat = points.reshape(-1, 3)
+    origin = np.einsum("pij,pi->pj", faces[:, :3, :3], faces[:, :3, 3])
+    lean = np.einsum("pij,i->pj", faces[:, :3, :3], up)  # up in each face's axes
+    upright = np.maximum(lean[:, 2], _MIN_UPRIGHT)
+    rise = flat @ faces[:, :3, 2].T - origin[:, 2]
+    over = (rise > _MIN_RISE_M) & valid.reshape(-1, 1)
     for axis in (0, 1):
-        first, second, outer, inner = _pairs(labels, axis)
-        step = (ray[outer] @ plane[:2] + plane[2]) * depth[outer] - (ray[inner] @ plane[:2] + plane[2]) * depth[inner]
-        swap = first > second
-        found_a.append(np.where(swap, second, first))
-        found_b.append(np.where(swap, first, second))
-        steps.append(np.where(swap, -step, step))
-    a, b, step = np.concatenate(found_a), np.concatenate(found_b), np.concatenate(steps)
-    if len(a) == 0:
-        return {}
-    key = a.astype(np.int64) * (int(labels.max()) + 1) + b
-    order = np.argsort(key, kind="stable")
-    key, step = key[order], step[order]
-    starts = np.flatnonzero(np.diff(key, prepend=-1))
-    result = {}
-    for start, end in zip(starts, [*starts[1:], len(key)], strict=True):
-        known = step[start:end][np.isfinite(step[start:end])]
-        if end - start >= _MIN_BORDER and len(known) >= _MIN_BORDER // 2:
-            pair = divmod(int(key[start]), int(labels.max()) + 1)
-            result[pair] = (float(np.median(known)), int(end - start))
-    return result
+        across = flat @ (faces[:, :3, axis] - faces[:, :3, 2] * (lean[:, axis] / upright)[:, None]).T
+        across -= origin[:, axis] - origin[:, 2] * lean[:, axis] / upright
+        over &= np.abs(across, out=across) < size_m[:, axis] / 2 - _MARGIN_M
+    hits = over.reshape(count, samples, count).sum(axis=1)
+    np.fill_diagonal(hits, 0)
+    return np.where(hits >= _MIN_POINTS, hits * point_area_m2[:, None], 0.0)
 
 
-def _pairs(labels: NDArray[np.uint16], axis: int) -> tuple[NDArray[np.intp], ...]:
-    """Labels on both sides of each border along an axis, in every third line, and the flat indices where depth is read."""
-    if axis:
-        thin = labels[::_EVERY]
-        line, at = np.nonzero(thin[:, :-_GAP_PX] != thin[:, _GAP_PX:])
-        first, second = thin[line, at], thin[line, at + _GAP_PX]
-    else:
-        thin = np.ascontiguousarray(labels[:, ::_EVERY])
-        at, line = np.nonzero(thin[:-_GAP_PX] != thin[_GAP_PX:])
-        first, second = thin[at, line], thin[at + _GAP_PX, line]
-    both = (first > 0) & (second > 0)
-    first, second, line, at = first[both].astype(np.intp), second[both].astype(np.intp), line[both] * _EVERY, at[both]
-    before, after = np.maximum(at - _INSIDE_PX, 0), np.minimum(at + _GAP_PX + _INSIDE_PX, labels.shape[axis] - 1)
-    columns = labels.shape[1]
-    outer, inner = (line * columns + before, line * columns + after) if axis else (before * columns + line, after * columns + line)
-    flat = labels.ravel()
-    same = (flat[outer] == first) & (flat[inner] == second)
-    return first[same], second[same], outer[same], inner[same]
+def covers(area_m2: F64, labels: Sequence[int]) -> dict[int, tuple[int, ...]]:
+    """{label: labels of what lies on top of it}, without circles.
 
+    Args:
+        area_m2: (P, P) from `overlaps`. labels: of the P packages.
 
-def covers(steps: Mapping[tuple[int, int], tuple[float, int]]) -> dict[int, tuple[int, ...]]:
-    """{label: labels of what lies on top of it} from border steps."""
-    above: dict[int, list[int]] = {}
-    for (a, b), (step, _) in sorted(steps.items()):
-        if abs(step) >= _STEP_M:
-            lower, upper = (b, a) if step > 0 else (a, b)
-            above.setdefault(lower, []).append(upper)
-    return {label: tuple(sorted(upper)) for label, upper in above.items()}
+    Of two that seem to lie on each other the one with more area above the other is on top; a longer circle is opened where the
+    evidence is least.
+    """
+    on_top = (area_m2 >= _MIN_AREA_M2) & (area_m2 > area_m2.T)
+    above: dict[int, set[int]] = {}
+
+    def rests_on(upper: int, lower: int) -> bool:
+        return upper in above.get(lower, ()) or any(rests_on(upper, middle) for middle in above.get(lower, ()))
+
+    pairs = np.argwhere(on_top)
+    for u, low in pairs[np.argsort(-area_m2[on_top], kind="stable")].tolist():
+        if not rests_on(low, u):
+            above.setdefault(low, set()).add(u)
+    return {labels[low]: tuple(sorted(labels[u] for u in upper)) for low, upper in sorted(above.items())}
 
 
 def pick_order(labels: Sequence[int], covered_by: Mapping[int, tuple[int, ...]], height_m: Mapping[int, float],
                area_m2: Mapping[int, float]) -> tuple[int, ...]:
     """Labels in the order in which they can be lifted off: nothing before what lies on it.
 
-    Among those free at the same time the higher comes first, then the larger, then the smaller label. A circle (a leans on b
-    leans on a) is cut at the member with the fewest packages left on it.
+    Among those free at the same time the higher comes first, then the larger, then the smaller label. A circle (which `covers`
+    never makes) is cut at the member with the fewest packages left on it.
     """
     remaining = set(labels)
     order = []

@@ -43,17 +43,37 @@ class Faces:
     Attributes:
         normal: (P, 3) unit, towards the camera. offset: (P,) metres, n.X + d = 0.
         rms_m: (P,) of the face's readings. readings: (P,) how many of the samples lie on the face.
-        seen_at: (P, 3) middle of what is seen: the mask's mean ray at the median depth.
         valid_fraction: (P,) share of mask pixels with a reading. found: (P,) bool.
+        points: (P, SAMPLES, 3) the samples in the camera frame, valid: (P, SAMPLES) which of them are. pixels: (P,) pixels of the
+            mask that each sample stands for.
     """
 
     normal: F64
     offset: F64
     rms_m: F64
     readings: NDArray[np.int64]
-    seen_at: F64
     valid_fraction: F64
     found: NDArray[np.bool_]
+    points: F64
+    valid: NDArray[np.bool_]
+    pixels: F64
+
+    def of(self, i: int) -> FaceFit:
+        """The fit of one package."""
+        return FaceFit(self.normal[i], float(self.offset[i]), float(self.rms_m[i]), int(self.readings[i]),
+                       float(self.valid_fraction[i]), bool(self.found[i]))
+
+
+@dataclass(frozen=True, eq=False)
+class FaceFit:
+    """The upper face of one package; see `Faces`."""
+
+    normal: F64
+    offset: float
+    rms_m: float
+    readings: int
+    valid_fraction: float
+    found: bool
 
 
 def masks_of(segmentation: Segmentation) -> list[Mask]:
@@ -82,10 +102,11 @@ def fit_faces(frame: Frame, rays: F32, masks: list[Mask], classes: list[str], up
     z = np.zeros((count, SAMPLES))
     xy = np.zeros((count, SAMPLES, 2))
     valid = np.zeros((count, SAMPLES), dtype=bool)
-    sampled = np.zeros(count)
+    sampled, pixels = np.zeros(count), np.ones(count)
     for i, mask in enumerate(masks):
         chosen = np.flatnonzero(mask.inside)
         if len(chosen) > SAMPLES:
+            pixels[i] = len(chosen) / SAMPLES
             chosen = chosen[(np.arange(SAMPLES) * (len(chosen) - 1)) // (SAMPLES - 1)]
         sampled[i] = size = len(chosen)
         rows, columns = np.divmod(chosen, max(mask.inside.shape[1], 1))
@@ -110,18 +131,9 @@ def fit_faces(frame: Frame, rays: F32, masks: list[Mask], classes: list[str], up
     weight = np.maximum(on_face, 1)
     return Faces(
         normal=normal, offset=offset, rms_m=np.sqrt((distance**2).sum(axis=1) / weight), readings=on_face,
-        seen_at=_middle(xy, z, valid, sampled),
         valid_fraction=readings / np.maximum(sampled, 1.0), found=enough & (on_face >= _MIN_READINGS),
+        points=points, valid=valid, pixels=pixels,
     )
-
-
-def _middle(xy: F64, z: F64, valid: NDArray[np.bool_], sampled: F64) -> F64:
-    """(P, 3) mean ray of all sampled pixels (those beyond `sampled` are zero) at the median of the valid depths."""
-    ray = xy.sum(axis=1) / np.maximum(sampled, 1.0)[:, None]
-    ordered = np.sort(np.where(valid, z, np.inf), axis=1)
-    depth = ordered[np.arange(len(z)), np.maximum(valid.sum(axis=1) - 1, 0) // 2]
-    depth = np.where(np.isfinite(depth), depth, 0.0)
-    return np.concatenate([ray * depth[:, None], depth[:, None]], axis=1)
 
 
 def _hypothesise(points: F64, valid: NDArray[np.bool_], readings: NDArray[np.int64], tolerance: F64,

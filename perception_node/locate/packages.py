@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import numpy as np
 
 from perception_node import geometry
 from perception_node.config import BeltConfig
 from perception_node.locate.belt import calibrated_plane, fit_belt_plane
 from perception_node.locate.boxes import UNKNOWN_HEIGHT_SIGMA, FaceBox, box_covariance, box_pose, face_box
-from perception_node.locate.cover import border_steps, covers, pick_order
-from perception_node.locate.faces import Faces, Mask, fit_faces, masks_of
+from perception_node.locate.cover import covers, overlaps, pick_order
+from perception_node.locate.faces import FaceFit, Mask, fit_faces, masks_of
 from perception_node.types import F32, F64, Frame, Instance, Package, Packages, Segmentation
 
 _MIN_DEPTH_FRACTION = 0.1
@@ -41,16 +44,43 @@ def locate_packages(frame: Frame, segmentation: Segmentation, belt: BeltConfig) 
     masks = masks_of(segmentation)
     up = plane[:3] if plane is not None else np.array([0.0, 0.0, -1.0])
     classes = [instance.class_name for instance in segmentation.instances]
-    faces = fit_faces(frame, rays, masks, classes, up) if frame.depth_m is not None else None
-    covered_by: dict[int, tuple[int, ...]] = {}
+    found = _Found((), (), {})
     if frame.depth_m is not None:
-        reference = plane if plane is not None else np.array([0.0, 0.0, -1.0, 0.0])
-        covered_by = covers(border_steps(segmentation.labels, frame.depth_m, rays, reference))
-    items = tuple(_locate_one(frame, instance, mask, faces, i, rays, plane, belt, covered_by.get(instance.label, ()))
+        found = _find_faces(frame, segmentation, rays, masks, classes, up)
+    items = tuple(_locate_one(frame, instance, mask, found, i, rays, plane, belt)
                   for i, (instance, mask) in enumerate(zip(segmentation.instances, masks, strict=True)))
+    covered_by = {package.label: package.covered_by for package in items}
     top_m = {p.label: _top_height(p, plane) for p in items}
     order = pick_order([p.label for p in items], covered_by, top_m, {p.label: p.size_m[0] * p.size_m[1] for p in items})
     return Packages(items, plane, order)
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What depth says of a frame: fit and rectangle of each package's upper face (None = none), and what lies on what."""
+
+    fits: tuple[FaceFit, ...]
+    boxes: tuple[FaceBox | None, ...]
+    covered_by: Mapping[int, tuple[int, ...]]
+
+
+def _find_faces(frame: Frame, segmentation: Segmentation, rays: F32, masks: list[Mask], classes: list[str], up: F64) -> _Found:
+    faces = fit_faces(frame, rays, masks, classes, up)
+    fits = tuple(faces.of(i) for i in range(len(masks)))
+    focal = (frame.camera.fx + frame.camera.fy) / 2
+    boxes = tuple(
+        face_box(mask, rays, frame.depth_m, fit.normal, fit.offset, name, focal, fit.valid_fraction)
+        if fit.found and fit.valid_fraction >= _MIN_DEPTH_FRACTION else None
+        for mask, fit, name in zip(masks, fits, classes, strict=True))
+    known = [i for i, box in enumerate(boxes) if box is not None]
+    poses = np.array([box_pose(box, 0.0) for box in boxes if box is not None])
+    sides = np.array([(box.length_m, box.width_m) for box in boxes if box is not None])
+    covered_by: dict[int, tuple[int, ...]] = {}
+    if len(known) > 1:
+        area = overlaps(faces.points[known], faces.valid[known],
+                        np.array([box.pixel_m**2 for box in boxes if box is not None]) * faces.pixels[known], poses, sides, up)
+        covered_by = covers(area, [segmentation.instances[i].label for i in known])
+    return _Found(fits, boxes, covered_by)
 
 
 def _top_height(package: Package, plane: F64 | None) -> float:
@@ -58,23 +88,22 @@ def _top_height(package: Package, plane: F64 | None) -> float:
     return float(plane[:3] @ top + plane[3]) if plane is not None else -float(top[2])
 
 
-def _locate_one(frame: Frame, instance: Instance, mask: Mask, faces: Faces | None, i: int, rays: F32, plane: F64 | None,
-                belt: BeltConfig, covered_by: tuple[int, ...]) -> Package:
-    truncated = _touches_border(instance, frame.rgb.shape[1], frame.rgb.shape[0])
-    fraction = float(faces.valid_fraction[i]) if faces is not None else 0.0
+def _locate_one(frame: Frame, instance: Instance, mask: Mask, found: _Found, i: int, rays: F32, plane: F64 | None,
+                belt: BeltConfig) -> Package:
+    cut = _cut_sides(instance, frame.rgb.shape[1], frame.rgb.shape[0])
+    truncated = any(cut)
+    outline = _outline(instance, rays)
+    covered_by = found.covered_by.get(instance.label, ())
+    fraction = found.fits[i].valid_fraction if found.fits else 0.0
+    face = found.boxes[i] if found.boxes else None
+    if face is not None:
+        height = _height_above(face, plane, belt)
+        hidden = _hidden_share(face.fill, truncated, bool(covered_by))
+        sigma = 0.003 if height > 0 else UNKNOWN_HEIGHT_SIGMA * belt.max_height_m
+        pose = box_pose(face, height)
+        covariance = box_covariance(face, pose, found.fits[i].rms_m, found.fits[i].readings, sigma, hidden)
+        return _package(instance, pose, face, height, covariance, covered_by, fraction, True, outline, cut)
     focal = (frame.camera.fx + frame.camera.fy) / 2
-    if faces is not None and faces.found[i] and fraction >= _MIN_DEPTH_FRACTION:
-        assert frame.depth_m is not None
-        face = face_box(mask, rays, frame.depth_m, faces.normal[i], float(faces.offset[i]), instance.class_name, focal,
-                        fraction)
-        if face is not None:
-            height = _height_above(face, plane, belt)
-            hidden = _hidden_share(face.fill, truncated, bool(covered_by))
-            sigma = 0.003 if height > 0 else UNKNOWN_HEIGHT_SIGMA * belt.max_height_m
-            pose = box_pose(face, height)
-            return _package(instance, pose, face, height, box_covariance(
-                face, pose, float(faces.rms_m[i]), int(faces.readings[i]), sigma, hidden), covered_by, fraction, True, truncated,
-                faces.seen_at[i])
     if plane is not None:
         face = face_box(mask, rays, None, plane[:3], float(plane[3]), instance.class_name, focal)
         if face is not None:
@@ -82,25 +111,17 @@ def _locate_one(frame: Frame, instance: Instance, mask: Mask, faces: Faces | Non
             hidden = _hidden_share(face.fill, truncated, False)
             covariance = box_covariance(face, pose, 0.0, 3, 0.0, hidden)
             covariance[:3, :3] += _height_covariance(face.centre, plane[:3], belt.max_height_m)
-            return _package(instance, pose, face, 0.0, covariance, covered_by, fraction, False, truncated,
-                            _seen_on_plane(mask, rays, plane, face))
+            return _package(instance, pose, face, 0.0, covariance, covered_by, fraction, False, outline, cut)
     return _nowhere(instance, mask, rays, covered_by, fraction, truncated)
 
 
 def _package(instance: Instance, pose: F64, face: FaceBox, height: float, covariance: F64, covered_by: tuple[int, ...],
-             fraction: float, from_depth: bool, truncated: bool, seen_at: F64) -> Package:
-    x, y, z = seen_at.tolist()
+             fraction: float, from_depth: bool, outline: tuple[float, float, float, float],
+             cut: tuple[bool, bool, bool, bool]) -> Package:
     return Package(label=instance.label, class_name=instance.class_name, score=instance.score, T_cam_package=pose,
                    size_m=(face.length_m, face.width_m, height), covariance=covariance, visible_fraction=face.fill,
-                   covered_by=covered_by, depth_valid_fraction=fraction, from_depth=from_depth, truncated=truncated,
-                   seen_at_m=(x, y, z))
-
-
-def _seen_on_plane(mask: Mask, rays: F32, plane: F64, face: FaceBox) -> F64:
-    """Middle of a mask, cast onto the belt."""
-    ray = np.array([*rays[mask.part][mask.inside].mean(axis=0), 1.0])
-    point = geometry.intersect_plane(ray[None], plane[:3], float(plane[3]))[0]
-    return point if np.isfinite(point).all() else face.centre
+                   covered_by=covered_by, depth_valid_fraction=fraction, from_depth=from_depth, truncated=any(cut),
+                   outline=outline, cut_sides=cut)
 
 
 def _nowhere(instance: Instance, mask: Mask, rays: F32, covered_by: tuple[int, ...], fraction: float,
@@ -133,6 +154,16 @@ def _height_covariance(centre: F64, normal: F64, max_height_m: float) -> F64:
     return np.outer(per_metre, per_metre) * (UNKNOWN_HEIGHT_SIGMA * max_height_m) ** 2
 
 
-def _touches_border(instance: Instance, width: int, height: int) -> bool:
+def _cut_sides(instance: Instance, width: int, height: int) -> tuple[bool, bool, bool, bool]:
+    """Whether left, top, right and bottom of a mask touch the picture's border."""
     x0, y0, x1, y1 = instance.bbox_xyxy
-    return x0 < _BORDER_PX or y0 < _BORDER_PX or x1 > width - _BORDER_PX or y1 > height - _BORDER_PX
+    return x0 < _BORDER_PX, y0 < _BORDER_PX, x1 > width - _BORDER_PX, y1 > height - _BORDER_PX
+
+
+def _outline(instance: Instance, rays: F32) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of a bounding box as viewing rays."""
+    height, width = rays.shape[:2]
+    x0, y0, x1, y1 = instance.bbox_xyxy
+    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width) - 1, min(y1, height) - 1
+    u, v = (x0 + x1) // 2, (y0 + y1) // 2
+    return float(rays[v, x0, 0]), float(rays[y0, u, 1]), float(rays[v, x1, 0]), float(rays[y1, u, 1])

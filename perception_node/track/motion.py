@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,7 +10,10 @@ from perception_node.types import F64
 
 WINDOWS_S = (0.8, 0.4, 0.2)
 """Baselines tried, longest first: a long one averages noise, a short one follows a belt that changes its speed."""
-_HISTORY = 32
+OWN_WINDOW_S = 0.4
+"""Baseline over which a package's own motion is compared with the belt's."""
+HISTORY = 32
+"""Measurements kept of each track."""
 _MIN_BASELINE_S = 0.02
 _CHANGE_SIGMAS = 3.0
 _CHANGE_FLOOR_M_S = 0.01
@@ -22,20 +24,19 @@ _TRUST_M = 0.02
 """A position with a larger sigma (cut off by the picture's border, mostly covered) tells nothing about motion."""
 
 
-@dataclass
 class History:
-    """The last positions of one track: times in seconds, positions in metres in the camera frame, sigmas in metres."""
+    """The last positions of one track."""
 
-    time_s: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
-    position: deque[F64] = field(default_factory=lambda: deque(maxlen=_HISTORY))
-    sigma_m: deque[float] = field(default_factory=lambda: deque(maxlen=_HISTORY))
+    def __init__(self) -> None:
+        self.rows = np.zeros((HISTORY, 5))
+        """Time in seconds, x, y, z in metres in the camera frame, weight in 1/m^2; weight 0 = not filled yet."""
+        self.count = 0
 
     def append(self, time_s: float, position: F64, sigma_m: float) -> None:
         """Add a measurement, unless it is too uncertain to tell motion."""
         if sigma_m <= _TRUST_M:
-            self.time_s.append(time_s)
-            self.position.append(position)
-            self.sigma_m.append(sigma_m)
+            self.rows[self.count % HISTORY] = time_s, *position, 1.0 / sigma_m**2
+            self.count += 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,31 +47,42 @@ class Velocity:
     variance: float
 
 
-def slopes(histories: list[History], now_s: float, window_s: float) -> tuple[F64, F64]:
+def slopes(rows: F64, now_s: float, window_s: float) -> tuple[F64, F64]:
     """Velocity of each track over a window by weighted least squares.
+
+    Args:
+        rows: (T, N, 5) of the tracks' histories.
 
     Returns:
         (T, 3) velocities and (T,) variances per axis; infinite variance where the window holds too little.
     """
-    velocity, variance = np.zeros((len(histories), 3)), np.full(len(histories), np.inf)
-    for i, history in enumerate(histories):
-        time = np.array(history.time_s)
-        recent = time >= now_s - window_s - 1e-6
-        if recent.sum() < 2:
-            continue
-        time = time[recent]
-        if time[-1] - time[0] < _MIN_BASELINE_S:
-            continue
-        position = np.array(history.position)[recent]
-        weight = 1.0 / np.array(history.sigma_m)[recent] ** 2
-        total = weight.sum()
-        centred = time - (weight @ time) / total
-        spread = float(weight @ centred**2)
-        if spread <= 0:
-            continue
-        velocity[i] = (weight * centred) @ position / spread
-        variance[i] = 1.0 / spread
-    return velocity, variance
+    time = rows[..., 0] - now_s
+    weight = np.where(time >= -window_s - 1e-6, rows[..., 4], 0.0)
+    used = weight > 0
+    baseline = np.where(used, time, -np.inf).max(axis=1, initial=-np.inf) - np.where(used, time, np.inf).min(axis=1, initial=np.inf)
+    total = np.maximum(weight.sum(axis=1), 1e-300)
+    centred = np.where(used, time - ((weight * time).sum(axis=1) / total)[:, None], 0.0)
+    spread = (weight * centred**2).sum(axis=1)
+    known = (used.sum(axis=1) >= 2) & (baseline >= _MIN_BASELINE_S) & (spread > 0)
+    safe = np.where(known, spread, 1.0)
+    # Positions count from the first one used: products of large weights and metres would cost digits.
+    offset = rows[..., 1:4] - rows[np.arange(len(rows)), used.argmax(axis=1), 1:4][:, None]
+    velocity = np.einsum("tn,tnk->tk", weight * centred, offset) / safe[:, None]
+    return np.where(known[:, None], velocity, 0.0), np.where(known, 1.0 / safe, np.inf)
+
+
+def own_slopes(rows: F64, now_s: float) -> tuple[F64, F64]:
+    """Velocity of each track by itself, as `slopes`; variances are raised by the scatter about the line: a leap (another part of
+    the package came into sight) is no motion."""
+    velocity, variance = slopes(rows, now_s, OWN_WINDOW_S)
+    time = rows[..., 0] - now_s
+    weight = np.where(time >= -OWN_WINDOW_S - 1e-6, rows[..., 4], 0.0)
+    total = np.maximum(weight.sum(axis=1), 1e-300)
+    offset = rows[..., 1:4] - rows[:, :1, 1:4] - time[..., None] * velocity[:, None]
+    offset = offset - (np.einsum("tn,tnk->tk", weight, offset) / total[:, None])[:, None]
+    freedom = 3 * np.maximum((weight > 0).sum(axis=1) - 2, 1)
+    chi = (weight[..., None] * offset**2).sum(axis=(1, 2)) / freedom
+    return velocity, variance * np.maximum(chi, 1.0)
 
 
 def common_velocity(velocity: F64, variance: F64) -> Velocity | None:
@@ -97,18 +109,26 @@ def common_velocity(velocity: F64, variance: F64) -> Velocity | None:
     return Velocity(mean, max(chi, 1.0) / float(weight[near].sum()))
 
 
-def belt_velocity(histories: list[History], now_s: float) -> Velocity | None:
-    """Velocity over the longest window whose answer the shorter ones do not contradict."""
-    answers = [common_velocity(*slopes(histories, now_s, window)) for window in WINDOWS_S]
+def belt_velocity(rows: F64, now_s: float) -> Velocity | None:
+    """Velocity over the longest window whose answer the shorter ones do not contradict.
+
+    While the belt changes its speed every window lags behind: the doubt then grows by the change from the next longer one.
+
+    Args:
+        rows: (T, N, 5) of the tracks' histories.
+    """
+    answers = [common_velocity(*slopes(rows, now_s, window)) for window in WINDOWS_S]
     known = [answer for answer in answers if answer is not None]
     for i, answer in enumerate(known):
-        steady = all(
-            np.linalg.norm(answer.value - shorter.value)
-            <= _CHANGE_SIGMAS * np.sqrt(3 * (answer.variance + shorter.variance)) + _CHANGE_FLOOR_M_S
-            for shorter in known[i + 1 :])
-        if steady:
-            return answer
+        if not any(_differ(answer, shorter) for shorter in known[i + 1 :]):
+            change = answer.value - known[max(i - 1, 0)].value
+            return Velocity(answer.value, answer.variance + float(change @ change) / 3)
     return None
+
+
+def _differ(a: Velocity, b: Velocity) -> bool:
+    limit = _CHANGE_SIGMAS * np.sqrt(3 * (a.variance + b.variance)) + _CHANGE_FLOOR_M_S
+    return float(np.linalg.norm(a.value - b.value)) > float(limit)
 
 
 def _weighted_median(values: F64, weights: F64) -> float:

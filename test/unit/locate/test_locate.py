@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from perception_node import geometry
 from perception_node.config import BeltConfig
 from perception_node.locate import locate_packages
 from perception_node.locate.belt import fit_belt_plane
-from perception_node.locate.cover import pick_order
+from perception_node.locate.cover import covers, pick_order
 from perception_node.types import CameraModel, Frame, Instance, Segmentation
 
 
@@ -133,3 +135,37 @@ def test_the_pick_order_cuts_circles_the_same_way_each_time():
     order = pick_order([1, 2, 3, 4], covered, {1: 0.1, 2: 0.3, 3: 0.2, 4: 0.05}, {})
     assert order[0] == 4
     assert order == (4, 2, 1, 3)
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.004, 0.02])
+@pytest.mark.parametrize("side", [-1, 1])
+@pytest.mark.parametrize("x", [-0.25, 0.0, 0.2])
+def test_a_taller_box_beside_a_lower_one_covers_nothing(cast_boxes, calibrated, x, side, gap):
+    frame, segmentation = cast_boxes([(x, 0.0, 0.16, 0.12, 0.06, 0.0), (x + side * (0.13 + gap), 0.0, 0.1, 0.14, 0.18, 0.0)])
+    packages = locate_packages(noisy(frame), segmentation, calibrated)
+    assert [package.covered_by for package in packages.items] == [(), ()]
+    assert packages.pick_order == (2, 1)
+
+
+@given(st.lists(st.lists(st.floats(0, 1e-2), min_size=5, max_size=5), min_size=5, max_size=5))
+def test_nothing_lies_on_itself_by_way_of_others(area):
+    above = covers(np.array(area) * (1 - np.eye(5)), [1, 2, 3, 4, 5])
+    order = pick_order([1, 2, 3, 4, 5], above, {}, {})
+    for lower, uppers in above.items():
+        assert all(order.index(upper) < order.index(lower) for upper in uppers)
+
+
+def test_three_in_a_stack_are_lifted_from_the_top(cast_boxes, calibrated):
+    boxes = [(0.0, 0.0, 0.3, 0.2, 0.06, 0.0), (0.02, 0.01, 0.2, 0.14, 0.12, 0.2), (0.04, 0.02, 0.1, 0.08, 0.18, 0.4)]
+    frame, segmentation = cast_boxes(boxes, bottoms=[0.0, 0.06, 0.12])
+    packages = locate_packages(noisy(frame), segmentation, calibrated)
+    assert packages.items[1].covered_by == (3,)
+    assert packages.items[0].covered_by == (2, 3)
+    assert packages.pick_order == (3, 2, 1)
+
+
+def test_sides_at_the_pictures_border_are_named(cast_boxes, calibrated):
+    frame, segmentation = cast_boxes([(-0.48, 0.0, 0.2, 0.12, 0.05, 0.0), (0.0, 0.0, 0.2, 0.12, 0.05, 0.0)])
+    entering, whole = locate_packages(frame, segmentation, calibrated).items
+    assert (entering.cut_sides, whole.cut_sides) == ((True, False, False, False), (False,) * 4)
+    assert whole.outline == pytest.approx((-0.1 / 0.95, -0.06 / 0.95, 0.1 / 0.95, 0.06 / 0.95), abs=0.004)

@@ -111,7 +111,7 @@ def test_merged_then_split_packages_get_their_ids_back():
     follower = tracker()
     for n in range(8):
         follower.update(scene(package(1, 0.02 * n), package(2, 0.02 * n, 0.13)), round(n / 15 * NS))
-    merged = follower.update(scene(package(1, 0.16, 0.065, size=(0.25, 0.2, 0.05))), round(8 / 15 * NS))
+    merged = follower.update(scene(package(1, 0.16, 0.065, size=(0.2, 0.25, 0.05))), round(8 / 15 * NS))
     assert len(merged.tracks) == 1
     split = follower.update(scene(package(1, 0.18), package(2, 0.18, 0.13)), round(9 / 15 * NS))
     assert sorted(t.track_id for t in split.tracks) == [1, 2]
