@@ -30,6 +30,7 @@ setup(
         "console_scripts": [
             "perception = perception_node.cli:main",
             "perception_node = perception_node.ros.perception:main",
+            "beacon = perception_node.ros.beacon:main",
             "player = perception_node.ros.player:main",
             "planner_example = perception_node.ros.planner_example:main",
         ],

@@ -43,6 +43,7 @@ VERBS: Mapping[str, Verb] = {
     "export": Verb("perception_node.learn.export", "write a trained segmenter as ONNX with its card"),
     "simulate-picks": Verb("perception_node.learn.simulate_picks", "carry grasps out on simulated pictures and log what happens"),
     "fit-ranking": Verb("perception_node.learn.fit_ranking", "refit the probabilities of grasps from logs of pick outcomes"),
+    "calibrate": Verb("perception_node.ros.calibrate", "find the camera's pose in the cell from views of an LED beacon"),
     "bench": Verb("", "measure times and figures of one part"),
     "node": Verb(
         "perception_node.ros.perception", "run the ROS 2 node (the same as `ros2 run`; --ros-args are passed on)", whole=True,
@@ -55,6 +56,7 @@ BENCHES: Mapping[str, Verb] = {
     "grasp": Verb("perception_node.bench.grasp", "validity of proposed grasps against the true geometry of a data set"),
     "ranking": Verb("perception_node.bench.ranking", "calibration of the grasps' probabilities, and the order of picking"),
     "track": Verb("perception_node.bench.track", "ids, belt velocity and prediction on simulated conveyors"),
+    "beacon": Verb("perception_node.bench.beacon", "pose of an LED beacon over docking runs: errors over range, and time"),
     "publish": Verb("perception_node.bench.publish", "time to fill and publish the results of one frame"),
     "live": Verb("perception_node.bench.live", "rates, latencies and drops of the node at 30 and 60 Hz, with one camera and two"),
 }

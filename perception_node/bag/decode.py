@@ -71,7 +71,7 @@ def colour_from_image(message: Any) -> NDArray[np.uint8]:
         depth = "; this is a depth picture" if encoding in _DEPTH else ""
         raise FrameError(f"colour: expected one of the encodings {', '.join(_COLOUR)}, got {encoding!r}{depth}")
     bytes_per_pixel, conversion = _COLOUR[encoding]
-    pixels = _rows(message, bytes_per_pixel, "colour")
+    pixels = pixel_rows(message, bytes_per_pixel, "colour")
     height, width = int(message.height), int(message.width)
     if bytes_per_pixel == 2 and width % 2:
         raise FrameError(f"colour: expected an even width with encoding {encoding}, got {width}x{height}")
@@ -105,7 +105,7 @@ def depth_from_image(message: Any) -> F32:
     encoding = str(message.encoding)
     if encoding not in _DEPTH:
         raise FrameError(f"depth: expected one of the encodings {', '.join(_DEPTH)}, got {encoding!r}")
-    rows = np.ascontiguousarray(_rows(message, _DEPTH[encoding], "depth"))
+    rows = np.ascontiguousarray(pixel_rows(message, _DEPTH[encoding], "depth"))
     order = ">" if message.is_bigendian else "<"
     return depth_in_metres(rows.view(np.dtype(f"{order}{'f4' if encoding == '32FC1' else 'u2'}")))
 
@@ -190,7 +190,7 @@ def _bytes(data: Any) -> NDArray[np.uint8]:
     return data.view(np.uint8) if isinstance(data, np.ndarray) else np.frombuffer(data, dtype=np.uint8)
 
 
-def _rows(message: Any, bytes_per_pixel: int, name: str) -> NDArray[np.uint8]:
+def pixel_rows(message: Any, bytes_per_pixel: int, name: str) -> NDArray[np.uint8]:
     """The picture's (H, W * bytes_per_pixel) bytes as a view, without the padding at the rows' ends."""
     height, width, step = int(message.height), int(message.width), int(message.step)
     if height < 1 or width < 1 or height * width > MAX_PIXELS:

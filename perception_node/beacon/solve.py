@@ -44,8 +44,7 @@ def rotation(vector: F64) -> F64:
 
 def rotation_vector(R: F64) -> F64:
     """(3,) rotation vector in rad of a (3, 3) rotation."""
-    vector: F64 = cv2.Rodrigues(R)[0].ravel()
-    return vector
+    return np.asarray(cv2.Rodrigues(R)[0], dtype=np.float64).reshape(3)
 
 
 def refine(T: F64, leds_m: F64, rays: F64, sigma: F64, radial: F64 | None = None) -> Fit | None:

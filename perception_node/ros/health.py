@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 
+from perception_node.ros.beacon_watch import BeaconWatch
 from perception_node.ros.diagnostics import ERROR, STALE, WARN, Status, camera_status, pipeline_status, summary, transport_hint
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ class Health:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._said_transport = False
+        self._watch = BeaconWatch(node.config.camera)
+        if self._watch.expected is not None:
+            node.create_subscription(PoseWithCovarianceStamped, "beacon_pose", self._watch.put, 10)
         node.create_timer(node.config.node.diagnostics_period_s, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _tick(self) -> None:
@@ -49,6 +54,9 @@ class Health:
         if hint:
             state.worsen(WARN, hint)
         others = [camera, pipeline_status(worker, node.config, pipeline.model_id, node.belt, pipeline.runtime)]
+        self._watch.update_config(node.config.camera)
+        watched = self._watch.status(worker.frame_id)
+        others += [watched] if watched is not None else []
         return [summary(state, others), *others]
 
     def _message(self, status: Status) -> DiagnosticStatus:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 SPIN_S = 0.1
@@ -12,7 +13,23 @@ SPIN_S = 0.1
 
 
 def main(args: list[str] | None = None) -> int:
-    """Run until SIGINT or SIGTERM: stop the worker, then the node, then ROS; nothing is cut off half-way."""
+    """Run the node `perception`."""
+    def make() -> Any:
+        from perception_node.ros.node import PerceptionNode
+        return PerceptionNode()
+
+    return run_node("perception", make, args)
+
+
+def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
+    """Make a lifecycle node and run it until SIGINT or SIGTERM: then stop the worker, the node, ROS; nothing is cut off half-way.
+
+    Args:
+        name: for messages. make: gives a node with `config.node.autostart` and `close()`. args: of the command line.
+
+    Returns:
+        The exit status: 0, or 2 when it cannot start.
+    """
     stop = threading.Event()
 
     def on_signal(number: int, stack: Any) -> None:
@@ -27,16 +44,15 @@ def main(args: list[str] | None = None) -> int:
     from rclpy.signals import SignalHandlerOptions
 
     from perception_node.errors import PerceptionError
-    from perception_node.ros.node import PerceptionNode
 
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # arguments or a parameter file that rcl does not accept, in types of its own
-        print(f"perception: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     node = None
     try:
-        node = PerceptionNode()
+        node = make()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         if node.config.node.autostart and not stop.is_set():
@@ -47,7 +63,7 @@ def main(args: list[str] | None = None) -> int:
             executor.spin_once(timeout_sec=SPIN_S)
         executor.shutdown()
     except PerceptionError as error:
-        print(f"perception: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 2
     finally:
         if node is not None:

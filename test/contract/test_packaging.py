@@ -48,7 +48,7 @@ def test_package_xml_names_what_is_imported():
 def test_entry_points_exist():
     text = (ROOT / "setup.py").read_text(encoding="utf-8")
     points = re.findall(r'"(\w+) = (perception_node[\w.]+):(\w+)"', text)
-    assert {"perception", "perception_node", "player", "planner_example"} == {name for name, _, _ in points}
+    assert {"perception", "perception_node", "beacon", "player", "planner_example"} == {name for name, _, _ in points}
     for _, module, function in points:
         tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
         assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

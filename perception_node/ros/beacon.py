@@ -1,0 +1,21 @@
+"""Entry point of the beacon node: `ros2 run perception_node beacon`. Exit status 0, or 2 with one line when it cannot start."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from perception_node.ros.perception import run_node
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node `beacon` until SIGINT or SIGTERM."""
+    def make() -> Any:
+        from perception_node.ros.beacon_node import BeaconNode
+        return BeaconNode()
+
+    return run_node("beacon", make, args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,158 @@
+"""The beacon node with real messages: poses carry stamp and frame of their picture, bad input costs a picture, moved cameras."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+
+from perception_node.geometry import quaternions_xyzw
+from perception_node.sim import beacon_run as runs
+
+LEDS = ("-p", f"leds_m:={[float(x) for x in runs.RAISED.ravel()]}")
+PATIENT = ("-p", "node.max_age_s:=5.0", "-p", "node.camera_timeout_s:=5.0")
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Six pictures of a slow approach at one metre."""
+    conditions = runs.Conditions(start_m=1.0, end_m=0.9, clutter=1)
+    return list(itertools.islice(runs.docking_run(7, runs.RAISED, conditions), 6))
+
+
+@pytest.fixture
+def start(cell):
+    """Start the beacon node."""
+    return functools.partial(cell.start, module="perception_node.ros.beacon")
+
+
+def dropped(cell, reason):
+    return int(cell.statuses["beacon"][2][f"dropped_{reason}"]) if "beacon" in cell.statuses else 0
+
+
+def send(cell, messages, gray, stamp_ns, camera=runs.CAMERA, encoding=None):
+    info = messages.info(camera, stamp_ns)
+    info.d = list(camera.distortion) + [0.0] * (5 - len(camera.distortion))
+    encoding = encoding or ("mono8" if gray.dtype == np.uint8 else "mono16")
+    cell.send(messages.image(gray, encoding, stamp_ns), None, info)
+
+
+def stamp_of(message):
+    return message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+
+
+def test_poses_carry_stamp_and_frame_of_their_picture(cell, start, messages, pictures):
+    from geometry_msgs.msg import PoseWithCovarianceStamped
+    from visualization_msgs.msg import MarkerArray
+    start(*LEDS, *PATIENT)
+    cell.watch_diagnostics()
+    poses = cell.listen(PoseWithCovarianceStamped, "/beacon/pose")
+    drawn = cell.listen(MarkerArray, "/beacon/markers")
+    truth, numbers = {}, itertools.count()
+
+    def play():
+        frame = pictures[next(numbers) % len(pictures)]
+        stamp_ns = cell.now_ns()
+        truth[stamp_ns] = frame.T_cam_beacon
+        send(cell, messages, frame.gray, stamp_ns)
+    cell.wait_until(lambda: len(poses) >= 3 and drawn, "three poses", each=play)
+    for message in poses:
+        T = truth[stamp_of(message)]  # never a stamp of the node's own
+        p = message.pose.pose.position
+        assert message.header.frame_id == "cell_camera_optical_frame"
+        np.testing.assert_allclose([p.x, p.y, p.z], T[:3, 3], atol=0.01)
+        covariance = np.array(message.pose.covariance).reshape(6, 6)
+        assert np.linalg.eigvalsh(covariance).min() > 0
+    assert len({stamp_of(message) for message in poses}) == len(poses)
+    cell.wait_until(lambda: cell.statuses["beacon"][0] == 0, "the beacon's status is OK", each=play)
+    assert float(cell.statuses["beacon"][2]["range_m"]) == pytest.approx(1.0, abs=0.1)
+
+
+def test_bad_pictures_cost_a_picture_and_nothing_old_is_repeated(cell, start, messages, pictures):
+    from geometry_msgs.msg import PoseWithCovarianceStamped
+    process = start(*LEDS, *PATIENT, "-p", "node.detect_frozen:=false")
+    cell.watch_diagnostics()
+    poses = cell.listen(PoseWithCovarianceStamped, "/beacon/pose")
+    rest = itertools.cycle(pictures)
+    cell.wait_until(lambda: poses, "a pose", each=lambda: send(cell, messages, next(rest).gray, cell.now_ns()))
+    dark = np.full((1024, 1280), 3, np.uint8)
+    dark_since_ns = cell.now_ns()
+    cell.wait_until(lambda: cell.statuses["beacon"][2]["state"] in ("lost", "searching"), "a dark picture loses the beacon",
+                    each=lambda: send(cell, messages, dark, cell.now_ns()))
+    small = runs.CameraModel(1000.0, 1000.0, 320.0, 240.0, 640, 480)
+    cell.wait_until(lambda: dropped(cell, "bad_frame") > 0, "a calibration of another size is refused",
+                    each=lambda: send(cell, messages, dark, cell.now_ns(), camera=small))
+    assert "camera_info says 640x480" in cell.statuses["camera"][1]
+    wrong = np.zeros((1024, 1280), np.float32)
+    so_far = dropped(cell, "bad_frame")
+    cell.wait_until(lambda: dropped(cell, "bad_frame") > so_far, "an unknown encoding is refused",
+                    each=lambda: send(cell, messages, wrong, cell.now_ns(), encoding="32FC1"))
+    assert [message for message in poses if stamp_of(message) >= dark_since_ns] == []
+    before = len(poses)
+    cell.wait_until(lambda: len(poses) > before, "poses again", each=lambda: send(cell, messages, next(rest).gray, cell.now_ns()))
+    assert "Traceback" not in process.text
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ((), "leds_m: expected x, y, z of four to eight LEDs in metres, got none"),
+    (("-p", "leds_m:=[0.0, 0.0, 0.0, 0.1]"), "leds_m: expected three numbers for each LED, got 4"),
+    (("-p", "leds_m:=[0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.0, 0.1, 0.0, 0.0, 0.1, 0.0]"), "LEDs 2 and 3 are 0.00 mm apart"),
+    ((*LEDS, "-p", "tracker.max_roll_rad:=9.0"), "tracker.max_roll_rad: expected 0.01 to 3.14159 rad, got 9"),
+])
+def test_unusable_start_is_one_readable_line(start, arguments, words):
+    process = start(*arguments, ready="")
+    assert process.wait_for_exit() == 2
+    assert words in process.text
+    assert "Traceback" not in process.text
+
+
+def test_documented_endpoints_are_the_nodes(cell, start):
+    from perception_node.ros.interface import BEACON_ENDPOINTS
+    start(*LEDS)
+    for direction, ask in (("in", "get_subscriber_names_and_types_by_node"), ("out", "get_publisher_names_and_types_by_node")):
+        wanted = {e.name.replace("~", "/beacon") if e.name.startswith("~") else f"/{e.name.lstrip('/')}": e.type
+                  for e in BEACON_ENDPOINTS if e.direction == direction}
+
+        def found(ask=ask):
+            names = dict(getattr(cell.node, ask)("beacon", "/"))
+            return {name: types[0] for name, types in names.items() if not types[0].startswith((
+                "lifecycle_msgs/", "rcl_interfaces/", "rosgraph_msgs/"))}
+        cell.wait_until(lambda wanted=wanted, found=found: set(wanted) <= set(found()), f"{direction}: {sorted(wanted)}")
+        assert found() == wanted
+
+
+def camera_parameters(T_cam_beacon):
+    """The beacon at the cell's origin: parameters of the perception node after a calibration."""
+    T = np.linalg.inv(T_cam_beacon)
+    q = quaternions_xyzw(T[None, :3, :3])[0]
+    return ("-p", f"camera.position_m:={T[:3, 3].tolist()}", "-p", f"camera.orientation_xyzw:={q.tolist()}",
+            "-p", "camera.beacon_orientation_xyzw:=[0.0, 0.0, 0.0, 1.0]")
+
+
+def test_the_perception_node_says_that_the_camera_moved(cell, messages, pictures):
+    from geometry_msgs.msg import PoseWithCovarianceStamped
+
+    from perception_node.bag.filling import set_poses
+    T = pictures[0].T_cam_beacon
+    cell.start(*camera_parameters(T), "-r", "beacon_pose:=/watcher/pose")
+    cell.watch_diagnostics()
+
+    def play(T):
+        message = PoseWithCovarianceStamped(header=messages.header(cell.now_ns()))
+        set_poses([message.pose.pose], [T])
+        cell.publisher("/watcher/pose", PoseWithCovarianceStamped).publish(message)
+    cell.wait_until(lambda: "not watched" in cell.statuses.get("camera_pose", (0, ""))[1], "no poses is said")
+    assert cell.statuses["camera_pose"][0] == 1
+    cell.wait_until(lambda: cell.statuses["camera_pose"][0] == 0, "the camera is where it was", each=lambda: play(T))
+    shifted = T.copy()
+    shifted[0, 3] += 0.0035
+    cell.wait_until(lambda: cell.statuses["camera_pose"][0] == 2, "a shift of 3.5 mm is an ERROR", each=lambda: play(shifted))
+    assert "3.5 mm (limit 2)" in cell.statuses["camera_pose"][1]
+    cell.wait_until(lambda: cell.statuses["camera_pose"][0] == 0, "and back", each=lambda: play(T))
+    turned = T.copy()
+    turned[:3, :3] = cv2.Rodrigues(np.array([0.0, 0.03, 0.0]))[0] @ T[:3, :3]
+    cell.wait_until(lambda: "1.7" in cell.statuses["camera_pose"][1] and cell.statuses["camera_pose"][0] == 2, "a turn is an ERROR",
+                    each=lambda: play(turned))
