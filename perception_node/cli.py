@@ -34,6 +34,7 @@ class Verb:
 VERBS: Mapping[str, Verb] = {
     "demo": Verb("perception_node.ros.demo", "play the bundled conveyor through ROS 2 into the node and a planner, and measure"),
     "segment": Verb("perception_node.segment.pictures", "draw masks and classes on pictures of your own"),
+    "replay": Verb("perception_node.bag.command", "compute a recording frame by frame, repeatably, and compare with an earlier replay"),
     "evaluate": Verb("perception_node.learn.evaluate", "judge a model on a data set with ground truth"),
     "synthesize": Verb("perception_node.sim.synthesize", "make training pictures of simulated packages", whole=True),
     "train": Verb("perception_node.learn.train", "train a segmenter on simulated pictures"),
@@ -45,6 +46,7 @@ VERBS: Mapping[str, Verb] = {
     "fit-ranking": Verb("perception_node.learn.fit_ranking", "refit the probabilities of grasps from logs of pick outcomes"),
     "calibrate": Verb("perception_node.ros.calibrate", "find the camera's pose in the cell from views of an LED beacon"),
     "bench": Verb("", "measure times and figures of one part"),
+    "doctor": Verb("perception_node.doctor.checkup", "check the machine and a running cell; each finding with its remedy"),
     "node": Verb(
         "perception_node.ros.perception", "run the ROS 2 node (the same as `ros2 run`; --ros-args are passed on)", whole=True,
         usage="perception node [--ros-args -r image:=TOPIC ... --params-file config/cell.yaml -p NAME:=VALUE ...]\n\n"

@@ -1,0 +1,187 @@
+"""What can be said of the machine alone: ROS, middleware, transport, model, GPU, configuration. Needs no ROS."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from perception_node import config as configuration
+from perception_node.config import Config
+from perception_node.doctor.findings import Finding, error, note, ok, warn
+from perception_node.errors import PerceptionError
+from perception_node.pipeline import Pipeline
+
+SHM_BYTES = 64_000_000
+"""Room in /dev/shm below which shared memory transports fail. Source: Fast DDS takes a segment for each process, of some
+pictures' size."""
+
+GPUS = Path("/proc/driver/nvidia/gpus")
+"""One entry for each GPU. Source: the NVIDIA driver's README, "The /proc interface"."""
+
+DOMAIN_HIGH = 101
+"""Source: docs.ros.org, "The ROS_DOMAIN_ID": 0 to 101 are safe on all systems."""
+
+_LARGE = "FASTDDS_BUILTIN_TRANSPORTS"
+_BUILD = "`make build` (or `colcon build`), then `. ./env.sh`"
+
+
+def machine_findings(config: Config, environment: Mapping[str, str] = os.environ) -> Iterator[Finding]:
+    """All findings of this machine."""
+    yield from ros(environment)
+    yield from transport(environment)
+    yield from shared_memory(Path("/dev/shm"))
+    yield from model(config)
+    yield from gpu(config)
+    yield from belt(config)
+
+
+def ros(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """ROS 2, the interface package, cv_bridge."""
+    spec = importlib.util.find_spec("rclpy")
+    if spec is None:
+        distribution = environment.get("ROS_DISTRO", "")
+        words = "no ROS 2 found"
+        if distribution:
+            words = f"ROS_DISTRO is {distribution}, but this Python ({sys.executable}) finds no rclpy"
+        yield error("ros", words, "source a ROS 2 distribution, or `make build`; then `. ./env.sh`")
+        return
+    place = Path(spec.origin or "").parent.parent
+    kind = f"distribution {environment['ROS_DISTRO']}" if environment.get("ROS_DISTRO") else "wheels"
+    try:
+        import rclpy  # noqa: F401
+        from rclpy.utilities import get_rmw_implementation_identifier
+        yield ok("ros", f"ROS 2 from {kind} in {place}, middleware {get_rmw_implementation_identifier()}")
+    except Exception as broken:  # a shared library that is missing shows as several types
+        yield error("ros", f"rclpy in {place} does not load: {_line(broken)}", "`. ./env.sh` (it sets LD_LIBRARY_PATH)")
+        return
+    try:
+        import perception_node_msgs.msg
+        _ = perception_node_msgs.msg.PickScene()
+        yield ok("messages", f"perception_node_msgs in {Path(perception_node_msgs.__file__ or '').parent}")
+    except Exception as broken:
+        yield error("messages", f"perception_node_msgs cannot be used: {_line(broken)}", _BUILD)
+    if importlib.util.find_spec("cv_bridge") is not None:
+        done = subprocess.run([sys.executable, "-c", "import cv_bridge"], capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode:  # in a process of its own: a binary that does not fit NumPy may end it
+            yield warn("cv_bridge", f"cv_bridge does not load: {(done.stderr.strip().splitlines() or ['it crashed'])[-1]}",
+                       "this node does not need it; for others install a NumPy that it was built for (`pip install 'numpy<2'`)")
+        else:
+            yield ok("cv_bridge", "cv_bridge loads (this node does not need it)")
+
+
+def transport(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """Middleware, transports, discovery, domain."""
+    rmw = environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
+    profiles = environment.get("FASTDDS_DEFAULT_PROFILES_FILE") or environment.get("FASTRTPS_DEFAULT_PROFILES_FILE", "")
+    value, reach = environment.get(_LARGE, ""), environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
+    if "fastrtps" not in rmw:
+        yield note("transport", f"middleware {rmw}: Fast DDS's variables do not matter; its own limits on large messages do")
+    else:
+        if reach.upper() == "LOCALHOST" and (not profiles or profiles.endswith("quick_discovery.xml")):
+            yield error("transport", f"ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST makes Fast DDS ignore {_LARGE}: pictures get lost",
+                        "unset it, here and for the camera's driver; keep cells apart with ROS_DOMAIN_ID")
+        if profiles and not Path(profiles).is_file():
+            yield error("transport", f"FASTDDS_DEFAULT_PROFILES_FILE names no file: {profiles}", "unset it, or name a file")
+        elif value.startswith("LARGE_DATA"):
+            yield ok("transport", f"{_LARGE}={value}")
+            if "?" in value:
+                yield warn("transport", f"options in {_LARGE} failed on many kernels' socket buffers", f"{_LARGE}=LARGE_DATA")
+        elif profiles and not profiles.endswith("quick_discovery.xml"):
+            yield note("transport", f"transports as in {profiles}")
+        else:
+            yield error("transport", f"{_LARGE} is {value or 'unset'}: Fast DDS loses large pictures between processes",
+                        f"export {_LARGE}=LARGE_DATA for this node, the camera's driver and every listener")
+    domain = environment.get("ROS_DOMAIN_ID", "")
+    if domain and not (domain.isdigit() and int(domain) <= DOMAIN_HIGH):
+        yield error("domain", f"ROS_DOMAIN_ID: expected 0 to {DOMAIN_HIGH}, got {domain!r}", "export ROS_DOMAIN_ID=0 (or another "
+                    "in the range)")
+    else:
+        yield ok("domain", f"ROS_DOMAIN_ID {domain or '0 (unset)'}")
+
+
+def shared_memory(folder: Path) -> Iterator[Finding]:
+    """Room for shared memory."""
+    if not folder.is_dir():
+        yield warn("transport", f"no {folder}: no shared memory, pictures go through the network stack", f"mount a tmpfs on "
+                   f"{folder}")
+        return
+    free = shutil.disk_usage(folder).free
+    if free < SHM_BYTES:
+        yield error("transport", f"{folder}: expected {SHM_BYTES / 1e6:.0f} MB free, got {free / 1e6:.0f} MB: shared memory "
+                    "transports fail",
+                    "remove what crashed processes left (`fastdds shm clean`), or enlarge it (containers: --shm-size=1g)")
+    else:
+        yield ok("transport", f"{folder}: {free / 1e6:.0f} MB free")
+
+
+def model(config: Config) -> Iterator[Finding]:
+    """The model's file, its card and its contract: it is loaded and run once."""
+    from perception_node.segment.infer import installed_runtimes
+
+    runtimes = installed_runtimes()
+    if not runtimes:
+        yield error("model", "no runtime is installed (openvino, onnxruntime, torch)", "pip install -r requirements/runtime.txt")
+        return
+    try:
+        pipeline = Pipeline(config)
+        _run_once(pipeline)
+    except PerceptionError as broken:
+        yield error("model", str(broken), "put the file and its card where `segment.model` points, or export it again "
+                    "(`perception export`)")
+    except Exception as broken:  # a broken library must be readable, too
+        yield error("model", f"unexpected {type(broken).__name__}: {_line(broken)}", "pip install -r requirements/runtime.txt")
+    else:
+        yield ok("model", f"{pipeline.model_id}: file and card agree, runs with {pipeline.runtime} (installed: "
+                 f"{', '.join(runtimes)})")
+
+
+def gpu(config: Config) -> Iterator[Finding]:
+    """A GPU, where one is asked for."""
+    names = list(GPUS.glob("*"))
+    has_torch = importlib.util.find_spec("torch") is not None
+    if names:
+        yield ok("gpu", f"{len(names)} NVIDIA GPU(s)" + ("" if has_torch else "; torch is not installed, so the node computes on "
+                                                         "the CPU"))
+    elif config.segment.device == "cuda":
+        yield error("gpu", "segment.device is cuda, but no GPU is to be seen", "set it to auto, or install the driver "
+                    "(containers: --gpus all)")
+    else:
+        yield note("gpu", "no GPU to be seen: the node computes on the CPU")
+
+
+def belt(config: Config) -> Iterator[Finding]:
+    """Calibration of the belt, which nothing but the integrator knows."""
+    if not any(config.belt.plane):
+        yield warn("belt", "belt.plane is not calibrated: it is fitted to each picture's depth, and without depth there is no "
+                   "place in space",
+                   "measure it and write it into cell.yaml (docs/interfaces.md)")
+    else:
+        yield ok("belt", f"belt.plane is calibrated: {config.belt.plane[3]:.3f} m from the camera")
+
+
+def read_config(path: Path | None) -> tuple[Config, list[Finding]]:
+    """The configuration, or the defaults with what is wrong."""
+    if path is None:
+        return Config(), [note("config", "the defaults (--config FILE for the cell's own)")]
+    try:
+        return configuration.load(path), [ok("config", str(path))]
+    except PerceptionError as wrong:
+        return Config(), [error("config", str(wrong), "correct it; README lists the parameters")]
+
+
+def _run_once(pipeline: Pipeline) -> None:
+    import numpy as np
+
+    from perception_node.types import CameraModel, Frame
+    camera = CameraModel(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
+    rgb, depth_m = np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32)
+    pipeline.process(Frame(rgb=rgb, depth_m=depth_m, camera=camera, stamp_ns=1, frame_id="doctor"))
+
+
+def _line(broken: BaseException) -> str:
+    return " ".join(str(broken).split())[:300] or type(broken).__name__
