@@ -13,8 +13,10 @@ from perception_node.grasp.patch import View
 from perception_node.types import F64, Package
 
 _GRID_X, _GRID_Y, _GRID_Z = 4, 4, 3
-_ABOVE_M = 0.08
+_ABOVE_M = 0.2
 """Fingers come from above: what stands this much higher than the face is still in their way."""
+_HIGH_M = (0.1, 0.055)
+"""The fingers' way is looked at this high above the face, too: at the side of the picture, tall neighbours lean into it."""
 _BEHIND_M = 0.006
 """A point this much behind the seen surface is out of sight. Source: 99th percentile of stereo depth error at 1.1 m."""
 _FLYING = 1
@@ -41,7 +43,7 @@ def finger_samples(opening_m: F64, depth_m: float, config: JawConfig) -> F64:
     """(N, 2, S, 3) points filling both fingers, in the frame whose origin is on the face and whose z goes down."""
     x = np.linspace(0.0, config.finger_thickness_m + config.clearance_m, _GRID_X)
     y = np.linspace(-0.5, 0.5, _GRID_Y) * (config.finger_width_m + config.clearance_m)
-    z = np.linspace(-_ABOVE_M / 4, depth_m, _GRID_Z)
+    z = np.array([-_HIGH_M[0], -_HIGH_M[1], *np.linspace(-0.015, depth_m, _GRID_Z)])
     grid = np.stack(np.meshgrid(x, y, z, indexing="ij"), axis=-1).reshape(-1, 3)
     both = np.stack([grid, grid * (-1, 1, 1)])
     points = np.broadcast_to(both, (len(opening_m), *both.shape)).copy()
@@ -83,7 +85,7 @@ def look_beside(view: View, T_cam_face: F64, opening_m: F64, own: Sequence[Packa
     rows = np.arange(count)
     free, blocker = height[rows, nth], label[rows, nth]
     hidden = ~readable | (world[..., 2] > z + _BEHIND_M)
-    unseen = hidden.reshape(count, 2, -1).mean(axis=2).max(axis=1)
+    unseen = hidden.reshape(count, 2, -1, _GRID_Z + len(_HIGH_M))[..., len(_HIGH_M):].mean(axis=(2, 3)).max(axis=1)
     free, blocker = _hidden_packages(free, blocker, world, samples[..., 2], hidden, owner, everything, config)
     if plane is not None:
         level = _belt_depth(T_cam_face, opening_m, plane, config)

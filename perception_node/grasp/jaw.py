@@ -22,7 +22,7 @@ _SLACK_M = (0.0, 0.012)
 _MIN_REACH_M = 0.008
 """Fingers that hold less than this beside the upper face slip off. Source: the edge radius of corrugated board and the height
 error of a stereo camera at 1.1 m (3 mm at three sigmas) leave half of it as contact."""
-_MAX_UNSEEN = 0.8
+_MAX_UNSEEN = 0.6
 """A finger whose place is hidden to more than this share is not sent there."""
 _RIGID = {"box": 1.0, "padded_mailer": 0.5, "poly_bag": 0.25}
 """How well a class of package resists being squeezed, 0..1, as a term of the score."""
