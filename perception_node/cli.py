@@ -34,7 +34,7 @@ class Verb:
 VERBS: Mapping[str, Verb] = {
     "demo": Verb("perception_node.ros.demo", "play the bundled conveyor through ROS 2 into the node and a planner, and measure"),
     "segment": Verb("perception_node.segment.pictures", "draw masks and classes on pictures of your own"),
-    "replay": Verb("perception_node.bag.command", "compute a recording frame by frame, repeatably, and compare with an earlier replay"),
+    "replay": Verb("perception_node.bag.command", "compute a recording frame by frame, repeatably; compare with an earlier one"),
     "evaluate": Verb("perception_node.learn.evaluate", "judge a model on a data set with ground truth"),
     "synthesize": Verb("perception_node.sim.synthesize", "make training pictures of simulated packages", whole=True),
     "train": Verb("perception_node.learn.train", "train a segmenter on simulated pictures"),
@@ -60,6 +60,7 @@ BENCHES: Mapping[str, Verb] = {
     "track": Verb("perception_node.bench.track", "ids, belt velocity and prediction on simulated conveyors"),
     "beacon": Verb("perception_node.bench.beacon", "pose of an LED beacon over docking runs: errors over range, and time"),
     "publish": Verb("perception_node.bench.publish", "time to fill and publish the results of one frame"),
+    "soak": Verb("perception_node.bench.soak", "memory, file descriptors and threads of the node over 20,000 frames"),
     "live": Verb("perception_node.bench.live", "rates, latencies and drops of the node at 30 and 60 Hz, with one camera and two"),
 }
 
