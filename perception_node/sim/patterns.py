@@ -36,14 +36,17 @@ def litter_look(rng: np.random.Generator) -> tuple[Look, float]:
     image = np.empty((_TILE, _TILE, 3), np.float32)
     image[:] = low * 0.5
     relief = np.zeros((_TILE, _TILE), np.float32)
-    places = rng.integers(0, _TILE, (count, 2))
-    axes = np.maximum(1, size * rng.uniform(0.4, 1.0, (count, 1)) * np.array([1.0, slim]) * rng.uniform(0.6, 1.2, (count, 2)))
-    turns = rng.uniform(0, 360, count)
-    tones = (low + (high - low) * rng.random((count, 1))) * rng.uniform(0.5, 1.2, (count, 1))
-    for n in range(count):
-        where, radii = places[n].tolist(), axes[n].astype(int).tolist()
-        cv2.ellipse(image, where, radii, turns[n], 0, 360, tones[n].tolist(), -1)
-        cv2.ellipse(relief, where, radii, turns[n], 0, 360, float(n % 7), -1)
+    axes = size * rng.uniform(0.4, 1.0, (count, 1)) * np.array([1.0, slim]) * rng.uniform(0.6, 1.2, (count, 2))
+    turns, around = rng.uniform(0, 2 * np.pi, (count, 1)), np.arange(8) * (np.pi / 4)
+    x, y = np.cos(around) * axes[:, :1], np.sin(around) * axes[:, 1:]
+    rims = np.stack([np.cos(turns) * x - np.sin(turns) * y, np.sin(turns) * x + np.cos(turns) * y], -1)
+    rims = np.rint(rims + rng.uniform(0, _TILE, (count, 1, 2))).astype(np.int32)
+    layers = 24  # all of one tone are drawn at once: many times quicker than one by one
+    for n in range(layers):
+        tone = (low + (high - low) * rng.random()) * rng.uniform(0.5, 1.2)
+        some = list(rims[n::layers])
+        cv2.fillPoly(image, some, tone.tolist())
+        cv2.fillPoly(relief, some, float(n % 7))
     image *= (1 + 0.15 * noise.patch(rng, "soft", _TILE, _TILE))[..., None]
     return Look([compose(image, relief, 0.08, 0.1)], _matt(rng), True), float(rng.uniform(0.3, 1.5))
 
