@@ -6,6 +6,7 @@ optical frames (x right, y down, z forward; REP-103, REP-105). Pixels: integer (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -26,9 +27,6 @@ GraspKind = Literal["suction", "parallel_jaw"]
 GRASP_KINDS: tuple[GraspKind, ...] = ("suction", "parallel_jaw")
 
 
-_IDENTITY = np.eye(3)
-
-
 def _require(condition: bool, message: str, error: type[PerceptionError] = PerceptionError) -> None:
     if not condition:
         raise error(message)
@@ -38,7 +36,7 @@ def _frozen_array(value: Any, shape: tuple[int, ...], name: str) -> F64:
     array = np.array(value, dtype=np.float64)
     if array.shape != shape:
         raise PerceptionError(f"{name}: expected shape {shape}, got {array.shape}")
-    if not np.isfinite(array).all():
+    if not math.isfinite(array.sum()):  # a sum is finite only when all are
         raise PerceptionError(f"{name}: expected finite numbers, got {array.tolist()}")
     array.setflags(write=False)
     return array
@@ -49,7 +47,9 @@ def _frozen_transform(value: Any, name: str) -> F64:
     rotation = transform[:3, :3]
     (a, b, c), (d, e, f), (g, h, i) = rotation.tolist()
     turning = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-    if turning <= 0 or float(np.abs(rotation @ rotation.T - _IDENTITY).max()) > 1e-4:
+    lengths = a * a + b * b + c * c, d * d + e * e + f * f, g * g + h * h + i * i
+    skew = max(abs(a * d + b * e + c * f), abs(a * g + b * h + c * i), abs(d * g + e * h + f * i))
+    if turning <= 0 or skew > 1e-4 or max(lengths) > 1.0001 or min(lengths) < 0.9999:
         raise PerceptionError(f"{name}: expected a rigid transform, got rotation part {rotation.round(4).tolist()}")
     return transform
 

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from perception_node import config as configuration
+from perception_node.bench.grasp_pictures import grasp_picture, write_picture
 from perception_node.bench.verdicts import can_hold, judge_jaw, judge_suction
 from perception_node.config import Config
-from perception_node.learn.ranking import calibration_error
+from perception_node.errors import PerceptionError
 from perception_node.learn.scenes import MIN_TRUE_PX, TrueMasks, Truth, frames, true_ids
 from perception_node.pipeline import Pipeline, SegmenterLike
 from perception_node.types import Scene
@@ -42,7 +43,6 @@ class Tally:
     phantom: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
-    scores: list[tuple[str, float, bool]] = field(default_factory=list)
     times_ms: dict[str, list[float]] = field(default_factory=dict)
 
 
@@ -71,7 +71,6 @@ def judge(scene: Scene, truth: Truth, config: Config, tally: Tally) -> None:
             else:
                 verdict = judge_jaw(grasp, truth, identity, config.gripper.parallel_jaw)
                 valid, fault = verdict.valid, verdict.fault
-            tally.scores.append((kind, grasp.score, valid))
             if fault:
                 tally.faults[f"{kind}: {fault}"] += 1
             if kind == "suction":
@@ -100,14 +99,11 @@ def figures(tally: Tally) -> dict[str, Any]:
     def share(part: int, whole: int) -> float | None:
         return part / whole if whole else None
 
-    suction = [(score, valid) for kind, score, valid in tally.scores if kind == "suction"]
-    error = calibration_error(np.array([s for s, _ in suction]), np.array([v for _, v in suction])) if suction else None
     return {
         "suction_valid": share(tally.suction_valid, tally.suction),
         "suction_first_valid": share(tally.first_valid, tally.first),
         "suction_proposed": share(tally.holdable_proposed, tally.holdable),
         "jaw_free": share(tally.jaw_free, tally.jaw),
-        "suction_calibration_error": error,
         "frames": tally.frames, "packages": tally.packages, "holdable": tally.holdable, "suction_grasps": tally.suction,
         "jaw_grasps": tally.jaw, "on_phantoms": tally.phantom, "faults": dict(tally.faults.most_common()),
         "rejections": dict(tally.reasons.most_common(12)),
@@ -123,6 +119,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="cell.yaml; default: the defaults, with the data set's belt plane")
     parser.add_argument("--frames", type=int, help="number of frames, default: all")
     parser.add_argument("--fit-plane", action="store_true", help="fit the belt plane per frame instead of using the data set's")
+    parser.add_argument("--pictures", type=Path, help="folder for drawings of grasps, rejections and what covers what")
+    parser.add_argument("--every", type=int, default=10, help="one drawing every so many frames (10)")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
 
 
@@ -133,8 +131,10 @@ def run(args: argparse.Namespace) -> int:
         0, or 1 when a target of `TARGETS` is missed.
 
     Raises:
-        DatasetError, ConfigError, ModelError: bad input.
+        PerceptionError: bad input, or a file cannot be written.
     """
+    if args.every < 1:
+        raise PerceptionError(f"--every: expected 1 or more, got {args.every}")
     base = configuration.load(args.config) if args.config else Config()
     tally = Tally()
     truth_masks = TrueMasks()
@@ -151,7 +151,10 @@ def run(args: argparse.Namespace) -> int:
         pipeline.update_config(config)
         pipeline.reset()
         truth_masks.next = segmentation
-        judge(pipeline.process(frame), truth, config, tally)
+        scene = pipeline.process(frame)
+        judge(scene, truth, config, tally)
+        if args.pictures and (tally.frames - 1) % args.every == 0:
+            write_picture(args.pictures / f"{tally.frames - 1:04d}.png", grasp_picture(frame, scene))
     result = figures(tally)
     result["machine"] = platform.processor() or platform.machine()
     result["masks"] = args.masks

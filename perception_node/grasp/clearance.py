@@ -86,7 +86,10 @@ def look_beside(view: View, T_cam_face: F64, opening_m: F64, own: Sequence[Packa
     free, blocker = height[rows, nth], label[rows, nth]
     hidden = ~readable | (world[..., 2] > z + _BEHIND_M)
     unseen = hidden.reshape(count, 2, -1, _GRID_Z + len(_HIGH_M))[..., len(_HIGH_M):].mean(axis=(2, 3)).max(axis=1)
-    free, blocker = _hidden_packages(free, blocker, world, samples[..., 2], hidden, owner, everything, config)
+    # Higher up nothing can hide: what is in front of it is nearer still.
+    low = np.flatnonzero(np.tile(np.arange(_GRID_Z + len(_HIGH_M)) >= len(_HIGH_M), samples.shape[1] // (_GRID_Z + len(_HIGH_M))))
+    free, blocker = _hidden_packages(free, blocker, world[:, low], samples[:, low, 2], hidden[:, low], opening_m, owner, everything,
+                                     config)
     if plane is not None:
         level = _belt_depth(T_cam_face, opening_m, plane, config)
         blocker = np.where(level < free, 0, blocker)
@@ -94,7 +97,7 @@ def look_beside(view: View, T_cam_face: F64, opening_m: F64, own: Sequence[Packa
     return Obstacles(np.where(np.isfinite(free), free, depth), blocker, unseen)
 
 
-def _hidden_packages(free: F64, blocker: NDArray[np.int64], world: F64, depth: F64, hidden: NDArray[np.bool_],
+def _hidden_packages(free: F64, blocker: NDArray[np.int64], world: F64, depth: F64, hidden: NDArray[np.bool_], opening_m: F64,
                      owner: NDArray[np.int64], everything: Sequence[Package], config: JawConfig) -> tuple[F64, NDArray[np.int64]]:
     """Lower `free` where an unseen part of a finger's place lies in another package's box."""
     if not everything or not hidden.any():
@@ -102,15 +105,16 @@ def _hidden_packages(free: F64, blocker: NDArray[np.int64], world: F64, depth: F
     half = np.array([other.size_m for other in everything]) / 2 + config.clearance_m / 2
     pose = np.array([other.T_cam_package for other in everything])
     label = np.array([other.label for other in everything])
-    away = world.mean(axis=1)[:, None] - pose[None, :, :3, 3]
-    across = np.einsum("cpi,pij->cpj", away, pose[:, :3, :3])
-    arm = config.opening_max_m / 2 + config.finger_thickness_m + config.finger_width_m + config.finger_depth_m
-    near = np.all(np.abs(across) < half + arm, axis=2) & (owner[:, None] != label) & np.any(hidden, axis=1, keepdims=True)
-    candidate, box = np.nonzero(np.asarray(near))
-    points = world[candidate] - pose[box, None, :3, 3]
+    middle = np.einsum("pi,pij->pj", pose[:, :3, 3], pose[:, :3, :3])
+    reach = opening_m / 2 + config.finger_thickness_m + config.finger_width_m + config.finger_depth_m
+    across = np.tensordot(world.mean(axis=1), pose[:, :3, :3], axes=(1, 1)) - middle
+    near = np.all(np.abs(across) < half + reach[:, None, None], axis=2) & (owner[:, None] != label)
+    candidate, box = np.nonzero(np.asarray(near & np.any(hidden, axis=1)[:, None]))
+    x, y, z = (world[candidate, :, i] for i in range(3))
     inside: NDArray[np.bool_] = hidden[candidate]
     for k in range(3):
-        along: F64 = np.einsum("csi,ci->cs", points, pose[box, :3, k])
+        axis = pose[box, :3, k, None]
+        along = x * axis[:, 0] + y * axis[:, 1] + z * axis[:, 2] - middle[box, k, None]
         inside &= np.abs(along) < half[box, k, None]
     level = np.where(inside, depth[candidate], np.inf).min(axis=1)
     free, blocker = free.copy(), blocker.copy()
