@@ -15,6 +15,7 @@ from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+import perception_node
 from perception_node.config import load
 
 CONFIG = Path(__file__).parent.parent / "config" / "cell.yaml"
@@ -51,9 +52,14 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def transport() -> list[SetEnvironmentVariable]:
-    """Fast DDS's default transports lose large images between the processes of one machine; this one carries them."""
-    name = "FASTDDS_BUILTIN_TRANSPORTS"
-    return [] if os.environ.get(name) else [SetEnvironmentVariable(name, "LARGE_DATA")]
+    """Fast DDS's default transports lose large images between the processes of one machine; this one carries them. With it,
+    processes that start together need seconds to find each other, unless the profiles make it tenths."""
+    wanted = {}
+    if not os.environ.get("FASTDDS_BUILTIN_TRANSPORTS"):
+        wanted["FASTDDS_BUILTIN_TRANSPORTS"] = "LARGE_DATA"
+    if not any(os.environ.get(name) for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")):
+        wanted["FASTDDS_DEFAULT_PROFILES_FILE"] = str(Path(perception_node.__file__).parent / "data" / "quick_discovery.xml")
+    return [SetEnvironmentVariable(name, value) for name, value in wanted.items()]
 
 
 def nodes(context: LaunchContext) -> list[Node]:

@@ -67,7 +67,8 @@ class Camera:
 class LiveCell:
     """Made by `live_cell`. `values(camera)` are the newest diagnostics of a camera's node, `spin` takes what has arrived."""
 
-    def __init__(self, node: Any, processes: Any, namespaces: list[str], size: tuple[int, int], arguments: tuple[str, ...]) -> None:
+    def __init__(self, node: Any, processes: Any, namespaces: list[str], size: tuple[int, int], arguments: tuple[str, ...],
+                 keep: bool = True) -> None:
         from diagnostic_msgs.msg import DiagnosticArray
         from rclpy.executors import SingleThreadedExecutor
         from rclpy.qos import QoSProfile
@@ -75,6 +76,7 @@ class LiveCell:
         from perception_node_msgs.msg import PickScene
 
         self.processes = processes
+        self._keep = keep
         self._statuses: dict[str, dict[str, str]] = defaultdict(dict)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
@@ -206,7 +208,9 @@ class LiveCell:
 
     def _keeper(self, camera: Camera) -> Callable[[bytes], None]:
         def keep(raw: bytes) -> None:
-            camera.raw.append((time.time_ns(), without_pixels(raw)))
+            received_ns = time.time_ns()
+            if self._keep:
+                camera.raw.append((received_ns, without_pixels(raw)))
         return keep
 
     def _on_diagnostics(self, message: Any) -> None:
@@ -216,12 +220,13 @@ class LiveCell:
 
 
 @contextmanager
-def live_cell(cameras: int, size: tuple[int, int], folder: Path, arguments: tuple[str, ...] = ()) -> Iterator[LiveCell]:
+def live_cell(cameras: int, size: tuple[int, int], folder: Path, arguments: tuple[str, ...] = (),
+              keep: bool = True) -> Iterator[LiveCell]:
     """Start everything in a ROS domain of its own; on leaving no process is left.
 
     Args:
         cameras: how many, each with its own node. size: (width, height) of the pictures. folder: for what the processes print.
-        arguments: ROS arguments of the nodes.
+        arguments: ROS arguments of the nodes. keep: keep the scenes, for `arrivals`.
     """
     import rclpy
     from rclpy.signals import SignalHandlerOptions
@@ -237,7 +242,7 @@ def live_cell(cameras: int, size: tuple[int, int], folder: Path, arguments: tupl
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         try:
             node = rclpy.create_node("bench_live")
-            yield LiveCell(node, processes, [f"camera{number}" for number in range(cameras)], size, arguments)
+            yield LiveCell(node, processes, [f"camera{number}" for number in range(cameras)], size, arguments, keep)
             node.destroy_node()
         finally:
             rclpy.try_shutdown()

@@ -78,8 +78,8 @@ def test_installed_files():
     index = pytest.importorskip("ament_index_python", reason="no ROS 2 here")
     try:
         share = Path(index.get_package_share_directory("perception_node"))
-    except LookupError:
-        pytest.skip("the overlay is not built: make build")
+    except (LookupError, OSError):  # not built, or no AMENT_PREFIX_PATH
+        pytest.skip("the overlay is not built or not sourced: make build, then . ./env.sh")
     for name in ("cell", "demo", "replay"):
         assert (share / "launch" / f"{name}.launch.py").is_file()
     assert {path.name for path in (share / "config").iterdir()} >= {"cell.yaml", "gripper.yaml"}
@@ -101,10 +101,13 @@ def test_env_sh_is_silent_and_idempotent(shell, tmp_path):
                           check=True)
     assert done.stdout + done.stderr == ""
     assert (tmp_path / "first").read_text() == (tmp_path / "second").read_text()
-    assert "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA" in (tmp_path / "environment").read_text().splitlines()
-    environment["FASTDDS_BUILTIN_TRANSPORTS"] = "UDPv4"
-    command = f'. "{ROOT}/env.sh"; echo $FASTDDS_BUILTIN_TRANSPORTS'
-    assert subprocess.check_output([shell, "-euc", command], cwd=tmp_path, env=environment, text=True, timeout=60) == "UDPv4\n"
+    exported = dict(line.split("=", 1) for line in (tmp_path / "environment").read_text().splitlines() if "=" in line)
+    assert exported["FASTDDS_BUILTIN_TRANSPORTS"] == "LARGE_DATA"
+    assert Path(exported["FASTDDS_DEFAULT_PROFILES_FILE"]).is_file()
+    environment |= {"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4", "FASTRTPS_DEFAULT_PROFILES_FILE": "own.xml"}
+    command = f'. "{ROOT}/env.sh"; echo $FASTDDS_BUILTIN_TRANSPORTS ${{FASTDDS_DEFAULT_PROFILES_FILE:-unset}}'
+    said = subprocess.check_output([shell, "-euc", command], cwd=tmp_path, env=environment, text=True, timeout=60)
+    assert said == "UDPv4 unset\n"
 
 
 def test_make_says_what_is_wrong_with_the_interpreter(tmp_path):

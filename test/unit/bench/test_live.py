@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from perception_node.bench import soak
 from perception_node.bench.live_cell import Arrival
 from perception_node.bench.live_figures import Run, Scenario, figures, lines, shortfalls
 from perception_node.bench.usage import MachineUse, ProcessUse
@@ -98,3 +99,29 @@ def test_a_scene_without_its_pixels_is_a_scene(width, height, frame_id):
     whole, again = deserialize_message(raw, PickScene), deserialize_message(short, PickScene)
     assert (again.header, again.grasps, again.packages) == (whole.header, whole.grasps, whole.packages)
     assert again.latency_s == 0.25
+
+
+def soaked(slope_mb=0.0, descriptors=0, threads=0, lost=0):
+    """Two thousand frames whose memory starts with a step, jitters, and rises by `slope_mb` in each thousand."""
+    rng, samples = np.random.default_rng(0), []
+    for frames in range(0, 2001, 20):
+        memory = 150.0 + (40.0 if frames > 200 else 0.0) + slope_mb * frames / 1000 + rng.normal(0, 0.3)
+        late = frames > 1500
+        samples.append((frames, ProcessUse(memory, 40 + late * descriptors, 12 + late * threads, 1.0)))
+    return soak.figures(samples, {"results": 1900 - lost, "superseded": 100}, 2000)
+
+
+def test_a_flat_soak():
+    found = soaked()
+    assert abs(found["slope_mb_per_1000"]) < 0.1
+    assert soak.shortfalls(found) == []
+
+
+@pytest.mark.parametrize(("change", "words"), [({"slope_mb": 0.8}, "0.5 MB gained in 1,000 frames, got 0."),
+                                               ({"descriptors": 1}, "no descriptors gained, got 1"),
+                                               ({"threads": 2}, "no threads gained, got 2"),
+                                               ({"lost": 3}, "3 of 2000 are neither")])
+def test_growth_is_said(change, words):
+    said = soak.shortfalls(soaked(**change))
+    assert len(said) == 1
+    assert words in said[0]
