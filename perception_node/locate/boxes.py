@@ -19,9 +19,9 @@ _TALL_PX = 60
 """A mask with more rows is looked at in every other one: its top and bottom edge are then off by half a pixel on average."""
 _SPARSE = 0.6
 """Below this share of valid readings, pixels without a reading count as part of the face: bags lose half of theirs."""
-_EDGE_PX = 0.7
-"""Uncertainty of a mask's edge in pixels (one sigma). Source: an edge is where it is within a pixel, uniform: 1/sqrt(12) on each
-side, plus the segmenter's own half pixel."""
+_EDGE_PX = 1.0
+"""Uncertainty of a mask's edge in pixels (one sigma). Source: simulated belts with true masks, 95 % of box centres along and across
+their faces are within two of these sigmas."""
 _DEPTH_SIGMA_M = 0.001
 """Common depth error of one package. Source: measured bias of stereo-like depth at 1.1 m, below 1 mm for 95 % of packages."""
 UNKNOWN_HEIGHT_SIGMA = 0.2887

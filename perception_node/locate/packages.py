@@ -18,6 +18,13 @@ from perception_node.types import F32, F64, Frame, Instance, Package, Packages, 
 _MIN_DEPTH_FRACTION = 0.1
 """A mask with fewer valid readings than this share is located on the belt plane instead."""
 _NOWHERE_SIGMA_M = 10.0
+_LEVEL_COS = 0.9986
+"""A face within 3 degrees of the belt's plane lies level."""
+_LEVEL_SIGMA_M = 0.003
+_LEVEL_SHARE = 0.1
+_RESTING_SHARE = 0.3
+"""One sigma of a height as a share of what the face is above the belt: something hidden may be below. Source: simulated belts:
+docs/results.md, share of places within three sigma."""
 _BORDER_PX = 2
 
 
@@ -99,7 +106,7 @@ def _locate_one(frame: Frame, instance: Instance, mask: Mask, found: _Found, i: 
     if face is not None:
         height = _height_above(face, plane, belt)
         hidden = _hidden_share(face.fill, truncated, bool(covered_by))
-        sigma = 0.003 if height > 0 else UNKNOWN_HEIGHT_SIGMA * belt.max_height_m
+        sigma = _height_sigma_m(instance.label, face, height, plane, found, belt)
         pose = box_pose(face, height)
         covariance = box_covariance(face, pose, found.fits[i].rms_m, found.fits[i].readings, sigma, hidden)
         return _package(instance, pose, face, height, covariance, covered_by, fraction, True, outline, cut)
@@ -139,6 +146,15 @@ def _height_above(face: FaceBox, plane: F64 | None, belt: BeltConfig) -> float:
     if plane is None:
         return 0.0
     return float(np.clip(plane[:3] @ face.centre + plane[3], 0.0, belt.max_height_m))
+
+
+def _height_sigma_m(label: int, face: FaceBox, height: float, plane: F64 | None, found: _Found, belt: BeltConfig) -> float:
+    """How well the height is known: well for what lies level and on nothing else, hardly where it leans or lies on others."""
+    if height <= 0 or plane is None:
+        return UNKNOWN_HEIGHT_SIGMA * belt.max_height_m
+    on_others = any(label in upper for upper in found.covered_by.values())
+    level = float(face.axes[:, 2] @ plane[:3]) > _LEVEL_COS
+    return _LEVEL_SIGMA_M + (_LEVEL_SHARE if level and not on_others else _RESTING_SHARE) * height
 
 
 def _hidden_share(fill: float, truncated: bool, covered: bool) -> float:

@@ -44,7 +44,7 @@ class Outlines:
     bounds: F64
     cut: NDArray[np.bool_]
     depth_m: F64
-    classes: NDArray[np.str_]
+    classes: tuple[str, ...]
 
     def moved(self, shift_m: F64) -> Outlines:
         """The outlines after (N, 3) shifts in the camera frame, in metres."""
@@ -52,6 +52,11 @@ class Outlines:
         scale = (self.depth_m / depth)[:, None]
         bounds = self.bounds * scale + np.tile(shift_m[:, :2], 2) / depth[:, None]
         return Outlines(bounds, self.cut, depth, self.classes)
+
+    @property
+    def crossing(self) -> NDArray[np.bool_]:
+        """(N,) whether the picture's border cuts it off."""
+        return np.asarray(self.cut.any(axis=1))
 
     @property
     def middle_m(self) -> F64:
@@ -65,7 +70,7 @@ def outlines_of(packages: Sequence[Package]) -> Outlines:
     depth = np.array([max(package.T_cam_package[2, 3], 1e-3) for package in packages])
     bounds = np.array([package.outline if package.outline is not None else _face_bounds(package) for package in packages])
     cut = np.array([package.cut_sides for package in packages], dtype=bool)
-    return Outlines(bounds.reshape(-1, 4), cut.reshape(-1, 4), depth, np.array([package.class_name for package in packages]))
+    return Outlines(bounds.reshape(-1, 4), cut.reshape(-1, 4), depth, tuple(package.class_name for package in packages))
 
 
 def _face_bounds(package: Package) -> tuple[float, float, float, float]:
@@ -98,7 +103,7 @@ def fit_cost(predicted: Outlines, found: Outlines, gate_m: float) -> F64:
     away = np.linalg.norm(low + high - low_t - high_t, axis=2) / 2 * predicted.depth_m[:, None]
     # What crosses the border shows more or less of its width, too: the smaller outline need only lie within the larger one,
     # while the side away from the border moves like the package.
-    crossing = predicted.cut.any(axis=1)[:, None] | found.cut.any(axis=1)[None]
+    crossing = predicted.crossing[:, None] | found.crossing[None]
     within = shared / np.maximum(np.minimum(own, other), _MIN_SIDE**2)
     overlap = np.where(crossing, (1 - _WITHIN) * overlap + _WITHIN * within, overlap)
     outside = np.minimum(np.maximum(low_t - low, 0) + np.maximum(high - high_t, 0),
@@ -109,8 +114,12 @@ def fit_cost(predicted: Outlines, found: Outlines, gate_m: float) -> F64:
     away = np.where(crossing, off, away)
     near = (away <= gate_m) | (~crossing & (overlap >= _SAME_OVERLAP))
     apart = np.minimum(away / gate_m, 1.0) * (1.0 - overlap)
-    cost = (1.0 - overlap + apart) / 2 + _CLASS_COST * np.not_equal(predicted.classes[:, None], found.classes[None])
+    cost = (1.0 - overlap + apart) / 2 + _CLASS_COST * ~_same_class(predicted, found)
     return np.where(near, cost, np.inf)
+
+
+def _same_class(predicted: Outlines, found: Outlines) -> NDArray[np.bool_]:
+    return np.array([[a == b for b in found.classes] for a in predicted.classes], dtype=bool)
 
 
 def likely_shift(predicted: Outlines, found: Outlines, elapsed_s: F64, max_speed_m_s: float) -> F64:
@@ -119,10 +128,10 @@ def likely_shift(predicted: Outlines, found: Outlines, elapsed_s: F64, max_speed
     Returns:
         (3,) m/s in the camera frame, to be added to the tracks' own; zero when nothing fits.
     """
-    whole = ~predicted.cut.any(axis=1)[:, None] & ~found.cut.any(axis=1)[None]
+    whole = ~predicted.crossing[:, None] & ~found.crossing[None]
     side_p, side_f = predicted.bounds[:, 2:] - predicted.bounds[:, :2], found.bounds[:, 2:] - found.bounds[:, :2]
     ratio = np.minimum(side_p[:, None], side_f[None]) / np.maximum(np.maximum(side_p[:, None], side_f[None]), _MIN_SIDE)
-    alike = np.equal(predicted.classes[:, None], found.classes[None]) & (1.0 - ratio.prod(axis=2) < _VOTE_SIZE) & whole
+    alike = _same_class(predicted, found) & (1.0 - ratio.prod(axis=2) < _VOTE_SIZE) & whole
     step = found.middle_m[None] - predicted.middle_m[:, None]
     step[..., 2] = 0.0
     velocity = step / np.maximum(elapsed_s, 1e-9)[:, None, None]

@@ -27,7 +27,7 @@ _UNKNOWN_SPEED_SIGMA_M_S = 0.5
 _MIN_POSITION_SIGMA_M = 0.001
 _SURPRISE = 16.3
 """A measurement further off restarts the position. Source: chi-square with 3 degrees of freedom, 99.9 %."""
-_SYSTEMATIC = 0.2
+_SYSTEMATIC = 0.8
 """Share of a measurement's variance that repeats from frame to frame (what is hidden stays hidden) and is not averaged away."""
 
 _DOUBTFUL = 0.2
@@ -199,7 +199,8 @@ class Tracker:
 
     @staticmethod
     def _remember(state: _State, package: Package, stamp_ns: int) -> None:
-        sigma = float(np.sqrt(np.trace(package.covariance[:3, :3]) / 3))
+        # The middle one: one direction (the height, or the viewing ray without depth) may be in doubt, but always by the same.
+        sigma = float(np.sqrt(max(np.linalg.eigvalsh(package.covariance[:3, :3])[1], 0.0)))
         sigma = 1.0 if package.truncated else max(sigma, _MIN_POSITION_SIGMA_M)
         state.history.append(stamp_ns * 1e-9, package.T_cam_package[:3, 3].copy(), sigma)
 
@@ -239,7 +240,12 @@ class Tracker:
                          size_m=package.size_m, velocity_m_s=np.zeros(3), stamp_ns=stamp_ns, covariance=package.covariance,
                          velocity_covariance=np.eye(3) * self.track.max_speed_m_s**2, package=package)
         velocity = self._velocity(state)
+        spread = np.eye(3) * velocity.variance
+        if not package.from_depth:  # how fast a picture moves depends on the distance, and that is in doubt
+            position = package.T_cam_package[:3, 3]
+            doubt = float(np.linalg.eigvalsh(package.covariance[:3, :3])[2]) / max(float(position @ position), 1e-9)
+            spread += np.outer(velocity.value, velocity.value) * doubt
         length, width, height = (float(side) for side in state.size_m)
         return Track(track_id=state.track_id, label=package.label, class_name=state.class_name, T_cam_package=state.pose,
                      size_m=(length, width, height), velocity_m_s=velocity.value, stamp_ns=stamp_ns, covariance=state.covariance,
-                     velocity_covariance=np.eye(3) * velocity.variance, package=package)
+                     velocity_covariance=spread, package=package)

@@ -1,5 +1,9 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from perception_node.config import BeltConfig, TrackConfig
 from perception_node.track import Tracker
@@ -150,3 +154,58 @@ def test_an_empty_belt_is_no_problem():
     follower = tracker()
     assert follower.update(scene(), 0).tracks == ()
     assert follower.update(scene(), NS).belt_velocity_m_s is None
+
+
+def flat(label, x, y=0.0):
+    """Without depth: on the belt plane, its height anything up to 0.8 m."""
+    known = package(label, x, y)
+    ray = np.array([x, y, 1.0]) / np.linalg.norm([x, y, 1.0])
+    covariance = np.eye(6) * 4e-6
+    covariance[:3, :3] += np.outer(ray, ray) * 0.23**2
+    return replace(known, from_depth=False, size_m=(0.2, 0.12, 0.0), covariance=covariance)
+
+
+def test_without_depth_the_belt_is_measured_and_its_speed_is_in_doubt():
+    follower = tracker()
+    for n in range(20):
+        update = follower.update(scene(flat(1, -0.3 + 0.02 * n), flat(2, -0.1 + 0.02 * n, 0.2)), round(n / 15 * NS))
+    assert [track.track_id for track in update.tracks] == [1, 2]
+    assert update.belt_velocity_m_s[0] == pytest.approx(0.3, abs=0.01)
+    assert np.sqrt(update.tracks[0].velocity_covariance[0, 0]) > 0.05  # 0.1 m of height is a tenth of the speed
+
+
+@given(st.floats(-1.0, 1.0), st.integers(0, 2**31), st.sampled_from([5.0, 15.0, 30.0]), st.floats(0.0, 0.3))
+@settings(max_examples=30, deadline=None)
+def test_ids_survive_any_speed_noise_and_missed_masks(speed, seed, rate_hz, missed):
+    follower, rng = tracker(), np.random.default_rng(seed)
+    known = {}
+    last = {}
+    for n in range(15):
+        x = -0.2 + speed * n / rate_hz
+        items = [package(i + 1, x + rng.normal(0, 0.001), 0.2 * i + rng.normal(0, 0.001)) for i in range(4)]
+        update = follower.update(scene(*[p for p in items if n < 3 or rng.random() >= missed]), round(n / rate_hz * NS))
+        for track in update.tracks:
+            if track.label in known and (n - last[track.label]) / rate_hz <= 0.6:
+                assert track.track_id == known[track.label]
+            known[track.label], last[track.label] = track.track_id, n
+
+
+def test_a_belt_that_turns_round_keeps_its_ids():
+    ids = [[track.track_id for track in update.tracks]
+           for _, _, update in run(tracker(), [-0.3, -0.05, 0.2], 30, lambda t: 0.6 if t < 1.0 else -0.6)]
+    assert all(now == ids[0] for now in ids)
+
+
+def test_an_entering_package_keeps_its_id_while_its_depth_leaps():
+    follower = tracker()
+    for n in range(10):
+        right = -0.45 + 0.02 * n
+        left = max(right - 0.2, -0.5)
+        depth = 1.15 if n % 2 else 0.95  # of its side, of its top
+        entering = package(2, (left + right) / 2 * depth, truncated=left == -0.5)
+        pose = entering.T_cam_package.copy()
+        pose[2, 3] = depth
+        cut = (left == -0.5, False, False, False)
+        entering = replace(entering, T_cam_package=pose, outline=(left, 0.0, right, 0.1), cut_sides=cut)
+        update = follower.update(scene(package(1, -0.2 + 0.02 * n, -0.3), entering), round(n / 15 * NS))
+        assert [track.track_id for track in update.tracks] == [1, 2]
