@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 pytest.importorskip("mujoco")
 pytest.importorskip("numba")
 
-from perception_node.sim import packages, render, scenarios, sensor, shapes, surfaces  # noqa: E402
+from perception_node.sim import (  # noqa: E402
+    environment,
+    packages,
+    patterns,
+    render,
+    scenarios,
+    sensor,
+    shapes,
+    surfaces,
+    textures,
+)
 from perception_node.sim.environment import look_at  # noqa: E402
 from perception_node.sim.physics import Body, settle  # noqa: E402
 from perception_node.sim.sample import upright_box  # noqa: E402
@@ -146,3 +158,55 @@ def test_piles_stay_on_their_surface(seed: int) -> None:
     if len(pile.specs):
         assert pile.positions_m[:, 2].min() > -0.01
         assert np.allclose(np.linalg.det(pile.rotations), 1.0)
+
+
+@pytest.mark.parametrize("make", [patterns.litter_look, patterns.wild_look])
+def test_patterns_depend_on_their_seed_only(make: Callable[[np.random.Generator], tuple[textures.Look, float]]) -> None:
+    one, same, other = (make(np.random.default_rng(seed))[0].textures[0] for seed in (4, 4, 5))
+    assert one.dtype == np.uint8
+    assert one.shape[2] == 6
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+    assert one[..., :3].std() > 2
+
+
+def test_marks_are_drawn_on_a_copy() -> None:
+    plain = surfaces.floor_look(np.random.default_rng(1))[0]
+    before = plain.textures[0].copy()
+    changed = [(patterns.marked(np.random.default_rng(seed), plain).textures[0] != before).any() for seed in range(6)]
+    assert np.array_equal(plain.textures[0], before)
+    assert sum(changed) >= 4
+
+
+def test_things_out_of_sight_throw_shadows() -> None:
+    sun = render.Lighting([render.Light(np.array([0.3, 0.2, 1.0]), np.ones(3), False, 1)], np.zeros((0, 9), np.float32),
+                          np.full(9, 0.1))
+    lamp = render.Lighting([render.Light(np.array([0.0, 0.0, 2.0]), np.ones(3), True)], sun.strips, sun.sky)
+    assert environment.shadow_casters(np.random.default_rng(0), lamp, np.zeros(3)) == []
+    above = environment.shadow_casters(np.random.default_rng(0), sun, np.zeros(3))
+    plane = shapes.plane_mesh(np.zeros(3), np.array([2.0, 0, 0]), np.array([0, 2.0, 0]), (1.0, 1.0))
+    ground = render.Item(plane, surfaces.plain_look(np.full(3, 120.0)), 0, False)
+    lit, shaded = (render.render(render.pack(items), sun, _view(), np.zeros(3), 1.0) for items in ([ground], [ground, *above]))
+    assert np.array_equal(lit.depth_m, shaded.depth_m)  # nothing of them is in the picture
+    assert shaded.colour.min() < 0.6 * lit.colour.min()
+
+
+def test_cameras_see_packages_from_near_and_far() -> None:
+    layout = scenarios.Layout("table", 0.6, 0.5, 0.0, 0.5)
+    places = np.array([[-0.2, 0.0, 0.1], [0.2, 0.1, 0.05], [0.0, -0.2, 0.1]])
+    views = [environment.random_view(np.random.default_rng(seed), places, layout, 640, 480) for seed in range(300)]
+    heights = np.array([view.camera_to_world[2, 3] for view in views])
+    tilts = np.degrees(np.arccos([-view.camera_to_world[2, 2] for view in views]))
+    assert heights.min() > 0.1
+    assert (heights < 0.6).mean() > 0.05
+    assert (heights > 1.3).mean() > 0.03
+    assert tilts.max() < 71
+    assert (tilts > 45).mean() > 0.04
+
+
+def test_a_plain_skin_fits_every_class() -> None:
+    size = np.array([0.3, 0.2, 0.1])
+    for faces in (2, 6):
+        look = textures.any_look(np.random.default_rng(3), size, faces)
+        assert len(look.textures) == faces
+        assert look.material.opacity == 1.0
