@@ -41,6 +41,7 @@ VERBS: Mapping[str, Verb] = {
     "finetune": Verb("perception_node.learn.finetune", "adapt the universal model to a cell with a few of its own pictures"),
     "prelabel": Verb("perception_node.learn.prelabel", "propose masks for pictures, for annotators to correct (COCO and LabelMe)"),
     "dataset": Verb("perception_node.learn.datasets", "check, merge or compare labelled data sets"),
+    "adaptation": Verb("perception_node.learn.adaptation", "measure what a few of a cell's own pictures are worth"),
     "export": Verb("perception_node.learn.export", "write a trained segmenter as ONNX with its card"),
     "simulate-picks": Verb("perception_node.learn.simulate_picks", "carry grasps out on simulated pictures and log what happens"),
     "fit-ranking": Verb("perception_node.learn.fit_ranking", "refit the probabilities of grasps from logs of pick outcomes"),

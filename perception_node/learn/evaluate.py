@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,10 +16,12 @@ from tqdm import tqdm
 
 from perception_node.errors import PerceptionError
 from perception_node.learn.boxes import BOXES_FILE, judge_boxes
-from perception_node.learn.dataset import Entry, load_sample, read_dataset
+from perception_node.learn.dataset import Entry, load_sample, read_dataset, require_packages
+from perception_node.learn.files import put, put_json
 from perception_node.learn.judge import Verdict, compare, outline, summarise
 from perception_node.segment.draw import draw_segmentation, write_words
 from perception_node.segment.infer import Segmenter
+from perception_node.types import CLASS_NAMES
 
 MODES = ("depth", "colour")
 _WORST = 20
@@ -55,7 +55,7 @@ def badness(verdict: Verdict) -> float:
 
 
 def draw_worst(segmenter: Segmenter, entries: Sequence[Entry], verdicts: Sequence[Verdict], mode: str, path: Path,
-               count: int = _WORST) -> list[str]:
+               fit_plane: bool = False, count: int = _WORST) -> list[str]:
     """Write a PNG of the worst pictures: predictions tinted, the truth outlined in white.
 
     Returns:
@@ -65,7 +65,7 @@ def draw_worst(segmenter: Segmenter, entries: Sequence[Entry], verdicts: Sequenc
     tiles: list[NDArray[np.uint8]] = []
     for i in order:
         sample = load_sample(entries[i], with_depth=mode == "depth")
-        picture = draw_segmentation(sample.frame.rgb, segmenter.segment(sample.frame, sample.belt_plane))
+        picture = draw_segmentation(sample.frame.rgb, segmenter.segment(sample.frame, None if fit_plane else sample.belt_plane))
         outline(picture, sample.labels, (255, 255, 255))
         tile = np.asarray(cv2.resize(picture, _TILE, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         words = f"{entries[i].name}  {mode}  badness {badness(verdicts[i]):.1f}"
@@ -75,9 +75,7 @@ def draw_worst(segmenter: Segmenter, entries: Sequence[Entry], verdicts: Sequenc
     while len(tiles) % columns:
         tiles.append(np.zeros((_TILE[1], _TILE[0], 3), np.uint8))
     sheet = np.vstack([np.hstack(tiles[k:k + columns]) for k in range(0, len(tiles), columns)])
-    part = path.with_name(f".{path.name}")
-    part.write_bytes(cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
-    os.replace(part, path)
+    put(path, cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
     return [entries[i].name for i in order]
 
 
@@ -96,6 +94,12 @@ def _table(figures: dict[str, dict[str, Any]]) -> str:
     row("splits per 100 packages", [f["splits_per_100"] for f in figures.values()], 1)
     row("class accuracy", [f["class_accuracy"] for f in figures.values()])
     row("calibration error", [f["calibration_error"] for f in figures.values()])
+    row("packages that need no correction", [f["corrections"]["untouched_share"] for f in figures.values()])
+    row("corrections per picture", [f["corrections"]["corrections_per_picture"] for f in figures.values()], 2)
+    for mode, f in figures.items():
+        lines.append(f"found as (columns), {mode:<14}" + "".join(f"{name:>15}" for name in CLASS_NAMES))
+        lines += [f"  in truth {name:<22}" + "".join(f"{count:15d}" for count in counts)
+                  for name, counts in zip(CLASS_NAMES, f["class_confusion"]["counts"], strict=True)]
     return "\n".join(lines)
 
 
@@ -127,6 +131,7 @@ def run(args: argparse.Namespace) -> int:
         entries = read_dataset(args.dataset)
         entries = entries[:args.first] if args.first > 0 else entries
         entries = entries[-args.last:] if args.last > 0 else entries
+        require_packages(args.dataset, entries)
         segmenter = Segmenter(args.model, runtime=args.runtime, threads=args.threads)
         has_depth = any(entry.depth for entry in entries)
         modes = [mode for mode in (MODES if args.mode == "both" else (args.mode,)) if mode == "colour" or has_depth]
@@ -136,12 +141,11 @@ def run(args: argparse.Namespace) -> int:
         for mode in modes:
             figures[mode], verdicts = evaluate(segmenter, entries, mode, args.fit_plane)
             if args.worst and mode == modes[0]:
-                figures[mode]["worst"] = draw_worst(segmenter, entries, verdicts, mode, args.worst)
+                figures[mode]["worst"] = draw_worst(segmenter, entries, verdicts, mode, args.worst, args.fit_plane)
         print(f"{segmenter.model_id} ({segmenter.runtime}) on {args.dataset.name}: {len(entries)} pictures, "
               f"{figures[modes[0]]['pickable']} pickable of {figures[modes[0]]['packages']} packages\n{_table(figures)}")
         if args.json:
-            report = {"model_id": segmenter.model_id, "dataset": args.dataset.name, **figures}
-            args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            put_json(args.json, {"model_id": segmenter.model_id, "dataset": args.dataset.name, **figures})
     except (PerceptionError, OSError) as error:
         print(f"evaluate: {error}", file=sys.stderr)
         return 2
@@ -154,7 +158,7 @@ def _run_boxes(args: argparse.Namespace) -> int:
     print(f"{segmenter.model_id} ({segmenter.runtime}) on {args.dataset.name}: {figures['pictures']} pictures, "
           f"{figures['boxes']} boxes, recall {figures['recall_50']:.3f}, precision {figures['precision_50']:.3f} at IoU 0.5")
     if args.json:
-        args.json.write_text(json.dumps({"model_id": segmenter.model_id, **figures}, indent=1) + "\n", encoding="utf-8")
+        put_json(args.json, {"model_id": segmenter.model_id, **figures})
     return 0
 
 

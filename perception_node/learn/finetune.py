@@ -1,4 +1,9 @@
-"""`perception finetune DATASET`: adapt the universal model to a cell with a handful of its own labelled pictures."""
+"""`perception finetune DATASET`: adapt the universal model to a cell with a handful of its own labelled pictures.
+
+Three things keep the model universal while it learns the cell: simulated pictures are replayed between the cell's own, the run is
+short, and the result is blended with the universal weights. Source of the blend: M. Wortsman et al., "Robust fine-tuning of
+zero-shot models", CVPR 2022.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +11,38 @@ import argparse
 import json
 import math
 import sys
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.learn.augment import Augmentation
-from perception_node.learn.dataset import read_dataset
+from perception_node.learn.dataset import read_coco, read_dataset, require_packages
 from perception_node.learn.export import export_model, load_network
+from perception_node.learn.files import put_json
 from perception_node.learn.train import TrainConfig, train
-from perception_node.segment.weights import default_weights
+from perception_node.segment.model import PackageNet
+from perception_node.segment.weights import card_path, default_weights, file_sha256, read_card
 
-_STEPS_PER_PICTURE, _MIN_STEPS, _MAX_STEPS = 12, 150, 600
-"""Steps of batch 8: twenty pictures take some minutes on two cores. Source: measured: docs/segmenter.md."""
+_STEPS_PER_PICTURE, _MIN_STEPS, _MAX_STEPS = 10, 120, 480
+"""Steps of batch 8: twenty pictures take some minutes on two cores. Source: measured: docs/results.md."""
+
+_OWN_SHARE = 0.5
+_REPLAY_PICTURES, _REPLAY_SEED = 100, 9_000_000
+BLEND = 0.7
+"""Share of samples from the cell's own pictures, number of replayed ones, share of the adapted weights in the result.
+Source: measured: docs/results.md, "Adaptation"."""
+
+_STATE = "finetune.json"
 
 
 def finetune_config(dataset: Path, out: Path, images: int | None, first: int | None, steps: int | None, seed: int,
                     replay: list[str], cache: str, init: Path) -> TrainConfig:
-    """Settings of an adaptation: few steps, a small learning rate, gentler colours, replayed old data where it is at hand.
+    """Settings of an adaptation: few steps, a small learning rate, gentler colours, replayed old data.
 
     Args:
         dataset: the cell's own data set. out: folder of the run. images: number of pictures to draw, None = all.
@@ -34,58 +51,154 @@ def finetune_config(dataset: Path, out: Path, images: int | None, first: int | N
             half. cache: folder for decoded samples. init: weights to start from.
 
     Raises:
-        DatasetError: fewer pictures than asked for.
+        DatasetError: fewer pictures than asked for, or none with a labelled package.
     """
-    total = len(read_dataset(dataset)[:first])
+    entries = read_dataset(dataset)[:first]
+    require_packages(dataset, entries)
+    total = len(entries)
     count = total if images is None else images
     if not 1 <= count <= total:
         raise DatasetError(f"{dataset}: expected {count} pictures to draw from, found {total}")
     if steps is None:
         steps = min(_MAX_STEPS, max(_MIN_STEPS, math.ceil(_STEPS_PER_PICTURE * count)))
     return TrainConfig(
-        data=(str(dataset), *replay), draw=(count, total), first_share=0.5 if replay else 0.0, out=str(out), cache=cache,
-        init=str(init), seed=seed, steps=steps, batch=8, learning_rate=0.0008, warmup_steps=20, decay=0.5, full_from=0.0,
-        full_zoom=(0.8, 1.5), ema=0.98, validate_every=steps, validation=(), checkpoint_every=50, name=out.name,
-        augmentation=Augmentation(colour=0.6, occluders=0.15, turn_rad=0.2))
+        data=(str(dataset), *replay), draw=(count, total), first_share=_OWN_SHARE if replay else 0.0, out=str(out), cache=cache,
+        init=str(init), seed=seed, steps=steps, batch=8, learning_rate=0.0012, warmup_steps=20, decay=0.5, full_from=1.0,
+        ema=0.98, validate_every=steps, validation=(), checkpoint_every=50, name=out.name,
+        augmentation=Augmentation(zoom=(0.8, 1.5), colour=0.6, occluders=0.15, turn_rad=0.2, background=0.0, shadows=0.1,
+                                  lens=0.0))
+
+
+def scratch_config(config: TrainConfig) -> TrainConfig:
+    """The same run from random weights, for comparison: a higher learning rate, no replay."""
+    return replace(config, init="", data=config.data[:1], first_share=0.0, learning_rate=0.003, warmup_steps=50, decay=0.4,
+                   ema=0.99)
+
+
+def simulated_replay(cache: Path, pictures: int = _REPLAY_PICTURES) -> Path:
+    """Folder of simulated pictures to keep the universal model in mind; made when it is not there yet.
+
+    Raises:
+        PerceptionError: the simulator's libraries are missing or the disk is full.
+    """
+    folder = cache / f"simulated-{pictures}"
+    if not (folder / "annotations.json").is_file():
+        from perception_node.sim.synthesize import synthesize
+
+        cache.mkdir(parents=True, exist_ok=True)
+        synthesize(folder, pictures, _REPLAY_SEED, workers=2)
+    return folder
+
+
+def blend(base: PackageNet, adapted: PackageNet, share: float) -> PackageNet:
+    """Mean of two networks' weights (and normalisation statistics), `share` of the adapted one."""
+    ours, theirs = adapted.state_dict(), base.state_dict()
+    adapted.load_state_dict({key: torch.lerp(theirs[key], value, share) if value.is_floating_point() else value
+                             for key, value in ours.items()})
+    return adapted
+
+
+def finetune(config: TrainConfig, name: str = "adapted", share: float = BLEND, progress: bool = True) -> dict[str, Any]:
+    """Adapt and export; a broken run in the same folder goes on.
+
+    Args:
+        config: of `finetune_config` or `scratch_config`. name: of the model. share: of the adapted weights in the result; 1 for
+            a run from random weights. progress: show a bar.
+
+    Returns:
+        "model": path of the ONNX file, and the training record with "wall_s" and "cpu_s" of this call.
+
+    Raises:
+        PerceptionError: broken data, model or checkpoint, or the folder holds another run.
+    """
+    out, init = Path(config.out), Path(config.init) if config.init else None
+    state = {"config": json.loads(json.dumps({**asdict(config), "out": "", "cache": "", "name": ""})), "share": share,
+             "init_sha256": file_sha256(init) if init and init.is_file() else ""}
+    _check_folder(out, state)
+    wall, cpu = time.monotonic(), time.process_time()
+    base = load_network(init) if init else None
+    train(config, progress)
+    net = load_network(out / "best.safetensors")
+    if base is not None:
+        net = blend(base, net, share)
+    card: dict[str, Any] = json.loads((out / "best.card.json").read_text(encoding="utf-8"))
+    record = {**card["training"], "blend": share if base is not None else 1.0, "learning_rate": config.learning_rate}
+    grouping = dict(read_card(init).grouping) if init and card_path(init).is_file() else card["grouping"]
+    path = export_model(net, out, name, record, {}, grouping)
+    return {"model": str(path), **record, "wall_s": round(time.monotonic() - wall, 1), "cpu_s": round(time.process_time() - cpu, 1)}
+
+
+def _check_folder(out: Path, state: dict[str, Any]) -> None:
+    """Make sure that a run in `out` is this one; then note it down."""
+    path = out / _STATE
+    if path.is_file():
+        try:
+            same = json.loads(path.read_text(encoding="utf-8")) == state
+        except ValueError:
+            same = False
+        if not same:
+            raise DatasetError(f"{out}: holds a run with other settings, pictures or weights; choose another --out or remove it")
+    elif (out / "last.safetensors").is_file():
+        raise DatasetError(f"{out}: holds a run of `perception train`; choose another --out")
+    put_json(path, state)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception finetune`."""
-    parser.add_argument("dataset", type=Path, metavar="DATASET", help="the cell's labelled pictures (COCO layout)")
+    parser.add_argument("dataset", type=Path, metavar="DATASET",
+                        help="the cell's labelled pictures: folder (annotations.json or LabelMe files) or COCO file")
     parser.add_argument("--images", type=int, metavar="K", help="draw K pictures (default: all)")
     parser.add_argument("--first", type=int, metavar="N", help="draw from the first N pictures only (default: all)")
-    parser.add_argument("--steps", type=int, help="training steps of 8 samples (default: 12 per picture, 150 to 600)")
+    parser.add_argument("--steps", type=int, help="training steps of 8 samples (default: 10 per picture, 120 to 480)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw and the training (default: %(default)s)")
-    parser.add_argument("--replay", nargs="*", default=[], metavar="FOLDER",
-                        help="data sets to keep in mind (from `perception synthesize`)")
+    parser.add_argument("--replay", nargs="*", default=None, metavar="FOLDER",
+                        help="data sets to keep in mind, from `perception synthesize`; --replay alone: none (default: "
+                        f"{_REPLAY_PICTURES} pictures are simulated into the cache)")
+    parser.add_argument("--blend", type=float, default=BLEND,
+                        help="share of the adapted weights in the result, the rest are those it started from, 0..1 "
+                        "(default: %(default)s)")
     parser.add_argument("--init", type=Path, help=".safetensors file to start from (default: the universal model)")
-    parser.add_argument("--scratch", action="store_true", help="start from random weights instead (for comparison)")
+    parser.add_argument("--scratch", action="store_true", help="start from random weights instead, without replay (for comparison)")
     parser.add_argument("--cache", default="runs/cache", help="folder for decoded samples (default: %(default)s)")
     parser.add_argument("--name", default="adapted", help="name of the model (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
     parser.add_argument("--out", type=Path, required=True,
-                        help="folder for the run and NAME.onnx, NAME.safetensors, NAME.card.json")
+                        help="folder for the run and NAME.onnx, NAME.safetensors, NAME.card.json; a broken run in it goes on")
     parser.add_argument("--json", type=Path, help="write the run's figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Adapt; exit status 0, or 2 for bad input."""
     try:
+        if not 0 <= args.blend <= 1:
+            raise DatasetError(f"--blend: expected 0 to 1, got {args.blend:g}")
         if args.threads:
             torch.set_num_threads(args.threads)
         init = args.init or default_weights().with_suffix(".safetensors")
-        config = finetune_config(args.dataset, args.out, args.images, args.first, args.steps, args.seed, args.replay,
-                                 args.cache, init)
+        load_network(init)  # before pictures are simulated
+        config = finetune_config(args.dataset, args.out, args.images, args.first, args.steps, args.seed, [], args.cache, init)
+        _say_notes(args.dataset, args.first)
         if args.scratch:
-            config = replace(config, init="", learning_rate=0.002)
-        train(config)
-        card: dict[str, Any] = json.loads((args.out / "best.card.json").read_text(encoding="utf-8"))
-        path = export_model(load_network(args.out / "best.safetensors"), args.out, args.name, card["training"],
-                            card["metrics"], card["grouping"])
-        print(path)
+            config = scratch_config(config)
+        else:
+            replay = [str(simulated_replay(Path(args.cache)))] if args.replay is None else args.replay
+            config = replace(config, data=(*config.data, *replay), first_share=_OWN_SHARE if replay else 0.0)
+        figures = finetune(config, args.name, args.blend)
+        print(figures["model"])
         if args.json:
-            args.json.write_text(json.dumps({"model": str(path), **card["training"]}, indent=1) + "\n", encoding="utf-8")
-    except (PerceptionError, OSError) as error:
+            put_json(args.json, figures)
+    except (PerceptionError, OSError, SafetensorError) as error:
         print(f"finetune: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _say_notes(dataset: Path, first: int | None) -> None:
+    """Say what is no error but may be a mistake: pictures without a package, proposals that no one corrected."""
+    empty = require_packages(dataset, read_dataset(dataset)[:first])
+    if empty:
+        names = ", ".join(empty[:5]) + (" ..." if len(empty) > 5 else "")
+        print(f"note: {len(empty)} pictures have no labelled package and count as empty: {names}", file=sys.stderr)
+    info = read_coco(dataset)[0].get("info")
+    if isinstance(info, dict) and info.get("proposals_by"):
+        print(f"note: {dataset} holds proposals of {info['proposals_by']} that no one has corrected", file=sys.stderr)

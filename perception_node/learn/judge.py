@@ -15,6 +15,7 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from perception_node.learn.corrections import Corrections, count_corrections
 from perception_node.learn.dataset import IGNORE
 from perception_node.types import CLASS_NAMES, Segmentation
 
@@ -23,6 +24,9 @@ PICKABLE_VISIBLE, PICKABLE_AREA_PX = 0.5, 1200
 
 _TOUCH_BORDER_PX = 10  # neighbours whose outlines run side by side for this long touch
 _BINS = 10
+
+PROPOSED_SCORE = 0.5
+"""Masks below this score are not proposed to annotators (`perception prelabel`)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +175,19 @@ def summarise(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "class_accuracy": float(np.trace(confusion) / max(confusion.sum(), 1)),
         "class_confusion": {"rows_true_columns_found": list(CLASS_NAMES), "counts": confusion.tolist()},
         "calibration_error": error, "reliability": reliability,
+        "corrections": sum((corrections(v) for v in verdicts), Corrections()).to_json(),
     }
+
+
+def corrections(verdict: Verdict, min_score: float = PROPOSED_SCORE) -> Corrections:
+    """What an annotator who knows the truth would have to do on one picture, all packages counted.
+
+    Args:
+        verdict: of the picture. min_score: masks below are not proposed, 0..1. Masks on ignored pixels alone do not count.
+    """
+    seen = np.array([coco_mask.area(rle) > 0 for rle in verdict.found_rle], dtype=bool)
+    proposed = (verdict.scores >= min_score) & seen
+    return count_corrections(verdict.iou[:, proposed], verdict.true_class.tolist(), verdict.class_ids[proposed].tolist())
 
 
 def calibration(scores: NDArray[np.float64], right: NDArray[np.bool_]) -> tuple[list[dict[str, float]], float]:
