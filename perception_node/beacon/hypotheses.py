@@ -115,13 +115,13 @@ def step(old: Hypothesis, T: F64, places: F64, data: Measured, layout: Layout, s
     return [new, *_mirrors(new, T, data, layout, settings)]
 
 
-def judge(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
-    """Those that live on, best first: duplicates are joined, hopeless ones given up."""
+def judge(hypotheses: Sequence[Hypothesis], layout: Layout) -> list[Hypothesis]:
+    """Those that live on, best first: duplicates and copies by the layout's symmetry are joined, hopeless ones given up."""
     kept: list[Hypothesis] = []
     for hypothesis in sorted(hypotheses, key=lambda h: (-sum(n >= 0 for n in h.spot_of), h.cost, -h.age)):
         if kept and hypothesis.cost > kept[0].cost + GIVE_UP:
             continue
-        twin = next((one for one in kept if _same(one, hypothesis)), None)
+        twin = next((one for one in kept if _same(one, hypothesis, layout)), None)
         if twin is None:
             kept.append(hypothesis)
         elif hypothesis.age > twin.age:
@@ -144,27 +144,30 @@ def _make(fit: Fit, spot_of: tuple[int, ...], data: Measured, stamp_ns: int, cos
     return Hypothesis(fit, stamp_ns, spot_of, np.zeros(6), cost, excess, 1, area, peak, flux)
 
 
-def _same(one: Hypothesis, other: Hypothesis) -> bool:
-    if one.spot_of != other.spot_of:
+def _same(one: Hypothesis, other: Hypothesis, layout: Layout) -> bool:
+    if set(one.spot_of) != set(other.spot_of):
         return False
-    gap = difference(other.fit.T, one.fit.T)
-    return float(gap @ np.linalg.solve(one.inflated(), gap)) < _SAME
+    inverse = np.linalg.inv(one.inflated())
+    gaps = [difference(T, one.fit.T) for T in (other.fit.T, *(other.fit.T @ S for S in layout.same))]
+    return min(float(gap @ inverse @ gap) for gap in gaps) < _SAME
 
 
 def _associate(places: F64, data: Measured) -> tuple[int, ...]:
     """The spot nearest to each predicted LED, none twice, after the shift that all have in common is taken away."""
-    gaps = np.linalg.norm(places[:, None] - places[None], axis=2) + np.eye(len(places)) * 1e9
+    gaps = np.hypot(*(places[:, None] - places[None]).T) + np.eye(len(places)) * 1e9
     gate = 0.4 * float(np.nanmin(gaps, initial=1e9))
+    away = places[:, None] - data.pixels[None]
+    away[~np.isfinite(away)] = 1e9
     shift = np.zeros(2)
     for _ in range(2):
-        distance = np.linalg.norm(places[:, None] + shift - data.pixels[None], axis=2)
-        distance[~np.isfinite(distance)] = 1e9
+        distance = np.hypot(away[..., 0] + shift[0], away[..., 1] + shift[1])
         nearest = distance.argmin(axis=1)
         best = distance[np.arange(len(places)), nearest]
         good = (best < max(gate, 6.0)) & (distance.argmin(axis=0)[nearest] == np.arange(len(places)))
         if not good.any():
             break
-        shift = np.median(data.pixels[nearest[good]] - places[good], axis=0)
+        offsets = np.sort(data.pixels[nearest[good]] - places[good], axis=0)
+        shift = (offsets[len(offsets) // 2] + offsets[(len(offsets) - 1) // 2]) / 2
     return tuple(int(n) if ok else -1 for n, ok in zip(nearest, good, strict=True))
 
 

@@ -81,7 +81,7 @@ def refine(T: F64, leds_m: F64, rays: F64, sigma: F64, radial: F64 | None = None
             continue
         gain, cost, R, t, (J, r) = cost - new_cost, new_cost, R_new, t_new, new
         damping *= 0.1
-        if gain < 1e-6 * cost + 1e-9 or float(np.abs(step).max()) < _ENOUGH:
+        if gain < 1e-4 * cost + 1e-5 or float(np.abs(step).max()) < _ENOUGH:
             break
     H = J.T @ J
     scale = np.sqrt(np.maximum(H.diagonal(), 1e-30))
@@ -96,8 +96,7 @@ def refine(T: F64, leds_m: F64, rays: F64, sigma: F64, radial: F64 | None = None
         along = covariance @ (J.T @ (out.ravel() * weight))
         covariance = covariance + np.outer(along, along)
     result = np.eye(4)
-    u, _, vt = np.linalg.svd(R)
-    result[:3, :3], result[:3, 3] = u @ vt, t
+    result[:3, :3], result[:3, 3] = 1.5 * R - 0.5 * R @ R.T @ R, t  # takes rounding away: a step of Newton's iteration for R R' = 1
     return Fit(result, (covariance + covariance.T) / 2, cost, (r / weight).reshape(-1, 2))
 
 

@@ -124,7 +124,7 @@ class BeaconTracker:
             followed = self._search(picture, stamp_ns)
         if not followed:
             return None
-        self._alive = hypotheses.judge(followed)
+        self._alive = hypotheses.judge(followed, self.layout)
         return self._report(stamp_ns)
 
     def _follow(self, picture: blobs.Gray, stamp_ns: int) -> list[Hypothesis]:

@@ -30,7 +30,7 @@ def plan(camera: CameraModel, layout: Layout, last: Hypothesis, places: Sequence
     before = project(camera, transform_points(last.fit.T, layout.leds_m))
     range_now, range_last = (float(np.linalg.norm(T[:3, 3])) for T in (T, last.fit.T))
     first = places[0]
-    gaps = np.linalg.norm(first[:, None] - first[None], axis=2) + np.eye(len(first)) * 1e9
+    gaps = np.hypot(*(first[:, None] - first[None]).T) + np.eye(len(first)) * 1e9
     limits = schedule(last.area_px, range_last, range_now, float(np.nanmin(gaps)))
     across = 2.0 * np.sqrt(max(last.area_px, 4.0) / np.pi) * max(range_last / range_now, 1.0)
     moved = float(np.nanmax(np.linalg.norm(first - before, axis=1), initial=0.0))

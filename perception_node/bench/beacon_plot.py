@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _EDGES_M = np.geomspace(0.15, 3.01, 13)
 
 
-def draw(path: Path, schedule: Tally, fixed: Tally | None) -> None:
+def draw(path: Path, schedule: Tally, fixed: Tally) -> None:
     """Three panels over range: position error, attitude error, share of frames with a good pose; with the targets."""
     import matplotlib
 
@@ -23,8 +23,6 @@ def draw(path: Path, schedule: Tally, fixed: Tally | None) -> None:
     figure, (position, attitude, share) = pyplot.subplots(1, 3, figsize=(11, 3.4), dpi=80, layout="constrained")
     middles = np.sqrt(_EDGES_M[1:] * _EDGES_M[:-1])
     for tally, name, colour in ((schedule, "scheduled limits", "tab:blue"), (fixed, "fixed limits", "tab:red")):
-        if tally is None:
-            continue
         distance, good = np.array(tally.range_m), np.array(tally.kind) == "good"
         place = np.digitize(distance, _EDGES_M) - 1
         for panel, values in ((position, 1e3 * np.array(tally.position_m)), (attitude, np.rad2deg(tally.attitude_rad))):

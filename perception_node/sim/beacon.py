@@ -92,6 +92,7 @@ class BeaconScene:
         lamps, sun: other lamps; (K, P, 3) corners of sun patches in the beacon's frame.
         floor_m: y of a glossy floor in the beacon's frame (None = none). floor_gain: share that it reflects.
         hidden: LEDs that something covers.
+        plate_m: half side of the square plate at z = 0 that carries the LEDs and hides what lies behind it; 0 = an open frame.
         uneven: (N, 2) slope of each LED's radiance across its disc, 0.2 = 20 % brighter at one edge than in the middle.
     """
 
@@ -104,6 +105,7 @@ class BeaconScene:
     floor_m: float | None = None
     floor_gain: float = 0.15
     hidden: frozenset[int] = frozenset()
+    plate_m: float = 0.0
     uneven: F64 | None = None
 
 
@@ -129,9 +131,14 @@ class BeaconCamera:
         """(H, W) picture whose exposure has its middle at `stamp_s`."""
         light = self._ambient.copy()
         poses = self._poses(scene, pose_at, stamp_s)
+        middle = poses[len(poses) // 2]
         for patch in scene.sun:
-            self._sunlight(light, patch, poses[len(poses) // 2])
+            self._sunlight(light, patch, middle)
+        if scene.plate_m:
+            self._shade(light, scene.plate_m, middle)
         for lamp in scene.lamps:
+            if scene.plate_m and _behind(np.array(lamp.position_m), lamp.radius_m + scene.plate_m, middle):
+                continue
             self._add(light, np.array(lamp.position_m), lamp.radius_m, lamp.brightness * scene.power, poses, beam=False)
         shine = scene.brightness or (1.0,) * len(scene.leds_m)
         for index, led in enumerate(scene.leds_m):
@@ -245,6 +252,14 @@ class BeaconCamera:
         if x0 < x1 and y0 < y1:
             light[y0:y1, x0:x1] += 1.6 * cv2.GaussianBlur(mask[y0:y1, x0:x1].astype(np.float32) / 255, (0, 0), 2.0)
 
+    def _shade(self, light: F32, half_m: float, pose: F64) -> None:
+        """The plate: as dark as the rest, without what shines behind it."""
+        corners = self.project(_points(pose, half_m * np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])))
+        if np.isfinite(corners).all() and np.abs(corners).max() < 20_000:
+            mask = np.zeros(light.shape, np.uint8)
+            cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+            np.copyto(light, self._ambient, where=mask > 0)
+
     def _sense(self, light: F32) -> NDArray[np.uint8] | NDArray[np.uint16]:
         """Electrons to numbers."""
         sensor, (height, width) = self.sensor, light.shape
@@ -258,6 +273,15 @@ class BeaconCamera:
         counts = np.clip(electrons * np.float32(top / sensor.full_well) + np.float32(0.5), 0.0, top)
         picture: NDArray[np.uint8] | NDArray[np.uint16] = counts.astype(np.uint8 if sensor.bits == 8 else np.uint16)
         return picture
+
+
+def _behind(place: F64, half_m: float, pose: F64) -> bool:
+    """Does the way from the camera to a place in the beacon's frame cross the plate z = 0 within half a side?"""
+    camera = -pose[:3, :3].T @ pose[:3, 3]
+    if place[2] >= 0.0 or camera[2] <= 0.0:
+        return False
+    crossing = camera + (place - camera) * camera[2] / (camera[2] - place[2])
+    return bool(np.abs(crossing[:2]).max() < half_m)
 
 
 def _points(T_a_b: F64, points: F64) -> F64:

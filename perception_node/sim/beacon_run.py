@@ -60,6 +60,7 @@ class Conditions:
         tilt_rad: largest angle at which the beacon is seen at the start; it falls to a tenth at the end.
         clutter: number of other lamps (and half as many sun patches). floor: a glossy floor reflects the lights.
         hide: (LED, from second, to second) or None: something covers an LED for a while.
+        plate: the LEDs are on a plate that hides lamps behind it; False = an open frame.
         bits: of the pictures.
     """
 
@@ -71,6 +72,7 @@ class Conditions:
     clutter: int = 4
     floor: bool = True
     hide: tuple[int, float, float] | None = None
+    plate: bool = True
     bits: int = 8
 
 
@@ -159,4 +161,5 @@ def _scene(rng: np.random.Generator, leds_m: F64, conditions: Conditions) -> Bea
     floor_m = rng.uniform(0.12, 0.3) * rng.choice([-1, 1]) if conditions.floor else None
     return BeaconScene(leds_m=leds_m + PLACEMENT_M * rng.standard_normal(leds_m.shape), power=rng.uniform(35.0, 70.0),
                        brightness=tuple(rng.uniform(0.8, 1.2, len(leds_m))), uneven=rng.uniform(-UNEVEN, UNEVEN, (len(leds_m), 2)),
-                       lamps=tuple(lamps), sun=tuple(sun), floor_m=floor_m, floor_gain=rng.uniform(0.05, 0.3))
+                       lamps=tuple(lamps), sun=tuple(sun), floor_m=floor_m, plate_m=_SIDE_M + 0.015 if conditions.plate else 0.0,
+                       floor_gain=rng.uniform(0.05, 0.3))
