@@ -96,7 +96,8 @@ def face_box(mask: Mask, rays: F32, depth_m: F32 | None, normal: F64, offset: fl
     axis_v = -np.sin(turn) * basis[:, 0] + np.cos(turn) * basis[:, 1]
     if side_u < side_v:
         side_u, side_v, axis_u, axis_v = side_v, side_u, axis_v, -axis_u
-    pixel = float(np.median(scale[good])) / focal_px
+    distance_m = np.sort(scale[good])
+    pixel = float(distance_m[len(distance_m) // 2]) / focal_px
     length, breadth = max(side_u + pixel, _MIN_SIDE_M), max(side_v + pixel, _MIN_SIDE_M)
     centre = cu * basis[:, 0] + cv * basis[:, 1] - normal * offset
     area = np.count_nonzero(usable) * every * pixel**2 / max(-float(normal @ _unit(centre)), 0.2)

@@ -30,8 +30,8 @@ _SURPRISE = 16.3
 _SYSTEMATIC = 0.8
 """Share of a measurement's variance that repeats from frame to frame (what is hidden stays hidden) and is not averaged away."""
 
-_DOUBTFUL = 0.2
-"""Where pairs cost more than this on average, another speed of the belt is tried. Source: simulated belts: 0.03 at the median."""
+_PLAIN_SHARE = 0.4
+"""When fewer of the packages are where they were predicted, another speed of the belt is tried: it moves all of them."""
 
 
 @dataclass(frozen=True)
@@ -134,24 +134,27 @@ class Tracker:
         moved = np.array([self._velocity(state).value for state in self._states]) * elapsed_s[:, None]
         predicted = outlines_of([state.package for state in self._states]).moved(moved)
         found = outlines_of(placed)
-        pairs, cost = self._pair(predicted, found)
+        pairs, cost, plain = self._pair(predicted, found)
         wanted = min(len(self._states), len(placed))
-        if cost > _DOUBTFUL * wanted and elapsed_s.max() > 0:  # not what was predicted: perhaps the belt's speed is not
+        if plain < _PLAIN_SHARE * wanted and elapsed_s.max() > 0:  # not what was predicted: perhaps the belt's speed is not
             shift = likely_shift(predicted, found, elapsed_s, self.track.max_speed_m_s)
-            shifted, other_cost = self._pair(predicted.moved(shift * elapsed_s[:, None]), found)
+            shifted, other_cost, _ = self._pair(predicted.moved(shift * elapsed_s[:, None]), found)
             pairs = shifted if other_cost < cost else pairs
         return pairs
 
-    def _pair(self, predicted: Outlines, found: Outlines) -> tuple[list[tuple[int, int]], float]:
-        """Pairs and what they cost: what plainly fits first, so that no doubtful pair takes its partner; then the best of what is
-        left. Each package or track without a partner, whichever are fewer, costs `ALONE`."""
+    def _pair(self, predicted: Outlines, found: Outlines) -> tuple[list[tuple[int, int]], float, int]:
+        """Pairs, what they cost, and how many of them are beyond doubt.
+
+        What plainly fits comes first, so that no doubtful pair takes its partner; then the best of what is left. Each package or
+        track without a partner, whichever are fewer, costs `ALONE`.
+        """
         cost = fit_cost(predicted, found, self.track.gate_m)
         rest = cost.copy()
         plain = assign(cost, PLAIN)
         for row, column in plain:
             rest[row], rest[:, column] = np.inf, np.inf
         pairs = plain + assign(rest, ALONE)
-        return pairs, sum(float(cost[pair]) for pair in pairs) + ALONE * (min(cost.shape) - len(pairs))
+        return pairs, sum(float(cost[pair]) for pair in pairs) + ALONE * (min(cost.shape) - len(pairs)), len(plain)
 
     def _velocity(self, state: _State) -> Velocity:
         if state.velocity is not None:
@@ -173,10 +176,12 @@ class Tracker:
         predicted = state.pose[:3, 3] + self._shift(state, stamp_ns)
         measured = align_pose(package.T_cam_package, state.pose, package.size_m)
         surprise = measured[:3, 3] - predicted
-        strange = float(surprise @ np.linalg.solve(prior + noise, surprise)) > _SURPRISE
+        inverse = np.linalg.inv(prior + noise)
+        strange = float(surprise @ inverse @ surprise) > _SURPRISE
         if strange or package.truncated or state.package.truncated:  # more is in sight: what was believed is void
             prior = np.eye(3) * 1e6
-        gain = prior @ np.linalg.inv(prior + noise)
+            inverse = np.linalg.inv(prior + noise)
+        gain = prior @ inverse
         trust = float(np.trace(gain)) / 3
         state.pose = blend_pose(state.pose, measured, trust)
         state.pose[:3, 3] = predicted + gain @ (measured[:3, 3] - predicted)
