@@ -24,6 +24,7 @@ setup(
         (f"share/{NAME}", ["package.xml", "LICENSE"]),
         (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
         (f"share/{NAME}/config", sorted(glob("config/*.yaml"))),
+        (f"share/{NAME}/config/sros2", sorted(glob("config/sros2/*.xml"))),
     ],
     zip_safe=False,
     entry_points={

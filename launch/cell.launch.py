@@ -45,6 +45,8 @@ def generate_launch_description() -> LaunchDescription:
                               description="take the time from /clock (simulation, replay)"),
         DeclareLaunchArgument("log_level", default_value="info", choices=["debug", "info", "warn", "error", "fatal"],
                               description="least severe messages that are logged"),
+        DeclareLaunchArgument("enclave", default_value="", description="SROS2 enclave of the node, with several cameras the "
+                              "first part of it, the camera's name follows; empty: ROS' default (docs/security.md)"),
         DeclareLaunchArgument("required", default_value="false", choices=["true", "false"],
                               description="end the whole launch when a node ends"),
     ]
@@ -65,7 +67,7 @@ def transport() -> list[SetEnvironmentVariable]:
 def nodes(context: LaunchContext) -> list[Node]:
     """One node for each camera; a configuration that cannot be read ends the launch with one clear line."""
     value = {name: LaunchConfiguration(name).perform(context) for name in (
-        *TOPICS, "namespace", "config", "model", "device", "autostart", "use_sim_time", "log_level", "required")}
+        *TOPICS, "namespace", "config", "model", "device", "autostart", "use_sim_time", "log_level", "required", "enclave")}
     path = Path(value["config"]).expanduser().resolve()
     cameras = load(path).cameras
     files = [str(file) for file in (path, path.with_name("gripper.yaml")) if file.exists()]
@@ -79,9 +81,14 @@ def nodes(context: LaunchContext) -> list[Node]:
     return [Node(package="perception_node", executable="perception_node", name="perception", output="screen",
                  namespace="/".join(part for part in (value["namespace"], camera) if part), parameters=[*files, overrides],
                  remappings=[(old, new) for old, new in remappings if old != new],
-                 ros_arguments=["--log-level", value["log_level"]],
+                 ros_arguments=["--log-level", value["log_level"], *enclave(value["enclave"], camera)],
                  on_exit=ended if value["required"] == "true" else None)
             for camera in cameras or ("",)]
+
+
+def enclave(name: str, camera: str) -> list[str]:
+    """Arguments that put a node into its SROS2 enclave."""
+    return ["--enclave", "/".join(part for part in (name.rstrip("/"), camera) if part)] if name else []
 
 
 def ended(event: ProcessExited, context: LaunchContext) -> list[Shutdown] | None:
