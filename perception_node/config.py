@@ -141,6 +141,16 @@ class GripperConfig:
 
 
 @dataclass(frozen=True)
+class AdviseConfig:
+    """What should be picked next: learning from outcomes (`~/preferred`, `~/ask`)."""
+
+    explore_share: float = _param(0.05, "share of picks that try what is uncertain, to learn from it; 0 = none", low=0.0, high=0.5)
+    explore_floor: float = _param(0.6, "no such pick has a proposed or expected success probability below this", low=0.0, high=1.0)
+    memory_picks: int = _param(500, "outcomes after which half of what one taught is forgotten", low=10, high=100000)
+    seed: int = _param(0, "which picks explore; the same seed and outcomes give the same picks", low=0, high=2**31 - 1)
+
+
+@dataclass(frozen=True)
 class NodeConfig:
     """The ROS node around the pipeline."""
 
@@ -175,6 +185,7 @@ class Config:
     track: TrackConfig = field(default_factory=TrackConfig)
     grasp: GraspConfig = field(default_factory=GraspConfig)
     gripper: GripperConfig = field(default_factory=GripperConfig)
+    advise: AdviseConfig = field(default_factory=AdviseConfig)
     node: NodeConfig = field(default_factory=NodeConfig)
 
     def __post_init__(self) -> None:

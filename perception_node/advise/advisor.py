@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,6 +41,16 @@ class Preference:
     stamp_ns: int
     deadline_ns: int
     score: float
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What holds for a scene: what should be picked next (None = nothing can be recommended), and the packages in sight that
+    operators said never or later to."""
+
+    preference: Preference | None
+    never: tuple[int, ...]
+    later: tuple[int, ...]
 
 
 class Advisor:
@@ -88,19 +98,35 @@ class Advisor:
             known = {track.track_id for track in scene.tracks}
             session.state = replace(session.state, focus=tuple(number for number in track_ids if number in known))
 
-    def preferred(self, scene: Scene, rgb: Any = None) -> Preference | None:
-        """What should be picked next: an operator's choice while it holds, else the ranking's, which sometimes explores."""
+    def listed(self, scene: Scene, session_id: str = "") -> tuple[replies.Ranked, ...]:
+        """The order of picking within what a conversation has narrowed down to. Nothing is said by it, and its time-out runs on."""
+        with self._lock:
+            self._observe(scene)
+            filters = next((session.state.filters for name, session in self._sessions.living(scene.stamp_ns)
+                            if name == session_id[:_MAX_ID]), ())
+            return ranked_list(View(scene, None, self._weights_kg), self._orders(scene), self.ranking, filters)
+
+    def observe(self, scene: Scene) -> None:
+        """A scene was published; nobody listens to what should be picked."""
+        with self._lock:
+            self._observe(scene)
+
+    def standing(self, scene: Scene, rgb: Any = None) -> Standing:
+        """What should be picked next, an operator's choice while it holds, else the ranking's, which sometimes explores; and what
+        should not."""
         with self._lock:
             self._observe(scene)
             view = View(scene, rgb, self._weights_kg)
             orders = self._orders(scene)
-            ranked = [entry for entry in ranked_list(view, orders, self.ranking) if entry.grasp is not None and entry.score > 0]
+            never = tuple(number for number, item in view.items.items() if orders.forbids(item, view))
+            later = tuple(number for number, item in view.items.items() if orders.holds_back(item, view))
+            ranked = [entry for entry in ranked_list(view, orders, self.ranking) if entry.grasp is not None]
             take = orders.take
-            if take is not None:
-                entry = next((entry for entry in ranked if entry.track_id == take.track_id), None)
-                if entry is not None:
-                    return Preference(take.track_id, take.kind, "operator", take.stamp_ns, take.deadline_ns, entry.score)
-            return self._own(view, orders, ranked)
+            entry = next((entry for entry in ranked if take is not None and entry.track_id == take.track_id), None)
+            if take is not None and entry is not None:
+                wanted = Preference(take.track_id, take.kind, "operator", take.stamp_ns, take.deadline_ns, entry.score)
+                return Standing(wanted, never, later)
+            return Standing(self._own(view, set(later), ranked), never, later)
 
     def learn(self, track_id: int, kind: GraspKind, success: bool, weight_kg: float | None = None,
               candidate: Candidate | None = None) -> None:
@@ -121,13 +147,11 @@ class Advisor:
                 if session.state.take is not None and session.state.take.track_id == track_id:
                     session.state = replace(session.state, take=None)
 
-    def candidate(self, track_id: int, grasp: Grasp) -> Candidate:
+    def candidate(self, track_id: int, kind: GraspKind, score: float, terms: Mapping[str, float], degraded: bool) -> Candidate:
         """A grasp as the ranking knows it, with the size and class of the package as last seen."""
         with self._lock:
             known = self._seen.get(track_id, (0, None))[1]
-        if known is None:
-            return Candidate(grasp.kind, "", grasp.score, None, grasp.terms, grasp.degraded)
-        return replace(known, kind=grasp.kind, score=grasp.score, terms=grasp.terms, degraded=grasp.degraded)
+        return Candidate(kind, known.class_name if known else "", score, known.size_m if known else None, terms, degraded)
 
     def reset(self) -> None:
         """The tracker started over: all numbers now mean other packages."""
@@ -179,8 +203,8 @@ class Advisor:
     def _orders(self, scene: Scene) -> Orders:
         return Orders.of([session.state for _, session in self._sessions.living(self._last_ns)], scene.stamp_ns)
 
-    def _own(self, view: View, orders: Orders, ranked: Sequence[replies.Ranked]) -> Preference | None:
-        ready = [entry for entry in ranked if not orders.holds_back(view.items[entry.track_id], view)
+    def _own(self, view: View, later: set[int], ranked: Sequence[replies.Ranked]) -> Preference | None:
+        ready = [entry for entry in ranked if entry.track_id not in later
                  and not view.items[entry.track_id].covered_by] or list(ranked)
         if not ready:
             return None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from perception_node.types import CLASS_NAMES, F64, GRASP_KINDS, GraspKind
 
 TERMS: Mapping[GraspKind, tuple[str, ...]] = {
-    "suction": ("seal", "edge", "reading", "spread", "upright", "centre", "free"),
+    "suction": ("seal", "edge", "margin", "reading", "spread", "upright", "open", "centre"),
     "parallel_jaw": ("clear", "seen", "reach", "room", "centre", "rigid", "upright"),
 }
 """The terms of a grasp's score that corrections may depend on; each is 0 (bad) to 1 (good)."""
@@ -83,7 +83,7 @@ class Ranking:
             probability below this. memory_picks: outcomes after which a weight is half as certain again. seed: of the exploration.
     """
 
-    def __init__(self, explore_share: float = 0.05, floor: float = 0.6, memory_picks: int = 400, seed: int = 0) -> None:
+    def __init__(self, explore_share: float = 0.05, floor: float = 0.6, memory_picks: int = 500, seed: int = 0) -> None:
         self.explore_share, self.floor, self.seed = explore_share, floor, seed
         deviation = np.array([_SPREAD["bias"], *[_SPREAD["class"]] * len(CLASS_NAMES), _SPREAD["size"], _SPREAD["height"],
                               *[_SPREAD["term"]] * (_SIZE - 3 - len(CLASS_NAMES))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +18,9 @@ WINDOW = 5
 """Packages within the arm's reach at a time."""
 ATTEMPTS, PATIENCE = 2, 12
 """A package passes by after so many failed picks, or when so many picks were made of others."""
-SPREAD = 10.0
+SPREAD = 40.0
 """Of the terms: the larger, the nearer to their mean."""
-FOLLOWING, RECENT = 200, 1000
+FOLLOWING = 200
 WITHIN = 0.03
 
 
@@ -42,7 +43,7 @@ SORTS = (
     Sort("box", 0.28, 0.20, 0.45, 0.30, {"suction": -0.2, "parallel_jaw": -0.6}, _USUAL),
     Sort("padded_mailer", 0.22, 0.02, 0.30, 0.20, {"suction": -0.8, "parallel_jaw": -2.0}, _USUAL),
     Sort("poly_bag", 0.25, 0.04, 0.25, 0.15, {"suction": -1.3, "parallel_jaw": 0.6}, _USUAL),
-    Sort("box", 0.13, 0.08, 0.00, 0.35, {"suction": -1.4, "parallel_jaw": 2.0},
+    Sort("box", 0.13, 0.08, 0.00, 0.35, {"suction": -0.7, "parallel_jaw": 2.3},
          {"suction": 0.80, "parallel_jaw": 0.64}),
 )
 """The last one is new: small waxed cartons on which the cup slips now and then, and which jaws hold well although their score says
@@ -71,13 +72,11 @@ class Run:
     passed: int
     lowest_explored: float
 
-    def recovery_picks(self, change: int) -> int:
-        """Picks after the change until the failure rate of the following 200 is back within 3 points of the final one (the last 1,000
-        picks')."""
-        final = float(self.failed[-RECENT:].mean())
+    def recovery_picks(self, change: int, attainable: float) -> int:
+        """Picks after the change until the failure rate of the following 200 is within 3 points of what is attainable."""
         sums = np.cumsum(np.concatenate([[0.0], self.failed.astype(float)]))
         for start in range(change, len(self.failed) - FOLLOWING):
-            if (sums[start + FOLLOWING] - sums[start]) / FOLLOWING <= final + WITHIN:
+            if (sums[start + FOLLOWING] - sums[start]) / FOLLOWING <= attainable + WITHIN:
                 return start - change
         return len(self.failed) - change
 
@@ -103,12 +102,17 @@ def parcel(number: int, seed: int, changed: bool) -> Parcel:
     return Parcel(tuple(candidates), tuple(truth), tuple(random.random(ATTEMPTS).tolist()), place == len(SORTS) - 1)
 
 
-def simulate(picks: int, seed: int, explore_share: float, floor: float, learns: bool) -> Run:
+Policy = Literal["truth", "prior", "learns"]
+
+
+def simulate(picks: int, seed: int, policy: Policy, explore_share: float = 0.0, floor: float = 0.6) -> Run:
     """Pick `picks` times; half-way the arrivals change.
 
     Args:
-        explore_share, floor: of the ranking. learns: False = the proposed scores are used as they are.
+        policy: what the best grasp of the window is chosen by: the true probability, the proposed score, or the ranking that learns.
+        explore_share, floor: of the ranking.
     """
+    learns = policy == "learns"
     ranking = Ranking(explore_share, floor, seed=seed)
     arrived = 0
     belt: list[list[int]] = []
@@ -122,7 +126,8 @@ def simulate(picks: int, seed: int, explore_share: float, floor: float, learns: 
             arrived += 1
         options = [(entry, place) for entry in belt for place in range(len(parcels[entry[0]].candidates))]
         candidates = [parcels[entry[0]].candidates[place] for entry, place in options]
-        merit = ranking.probability(candidates) if learns else np.array([c.score for c in candidates])
+        truth = np.array([parcels[entry[0]].truth[place] for entry, place in options])
+        merit = ranking.probability(candidates) if learns else truth if policy == "truth" else np.array([c.score for c in candidates])
         best = int(np.argmax(merit))
         if learns and ranking.exploring:
             drawn = ranking.explored(candidates)
@@ -163,7 +168,7 @@ def plot(runs: Mapping[str, Sequence[Run]], picks: int, path: str) -> None:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(8, 3.6), dpi=110)
-    for (name, several), colour in zip(runs.items(), ("#8a8f98", "#d97706", "#2563eb"), strict=False):
+    for (name, several), colour in zip(runs.items(), ("#111827", "#8a8f98", "#d97706", "#2563eb"), strict=False):
         curves = np.array([rolling(run.failed) for run in several])
         axes.plot(100 * curves.mean(axis=0), label=name, color=colour, linewidth=1.6)
         axes.fill_between(np.arange(picks), 100 * curves.min(axis=0), 100 * curves.max(axis=0), color=colour, alpha=0.15, linewidth=0)

@@ -55,9 +55,12 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("out", "~/moveit_grasps", "moveit_msgs/msg/Grasp", "reliable, keep last 200",
              "only where moveit_msgs is installed: one message a grasp, best first; pose of the end effector's parent link",
              optional=True),
+    Endpoint("out", "~/preferred", "perception_node_msgs/msg/Preferred", _RESULT,
+             "what should be picked next, by an operator's choice or by the ranking, and what should not; follows each scene"),
     Endpoint("out", "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", "reliable, keep last 10",
              "every `node.diagnostics_period_s`, also while the camera is silent"),
     Endpoint("service", "~/report_outcome", "perception_node_msgs/srv/ReportOutcome", "", "what happened to a pick"),
+    Endpoint("service", "~/ask", "perception_node_msgs/srv/Ask", "", "questions and choices of an operator, in words or by clicks"),
     Endpoint("service", "~/capture", "perception_node_msgs/srv/Capture", "", "keep the newest frame for training"),
 )
 

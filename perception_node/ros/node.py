@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rclpy.clock import JumpThreshold
-from rclpy.clock_type import ClockType
+from rclpy.clock import ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
@@ -81,7 +80,7 @@ class PerceptionNode(LifecycleNode):
             return TransitionCallbackReturn.FAILURE
         self.pipeline.reset()
         self.pipeline.update_config(self.config)
-        links = Links(decode=self.inputs.decode, now_ns=self._now_ns, publish=self._publish, say=self._say)
+        links = Links(self.inputs.decode, self._now_ns, self._publish, self._say)
         self.worker = Worker(self.pipeline, self.inbox, self.belt, links)
         self.worker.start()
         self.get_logger().info(f"active, listening to {', '.join(self.inputs.topics.values())}")
@@ -114,6 +113,7 @@ class PerceptionNode(LifecycleNode):
         assert self.service_desk is not None
         self.service_desk.outcomes.remember(scene)
         self.outputs.publish(scene, frame, self._now_ns)
+        self.service_desk.advise.seen(scene, frame)
 
     def _now_ns(self) -> int:
         return int(self.get_clock().now().nanoseconds)

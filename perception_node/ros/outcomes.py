@@ -70,6 +70,11 @@ class Outcomes:
         self._folder = folder
         self._scenes: OrderedDict[int, _Remembered] = OrderedDict()
 
+    @property
+    def path(self) -> Path:
+        """The log."""
+        return self._folder / "outcomes.jsonl"
+
     def remember(self, scene: Scene) -> None:
         """A scene was published: reports may refer to it from now on."""
         packages = {track.label: (track.track_id, track.class_name, float(track.package.score)) for track in scene.tracks}
@@ -124,7 +129,7 @@ class Outcomes:
         return self._append(json.dumps(line, allow_nan=False))
 
     def _append(self, text: str) -> Path:
-        path = self._folder / "outcomes.jsonl"
+        path = self.path
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with path.open("a", encoding="utf-8") as log:

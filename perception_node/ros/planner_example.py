@@ -8,7 +8,7 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
-from perception_node_msgs.msg import GraspCandidate, Package, PickScene
+from perception_node_msgs.msg import GraspCandidate, Package, PickScene, Preferred
 
 
 class Planner(Node):
@@ -19,12 +19,18 @@ class Planner(Node):
         self.done: set[int] = set()
         newest_only = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.create_subscription(PickScene, "perception/scene", self.on_scene, newest_only)
+        self.preferred = Preferred()  # what operators and outcomes speak for; a planner may honour it
+        self.create_subscription(Preferred, "perception/preferred", self.on_preferred, newest_only)
+
+    def on_preferred(self, message: Preferred) -> None:
+        self.preferred = message
 
     def on_scene(self, scene: PickScene) -> None:
         packages = {package.label: package for package in scene.packages}
-        for grasp in scene.grasps:  # best first
+        wanted = self.preferred
+        for grasp in sorted(scene.grasps, key=lambda grasp: grasp.track_id != wanted.track_id):  # the wanted one, then best first
             package = packages[grasp.label]
-            free = not package.covered_by and not package.truncated
+            free = not package.covered_by and not package.truncated and grasp.track_id not in (*wanted.never, *wanted.later)
             if free and package.track_id and package.track_id not in self.done:
                 self.done.add(package.track_id)
                 self.execute(scene, package, grasp)

@@ -9,6 +9,7 @@ from rclpy.lifecycle import LifecycleNode
 
 from perception_node.config import Config
 from perception_node.errors import PerceptionError
+from perception_node.ros.advise import AdviseDesk
 from perception_node.ros.capture import capture
 from perception_node.ros.messages import time_message
 from perception_node.ros.outcomes import Outcomes, output_folder
@@ -23,11 +24,13 @@ class Services:
         self._node, self._newest, self._belt_plane = node, newest, config.belt.plane
         self._folder = output_folder(config.node.output_dir, node.get_fully_qualified_name())
         self.outcomes = Outcomes(self._folder)
+        self.advise = AdviseDesk(node, config, newest, self.outcomes.path)
         self._made = [node.create_service(ReportOutcome, "~/report_outcome", self._report),
                       node.create_service(Capture, "~/capture", self._capture)]
 
     def destroy(self) -> None:
         """Remove the services."""
+        self.advise.destroy()
         for service in self._made:
             self._node.destroy_service(service)
 
@@ -39,6 +42,7 @@ class Services:
         except PerceptionError as error:
             response.message = str(error)
             return response
+        self.advise.learn(request.grasp, bool(request.success), float(request.weight_kg) if request.has_weight else None)
         response.accepted, response.message = True, str(path)
         return response
 

@@ -89,6 +89,7 @@ class Worker:
                 self._drop(reasons.FAILED, str(error))
             except Exception as error:  # a fault of ours must cost a frame, not the cell
                 self._pipeline.reset()
+                self.resets += 1
                 self._drop(reasons.FAILED, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}", "error")
 
     def _process(self, item: Item) -> None:

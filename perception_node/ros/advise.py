@@ -1,0 +1,147 @@
+"""`~/ask` and `~/preferred`: the advisor beside the pipeline. It never delays a scene: it speaks after the scene was published."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+
+from perception_node.advise.advisor import Advisor
+from perception_node.advise.ranking import Candidate, Ranking
+from perception_node.advise.replies import Advice, Ranked
+from perception_node.config import Config
+from perception_node.ros.messages import header, time_message
+from perception_node.types import CLASS_NAMES, GRASP_KINDS, Frame, Scene
+from perception_node_msgs.msg import Preferred, RankedPackage
+from perception_node_msgs.srv import Ask
+
+ASKS_PER_S, ASKS_AT_ONCE = 20.0, 20
+"""More requests are refused in words. Source: an answer takes 1 to 3 ms of one core: at most a twentieth of it."""
+STALE_S = 2.0
+"""Nothing is answered, and nothing chosen, about a scene that is older than this."""
+LOG_LINES = 1000
+"""Outcomes that are learned again after a start: what came before them is forgotten anyway (`Ranking.memory_picks`)."""
+
+
+class AdviseDesk:
+    """Answers `~/ask`, publishes `~/preferred` with every scene, and learns from reported outcomes.
+
+    Args:
+        node: the perception node. newest: the last frame and its scene. log: outcomes so far (`outcomes.jsonl`).
+    """
+
+    def __init__(self, node: Any, config: Config, newest: Callable[[], tuple[Frame, Scene] | None], log: Path) -> None:
+        advise = config.advise
+        self.advisor = Advisor(Ranking(advise.explore_share, advise.explore_floor, advise.memory_picks, advise.seed))
+        if config.grasp.ranking == "own":  # a fitted ranking has learned from the log already
+            learn_log(self.advisor.ranking, log)
+        self._node, self._newest = node, newest
+        self._allowance, self._asked_s = float(ASKS_AT_ONCE), time.monotonic()
+        self._resets: int | None = None
+        qos = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+        self._publisher = node.create_lifecycle_publisher(Preferred, "~/preferred", qos)
+        self._service = node.create_service(Ask, "~/ask", self._ask)
+
+    def destroy(self) -> None:
+        """Remove service and publisher."""
+        self._node.destroy_service(self._service)
+        self._node.destroy_lifecycle_publisher(self._publisher)
+
+    def seen(self, scene: Scene, frame: Frame) -> None:
+        """A scene was published. When the tracker has started over, numbers mean other packages."""
+        worker = self._node.worker
+        resets = 0 if worker is None else worker.resets
+        if self._resets is not None and resets != self._resets:
+            self.advisor.reset()
+        self._resets = resets
+        if self._publisher.get_subscription_count() > 0:
+            self._publisher.publish(preferred_message(self.advisor, scene, frame))
+        else:
+            self.advisor.observe(scene)
+
+    def learn(self, grasp: Any, success: bool, weight_kg: float | None) -> None:
+        """An outcome was accepted; `grasp`: the message that was executed."""
+        terms = dict(zip(grasp.term_names, grasp.term_values, strict=False))
+        candidate = self.advisor.candidate(grasp.track_id, grasp.kind, float(grasp.score), terms, bool(grasp.degraded))
+        self.advisor.learn(grasp.track_id, grasp.kind, success, weight_kg, candidate)
+
+    def _ask(self, request: Any, response: Any) -> Any:
+        now = time.monotonic()
+        self._allowance = min(self._allowance + ASKS_PER_S * (now - self._asked_s), float(ASKS_AT_ONCE))
+        self._asked_s = now
+        newest = self._newest()
+        if self._allowance < 1.0:
+            response.reply = f"too many requests: at most {ASKS_PER_S:.0f} a second are answered"
+            return response
+        self._allowance -= 1.0
+        if newest is None:
+            response.reply = "there is no scene yet"
+            return response
+        frame, scene = newest
+        age_s = 1e-9 * (self._node.get_clock().now().nanoseconds - scene.stamp_ns)
+        if age_s > STALE_S:
+            response.reply = f"the newest scene is {age_s:.1f} s old: is the camera silent?"
+            return response
+        if request.point:
+            self.advisor.point(list(request.point), scene, request.session_id)
+        if not request.point and not request.text.strip():  # the page keeps its list up to date with this
+            response.answered, response.reply = True, "nothing was said"
+            response.ranked = ranked_messages(self.advisor.listed(scene, request.session_id))
+            return response
+        if not request.text.strip():
+            return fill(response, self.advisor.ask("what is that", scene, request.session_id, frame.rgb))
+        return fill(response, self.advisor.ask(request.text, scene, request.session_id, frame.rgb))
+
+
+def fill(response: Any, advice: Advice) -> Any:
+    """An answer as the service's response."""
+    response.answered, response.reply, response.action = True, advice.reply, advice.understood.action
+    response.arguments = sorted(advice.understood.slots())
+    response.ranked = ranked_messages(advice.ranked)
+    response.highlights, response.affected = list(advice.highlights), list(advice.affected)
+    response.done, response.asks, response.refused = advice.done, advice.asks, advice.refused
+    response.suggestions = list(advice.suggestions)
+    return response
+
+
+def ranked_messages(ranked: Sequence[Ranked]) -> list[RankedPackage]:
+    """The order of picking as messages."""
+    return [RankedPackage(track_id=entry.track_id, class_name=entry.class_name, score=float(entry.score),
+                          kind=entry.grasp.kind if entry.grasp is not None else "", reasons=list(entry.reasons)) for entry in ranked]
+
+
+def preferred_message(advisor: Advisor, scene: Scene, frame: Frame) -> Preferred:
+    """What should be picked next, as a message with the scene's stamp."""
+    standing = advisor.standing(scene, frame.rgb)
+    message = Preferred(header=header(scene), never=list(standing.never), later=list(standing.later))
+    wanted = standing.preference
+    if wanted is not None:
+        message.has_preference, message.track_id, message.kind = True, wanted.track_id, wanted.kind
+        message.source, message.score = wanted.source, float(wanted.score)
+        message.stamp, message.deadline = time_message(wanted.stamp_ns), time_message(wanted.deadline_ns)
+    return message
+
+
+def learn_log(ranking: Ranking, path: Path) -> int:
+    """Learn the last outcomes of a log again; lines that cannot be read are left out. Returns how many were learned."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    except OSError:
+        return 0
+    learned = 0
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            if entry["kind"] not in GRASP_KINDS or entry["class_name"] not in CLASS_NAMES:
+                continue
+            terms = {str(name): float(value) for name, value in entry["terms"].items()}
+            candidate = Candidate(entry["kind"], entry["class_name"], float(entry["score"]), None, terms, bool(entry["degraded"]))
+            ranking.learn(candidate, bool(entry["success"]))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        learned += 1
+    return learned
