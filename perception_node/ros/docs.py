@@ -11,24 +11,25 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from perception_node.beacon.config import BeaconConfig
 from perception_node.cli import BENCHES, VERBS
-from perception_node.config import Parameter, parameters
-from perception_node.ros.interface import ENDPOINTS
+from perception_node.config import Config, Parameter, parameters
+from perception_node.ros.interface import BEACON_ENDPOINTS, ENDPOINTS, Endpoint
 
-DOCUMENTS = ("README.md", "docs/interfaces.md")
+DOCUMENTS = ("README.md", "docs/interfaces.md", "docs/calibration.md")
 _BLOCK = re.compile(r"<!-- generated:([\w/.-]+) -->\n.*?<!-- /generated -->", re.DOTALL)
 _ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def topics() -> str:
+def topics(endpoints: Sequence[Endpoint] = ENDPOINTS) -> str:
     """Table of topics and services."""
-    rows = [(e.direction, f"`{e.name}`", e.type.replace("/msg/", "/").replace("/srv/", "/"), e.qos, e.words) for e in ENDPOINTS]
+    rows = [(e.direction, f"`{e.name}`", e.type.replace("/msg/", "/").replace("/srv/", "/"), e.qos, e.words) for e in endpoints]
     return _table(("", "name", "type", "quality of service", ""), rows)
 
 
-def parameter_table() -> str:
+def parameter_table(tree: type = Config) -> str:
     """Table of parameters with defaults, units and ranges."""
-    rows = [(f"`{p.name}`", f"`{_value(p)}`", p.unit, _range(p), "live" if p.live else "", p.words) for p in parameters()]
+    rows = [(f"`{p.name}`", f"`{_value(p)}`", p.unit, _range(p), "live" if p.live else "", p.words) for p in parameters(tree)]
     return _table(("parameter", "default", "unit", "range", "", ""), rows)
 
 
@@ -44,7 +45,9 @@ def message(name: str, root: Path = _ROOT) -> str:
     return f"```\n{(root / 'perception_node_msgs' / name).read_text(encoding='utf-8').strip()}\n```"
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"topics": topics, "parameters": parameter_table, "verbs": verbs}
+TABLES: Mapping[str, Callable[[], str]] = {"topics": topics, "parameters": parameter_table,
+                                             "beacon-topics": lambda: topics(BEACON_ENDPOINTS),
+                                             "beacon-parameters": lambda: parameter_table(BeaconConfig), "verbs": verbs}
 
 
 def renew(text: str, root: Path = _ROOT) -> str:
