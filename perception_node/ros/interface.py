@@ -69,7 +69,7 @@ BEACON_ENDPOINTS: tuple[Endpoint, ...] = (
              "infrared picture; encodings mono8, 8UC1, mono16, 16UC1, or any colour encoding that the node `perception` reads"),
     Endpoint("in", "camera_info", "sensor_msgs/msg/CameraInfo", _CAMERA, "calibration of that picture (K and D)"),
     Endpoint("out", "~/pose", "geometry_msgs/msg/PoseWithCovarianceStamped", _RESULT,
-             "the beacon's frame in the camera's, with the picture's stamp and frame; only when it is neither ambiguous nor degraded"),
+             "the beacon's frame in the camera's, with the picture's stamp and frame; only when neither ambiguous nor degraded"),
     Endpoint("out", "~/markers", "visualization_msgs/msg/MarkerArray", _RESULT, "for RViz; drawn only when someone listens"),
     Endpoint("out", "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", "reliable, keep last 10",
              "every `node.diagnostics_period_s`, also while the camera is silent"),
