@@ -106,13 +106,16 @@ def _owners(scene: Scene, true: TrueFrame) -> dict[int, int]:
 
 def _count_switches(scene: Scene, owners: dict[int, int], moment: Moment, seen: dict[int, tuple[int, float]], memory_s: float,
                     tally: Tally) -> None:
-    """A switch: a package gets another id than when it was last seen, at most `memory_s` ago. A mask that holds two is nobody's."""
+    """A switch: a package gets another id than when it was last seen, at most `memory_s` ago, or begins with one that another had.
+    A mask that holds two is nobody's."""
+    given = {track_id for track_id, _ in seen.values()}
     for track in scene.tracks:
         identity = owners.get(track.label)
         if identity is None or (moment.merged is not None and identity in moment.merged):
             continue
         if identity in seen and seen[identity][0] != track.track_id and moment.time_s - seen[identity][1] <= memory_s:
             tally.switches += 1
+        tally.switches += identity not in seen and track.track_id in given
         seen[identity] = (track.track_id, moment.time_s)
 
 

@@ -112,7 +112,7 @@ def fit_cost(predicted: Outlines, found: Outlines, gate_m: float) -> F64:
     inner = np.where(low_cut, 0.0, np.abs(low - low_t)) + np.where(high_cut, 0.0, np.abs(high - high_t))
     off = np.linalg.norm(np.where(low_cut | high_cut, inner, outside), axis=2) * predicted.depth_m[:, None]
     away = np.where(crossing, off, away)
-    near = (away <= gate_m) | (~crossing & (overlap >= _SAME_OVERLAP))
+    near = np.where(crossing, (away <= gate_m) & (shared > 0), (away <= gate_m) | (overlap >= _SAME_OVERLAP))
     apart = np.minimum(away / gate_m, 1.0) * (1.0 - overlap)
     cost = (1.0 - overlap + apart) / 2 + _CLASS_COST * ~_same_class(predicted, found)
     return np.where(near, cost, np.inf)

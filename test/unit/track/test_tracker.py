@@ -209,3 +209,14 @@ def test_an_entering_package_keeps_its_id_while_its_depth_leaps():
         entering = replace(entering, T_cam_package=pose, outline=(left, 0.0, right, 0.1), cut_sides=cut)
         update = follower.update(scene(package(1, -0.2 + 0.02 * n, -0.3), entering), round(n / 15 * NS))
         assert [track.track_id for track in update.tracks] == [1, 2]
+
+
+def test_what_enters_is_not_what_leaves():
+    follower = tracker()
+    for n in range(20):
+        leaving = replace(package(2, 0.4, truncated=True), outline=(0.3 + 0.02 * n, 0.0, 0.5, 0.1),
+                          cut_sides=(False, False, True, False))
+        entering = replace(package(3, -0.45, truncated=True), outline=(-0.5, 0.0, -0.65 + 0.02 * n, 0.1),
+                           cut_sides=(True, False, False, False))
+        update = follower.update(scene(package(1, 0.02 * n - 0.3, -0.3), leaving if n < 9 else entering), round(n / 15 * NS))
+    assert {track.label: track.track_id for track in update.tracks} == {1: 1, 3: 3}
