@@ -75,8 +75,8 @@ def scene_message(scene: Scene, make: Makers, spare: Any = None) -> Any:
     """The whole frame in one perception_node_msgs/PickScene; `latency_s` is filled in at the moment of publishing.
 
     Args:
-        scene: what to say. make: the library. spare: a message that nobody needs any more: its grasps and pixels are written
-            over, which saves a third of the time.
+        scene: what to say. make: the library. spare: a message that nobody needs any more: its packages, grasps and pixels are
+            written over, which saves a good third of the time.
     """
     head = header(scene, make)
     order = {label: place for place, label in enumerate(scene.pick_order)}
@@ -85,7 +85,9 @@ def scene_message(scene: Scene, make: Makers, spare: Any = None) -> Any:
     message = make.empty["PickScene"]()
     message.header = head
     message.labels = image_message(scene.segmentation.labels, "mono16", head, make, spare and spare.labels)
-    packages = [_package(track, order.get(track.label, last), scene, make) for track in tracks]
+    old = spare.packages[:len(tracks)] if spare is not None else []
+    old += [make.empty["Package"]() for _ in range(len(tracks) - len(old))]
+    packages = [_package(track, order.get(track.label, last), scene, into, make) for track, into in zip(tracks, old, strict=True)]
     set_poses([package.pose.pose for package in packages], [track.T_cam_package for track in tracks])
     message.packages = packages
     used = spare.grasps[:len(scene.grasps)] if spare is not None else []
@@ -162,9 +164,8 @@ def _vector(vector: Any, values: F64) -> None:
     vector.x, vector.y, vector.z = values.tolist()
 
 
-def _package(track: Track, place: int, scene: Scene, make: Makers) -> Any:
+def _package(track: Track, place: int, scene: Scene, message: Any, make: Makers) -> Any:
     instance, found = scene.segmentation.instances[track.label - 1], track.package
-    message = make.empty["Package"]()
     message.label, message.track_id, message.pick_order = track.label, track.track_id, place
     message.class_name, message.score = track.class_name, float(found.score)
     message.covered_by = make.array("H", found.covered_by)

@@ -40,8 +40,10 @@ class Exposure:
     def of(cls, rgb: NDArray[np.uint8]) -> Exposure:
         """Of every eighth row and column of an (H, W, 3) picture."""
         sample = rgb[::_STRIDE, ::_STRIDE]
-        low, high = sample.min(axis=2), sample.max(axis=2)
-        return cls(float(sample.mean()) / 255.0, float((high < DARK).mean()), float((low >= BRIGHT).mean()))
+        red, green, blue = (np.ascontiguousarray(sample[..., channel]) for channel in range(3))
+        dark, bright = np.maximum(np.maximum(red, green), blue) < DARK, np.minimum(np.minimum(red, green), blue) >= BRIGHT
+        mean = (int(red.sum()) + int(green.sum()) + int(blue.sum())) / (3 * 255 * red.size)
+        return cls(mean, np.count_nonzero(dark) / red.size, np.count_nonzero(bright) / red.size)
 
     def fault(self) -> str:
         """Why nothing can be seen, "" = something can."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -187,9 +188,15 @@ def _clock_hint(age_s: float) -> str:
 
 
 def warm_up(pipeline: Pipeline) -> None:
-    """Run an empty picture through: the first one takes many times longer, and would be too old when it is done."""
+    """Run an empty picture through: the first one takes many times longer, and would be too old when it is done.
+
+    What lives from then on, libraries and network, is taken out of the garbage collector's rounds, which would stop a frame now
+    and then.
+    """
     camera = CameraModel(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
     rgb, depth_m = np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32)
     for depth in (depth_m, None):
         pipeline.process(Frame(rgb=rgb, depth_m=depth, camera=camera, stamp_ns=1, frame_id="warm_up"))
         pipeline.reset()
+    gc.collect()
+    gc.freeze()
