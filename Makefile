@@ -21,11 +21,12 @@ INTERFACES := $(wildcard perception_node_msgs/msg/*.msg perception_node_msgs/srv
 INSTALLED := package.xml setup.py setup.cfg colcon_defaults.yaml launch config
 ENTER := . ./env.sh
 
-.PHONY: help demo test lint unit build venv clean
+.PHONY: help demo test results lint unit build venv clean
 
 help:
 	@echo "make demo   install, build and run the demonstration"
 	@echo "make test   install, build and run every check: ruff, mypy, pytest"
+	@echo "make results  measure what docs/results.md says; DATASET=folder of a cell's labelled pictures, QUICK=1 for minutes"
 	@echo "make build  install and build only; then: . ./env.sh"
 	@echo "make clean  remove what was built and installed (build/ install/ log/ .venv/)"
 
@@ -34,6 +35,27 @@ demo: build
 
 test: build $(VENV)/.dev
 	@$(ENTER); echo "ruff"; ruff check .; echo "mypy"; mypy; echo "pytest"; exec python3 -m pytest test $(ARGS)
+
+# Every figure of docs/results.md. Without DATASET and MEMORY (the universal model's validation set) both are simulated by another
+# engine than the training data. A target that is missed (status 1) does not stop the rest; out/results holds JSON, text and pictures.
+RESULTS := out/results
+DATASET ?= $(RESULTS)/cell
+MEMORY ?= $(RESULTS)/memory
+QUICK ?=
+results: build $(VENV)/.dev
+	@$(ENTER); mkdir -p $(RESULTS); measure() { local name=$$1 status=0; shift; echo "== perception $$*"; \
+		perception "$$@" --json $(RESULTS)/$$name.json 2>&1 | tee $(RESULTS)/$$name.txt || status=$$?; [ $$status -le 1 ]; }; \
+	[ -e $(DATASET) ] || perception synthesize $(DATASET) --images $(if $(QUICK),16,140) --seed 31 --style opengl; \
+	[ -e $(MEMORY) ] || perception synthesize $(MEMORY) --images $(if $(QUICK),4,50) --seed 32 --style opengl; \
+	measure evaluate evaluate $(DATASET) $(if $(QUICK),--first 8) --worst $(RESULTS)/worst.png; \
+	measure memory evaluate $(MEMORY) $(if $(QUICK),--first 4); \
+	measure segment bench segment $(if $(QUICK),--repeats 5); \
+	measure grasp bench grasp $(DATASET) --masks model $(if $(QUICK),--frames 4); \
+	measure track bench track; \
+	measure publish bench publish; \
+	measure demo demo --out $(RESULTS)/demo; \
+	measure adaptation adaptation $(DATASET) --out $(RESULTS)/adaptation$(if $(QUICK),-quick --quick,) --memory $(MEMORY) \
+		$(if $(QUICK),,--docs docs) $(ARGS)
 
 lint: $(VENV)/.dev
 	@$(ENTER); ruff check .; mypy

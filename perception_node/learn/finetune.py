@@ -31,7 +31,7 @@ from perception_node.segment.weights import card_path, default_weights, file_sha
 _STEPS_PER_PICTURE, _MIN_STEPS, _MAX_STEPS = 10, 120, 480
 """Steps of batch 8: twenty pictures take some minutes on two cores. Source: measured: docs/results.md."""
 
-_OWN_SHARE = 0.5
+_OWN_SHARE = 0.7
 _REPLAY_PICTURES, _REPLAY_SEED = 100, 9_000_000
 BLEND = 0.7
 """Share of samples from the cell's own pictures, number of replayed ones, share of the adapted weights in the result.
@@ -47,8 +47,8 @@ def finetune_config(dataset: Path, out: Path, images: int | None, first: int | N
     Args:
         dataset: the cell's own data set. out: folder of the run. images: number of pictures to draw, None = all.
         first: draw from the first so many pictures only, None = from all. steps: None = by the number of pictures.
-        seed: of the draw and the training. replay: folders of the universal model's kind of data, mixed in half and
-            half. cache: folder for decoded samples. init: weights to start from.
+        seed: of the draw and the training. replay: folders of the universal model's kind of data, mixed in.
+            cache: folder for decoded samples. init: weights to start from.
 
     Raises:
         DatasetError: fewer pictures than asked for, or none with a labelled package.
