@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 
 from perception_node.beacon import blobs, hypotheses, windows
@@ -117,15 +118,19 @@ class BeaconTracker:
             return None
         self._last_ns = stamp_ns
         self._top = blobs.full_scale(picture, self._top)
-        lost = self.settings.forget_after_s
-        self._alive = [h for h in self._alive if 1e-9 * (stamp_ns - h.stamp_ns) <= lost]
-        followed = self._follow(picture, stamp_ns) if self._alive else []
-        if not followed:
-            followed = self._search(picture, stamp_ns)
-        if not followed:
+        forget_s = self.settings.forget_after_s
+        self._alive = [h for h in self._alive if 1e-9 * (stamp_ns - h.stamp_ns) <= forget_s]
+        try:
+            followed = self._follow(picture, stamp_ns) if self._alive else []
+            followed = followed or self._search(picture, stamp_ns)
+            if not followed:
+                return None
+            self._alive = hypotheses.judge(followed, self.layout)
+            return self._report(stamp_ns)
+        except (np.linalg.LinAlgError, cv2.error) as error:  # geometry without a solution, found deep inside
+            self._none(f"the lights have no pose: {' '.join(str(error).split())[:200]}")
+            self._alive = []
             return None
-        self._alive = hypotheses.judge(followed, self.layout)
-        return self._report(stamp_ns)
 
     def _follow(self, picture: blobs.Gray, stamp_ns: int) -> list[Hypothesis]:
         """Look near the predictions."""

@@ -151,6 +151,22 @@ def test_a_wrong_configuration_ends_the_launch(domain, tmp_path):
     assert "segment.threads: expected 1 to 64, got 0" in (tmp_path / "output").read_text()
 
 
+def test_beacon_remaps_its_topics(domain, tmp_path):
+    leds = [-0.05, -0.05, 0.0, 0.05, -0.05, 0.0, 0.05, 0.05, 0.0, -0.05, 0.05, 0.04]
+    (tmp_path / "beacon.yaml").write_text(f"/**:\n  ros__parameters:\n    leds_m: {leds}\n")
+    with listener(domain) as (node, wait), launched(domain, tmp_path, "beacon", "namespace:=dock", "image:=/infra/image_raw",
+                                                    "config:=beacon.yaml") as process:
+        wait(lambda: node.count_subscribers("/infra/image_raw") and node.count_subscribers("/dock/camera_info"))
+        process.send_signal(signal.SIGINT)
+        assert process.wait(END_S) == 0, (tmp_path / "output").read_text()
+
+
+def test_a_beacon_without_leds_ends_the_launch(domain, tmp_path):
+    with launched(domain, tmp_path, "beacon") as process:
+        assert process.wait(END_S) != 0
+    assert "leds_m: expected x, y, z of four to eight LEDs" in (tmp_path / "output").read_text()
+
+
 def test_a_missing_recording_ends_the_launch(domain, tmp_path):
     with launched(domain, tmp_path, "replay", "bag:=nothing") as process:
         assert process.wait(60.0) != 0
