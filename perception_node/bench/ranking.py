@@ -82,6 +82,14 @@ def run(args: argparse.Namespace) -> int:
             area = "-" if found.auc is None else f"{found.auc:.3f}"
             print(f"{kind + ', ' + name:26s}{found.picks:7d}{100 * found.success:7.1f} %{found.calibration_error:19.3f}"
                   f"{found.log_loss:10.3f}{area:>16s}")
+    if len(kinds) > 1:
+        success = np.concatenate([outcomes.success for outcomes in kinds.values()])
+        for name, models in (("learned", learned), ("hand-set", PRIORS)):
+            score = np.concatenate([probabilities(models[kind], outcomes) for kind, outcomes in kinds.items()])
+            found = measure(score, success)
+            result.setdefault("both", {})[name] = asdict(found)
+            print(f"{'both, ' + name:26s}{found.picks:7d}{100 * found.success:7.1f} %{found.calibration_error:19.3f}"
+                  f"{found.log_loss:10.3f}{found.auc or 0.0:16.3f}")
     result["orders"] = order_figures(log, learned) if kinds else {}
     print(f"\n{'order':44s}{'first choice':>14s}{'first three':>13s}{'each package':>14s}   ({len(log.scenes)} scenes)")
     for order, figures in result["orders"].items():
