@@ -156,3 +156,30 @@ def test_the_perception_node_says_that_the_camera_moved(cell, messages, pictures
     turned[:3, :3] = cv2.Rodrigues(np.array([0.0, 0.03, 0.0]))[0] @ T[:3, :3]
     cell.wait_until(lambda: "1.7" in cell.statuses["camera_pose"][1] and cell.statuses["camera_pose"][0] == 2, "a turn is an ERROR",
                     each=lambda: play(turned))
+
+
+def test_pictures_of_a_moved_camera_become_an_error_of_the_perception_node(cell, start, messages):
+    from perception_node.sim.beacon import BeaconCamera, BeaconScene, Optics, Sensor
+    placed, shifted = np.eye(4), np.eye(4)
+    placed[:3, :3] = cv2.Rodrigues(np.array([0.2, -0.1, 0.1]))[0] @ np.diag([1.0, -1.0, -1.0])
+    placed[:3, 3] = 0.03, 0.0, 0.6
+    shifted[:] = placed
+    shifted[1, 3] += 0.004
+    camera = runs.CameraModel(600.0, 600.0, 320.0, 240.0, 640, 480)
+    lens = BeaconCamera(camera, Optics(miscalibrated_px=0.0), Sensor(), 2)
+    scene = BeaconScene(leds_m=runs.RAISED)
+    still, moved = (itertools.cycle([lens.take(scene, lambda t, T=T: T, 0.0) for _ in range(3)]) for T in (placed, shifted))
+    start(*LEDS, *PATIENT, "-p", "node.detect_frozen:=false", "-r", "image:=infra", "-r", "camera_info:=infra_info")
+    cell.start(*camera_parameters(placed), "-r", "beacon_pose:=/beacon/pose")
+    cell.watch_diagnostics()
+
+    def play(pictures):
+        for _ in range(3):
+            stamp_ns = cell.now_ns()
+            cell.send(messages.image(next(pictures), "mono8", stamp_ns), None, messages.info(camera, stamp_ns),
+                      topics=("infra", "", "infra_info"))
+            cell.executor.spin_once(timeout_sec=0.02)
+    cell.wait_until(lambda: cell.statuses.get("camera_pose", (9, ""))[0] == 0, "the camera is where it was",
+                    each=lambda: play(still))
+    cell.wait_until(lambda: cell.statuses["camera_pose"][0] == 2, "the camera has moved", each=lambda: play(moved))
+    assert "has moved" in cell.statuses["camera_pose"][1]
