@@ -211,14 +211,15 @@ def test_pictures_without_anything_in_them(running, seen, frames, messages, valu
 def test_the_same_bytes_under_new_stamps(running, good, scenes, seen, frames, messages, frozen):
     """The same bytes again, stamped longer after the first ones than a picture may be old (here 5 s)."""
     before, first = running.drops("frozen"), running.next_stamp_ns(ahead_s=-2.5)
-    running.send(*messages.triple(frames[6], first))
+    colour, depth, info = messages.triple(frames[6], first)
+    running.send(colour, depth, info)
     running.wait_until(lambda: any(stamp_of(scene) == first for scene in scenes), "the first one's scene")
     scenes.clear()
     again = running.next_stamp_ns(ahead_s=2.7)
-    colour, depth, info = messages.triple(frames[6], again)
-    if frozen == "depth":
-        colour = messages.triple(frames[7], again)[0]
-    running.send(colour, depth, info)
+    fresh = messages.triple(frames[6], again)
+    for message in (colour, depth, info):
+        message.header = fresh[0].header
+    running.send(colour if frozen == "colour" else fresh[0], depth if frozen == "depth" else fresh[1], info)
     seen(before, "frozen", f"{frozen}: expected new pixels, got the same bytes")
 
 
@@ -243,13 +244,15 @@ def test_depth_without_readings_is_degraded(running, good, scenes, frames, messa
 
 @pytest.mark.fault("depth 30 ms beside colour")
 def test_skew_is_degraded_and_said_with_its_size(running, good, scenes, frames, messages, fault):
-    colour, depth, info = messages.triple(frames[1], running.next_stamp_ns())
-    depth.header = messages.header(stamp_of(colour) + 30_000_000)
-    running.send(colour, depth, info)
+    def skewed():
+        colour, depth, info = messages.triple(frames[1], running.next_stamp_ns())
+        depth.header = messages.header(stamp_of(colour) + 30_000_000)
+        running.send(colour, depth, info)
+    running.catch_up()  # pictures must be further apart than the skew
+    running.wait_until(lambda: "+30.0 ms away" in running.said("camera"), "diagnostics say by how much", each=skewed)
     running.wait_until(lambda: scenes, "a scene")
     assert not scenes[0].depth_used
     assert scenes[0].degraded
-    running.wait_until(lambda: "+30.0 ms away" in running.said("camera"), "diagnostics say by how much")
     fault("a degraded scene, `depth_used` false", "camera", "pictures without their depth", 1)
     assert good(2).depth_used
 
