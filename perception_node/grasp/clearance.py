@@ -15,14 +15,16 @@ from perception_node.types import F64, Package
 _GRID_X, _GRID_Y, _GRID_Z = 4, 4, 3
 _ABOVE_M = 0.2
 """Fingers come from above: what stands this much higher than the face is still in their way."""
-_HIGH_M = (0.1, 0.055)
+_HIGH_M = (0.16, 0.1, 0.055)
 """The fingers' way is looked at this high above the face, too: at the side of the picture, tall neighbours lean into it."""
+_FACE_M = 0.015
+"""The highest look beside the face itself: a little above it, as faces bulge."""
 _BEHIND_M = 0.006
 """A point this much behind the seen surface is out of sight. Source: 99th percentile of stereo depth error at 1.1 m."""
 _FLYING = 1
 """So many readings in a finger's way may be flying pixels of a depth edge; the next one is an obstacle."""
-_OWN_SLACK_M = 0.003
-"""The package's own sides may lie this much inside a finger's inner surface before they count."""
+_OWN_SLACK_M = 0.0005
+"""The package's own sides may lie this much inside a finger's inner surface before they count: depth noise at a side is lateral."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ def finger_samples(opening_m: F64, depth_m: float, config: JawConfig) -> F64:
     """(N, 2, S, 3) points filling both fingers, in the frame whose origin is on the face and whose z goes down."""
     x = np.linspace(0.0, config.finger_thickness_m + config.clearance_m, _GRID_X)
     y = np.linspace(-0.5, 0.5, _GRID_Y) * (config.finger_width_m + config.clearance_m)
-    z = np.array([-_HIGH_M[0], -_HIGH_M[1], *np.linspace(-0.015, depth_m, _GRID_Z)])
+    z = np.concatenate([-np.array(_HIGH_M), np.linspace(-_FACE_M, depth_m, _GRID_Z)])
     grid = np.stack(np.meshgrid(x, y, z, indexing="ij"), axis=-1).reshape(-1, 3)
     both = np.stack([grid, grid * (-1, 1, 1)])
     points = np.broadcast_to(both, (len(opening_m), *both.shape)).copy()

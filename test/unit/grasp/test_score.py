@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perception_node.config import BeltConfig
@@ -12,6 +12,7 @@ UNIT = st.floats(0, 1)
 
 
 @given(st.sampled_from(sorted(PRIORS)), st.data())
+@settings(deadline=None)
 def test_scores_are_probabilities_and_no_term_lowers_them(kind, data):
     model = PRIORS[kind]
     terms = {name: np.array([data.draw(UNIT)]) for name in model.weights}
