@@ -25,6 +25,7 @@ TOPICS = {
     "camera_info": "calibration of the colour image",
     "belt_velocity": "measured velocity of the belt (optional)",
 }
+CONSOLE_PORT = 8765
 FROM_CONFIG = "empty: as in the configuration file"
 
 
@@ -47,10 +48,13 @@ def generate_launch_description() -> LaunchDescription:
                               description="least severe messages that are logged"),
         DeclareLaunchArgument("enclave", default_value="", description="SROS2 enclave of the node, with several cameras the "
                               "first part of it, the camera's name follows; empty: ROS' default (docs/security.md)"),
+        DeclareLaunchArgument("console", default_value="false", choices=["true", "false"],
+                              description="serve the operator's page of each camera on this machine: ports 8765, 8766 ..."),
         DeclareLaunchArgument("required", default_value="false", choices=["true", "false"],
                               description="end the whole launch when a node ends"),
     ]
-    return LaunchDescription([*arguments, *transport(), OpaqueFunction(function=nodes)])
+    return LaunchDescription([*arguments, *transport(), OpaqueFunction(function=nodes),
+                              OpaqueFunction(function=consoles)])
 
 
 def transport() -> list[SetEnvironmentVariable]:
@@ -84,6 +88,24 @@ def nodes(context: LaunchContext) -> list[Node]:
                  ros_arguments=["--log-level", value["log_level"], *enclave(value["enclave"], camera)],
                  on_exit=ended if value["required"] == "true" else None)
             for camera in cameras or ("",)]
+
+
+def consoles(context: LaunchContext) -> list[Node]:
+    """The operator's page beside each node, a process of its own."""
+    value = {name: LaunchConfiguration(name).perform(context) for name in (
+        *TOPICS, "namespace", "config", "console", "use_sim_time")}
+    if value["console"] != "true":
+        return []
+    remappings = [(topic, value[topic]) for topic in ("image", "camera_info")]
+    remappings.append(("image/compressed", f"{value['image']}/compressed"))
+    config = load(Path(value["config"]).expanduser().resolve())
+    arguments = ["--compressed"] if config.node.image_transport == "compressed" else []
+    return [Node(package="perception_node", executable="console", name="console", output="screen",
+                 arguments=["--port", str(CONSOLE_PORT + number), *arguments],
+                 namespace="/".join(part for part in (value["namespace"], camera) if part),
+                 parameters=[{"use_sim_time": value["use_sim_time"] == "true"}],
+                 remappings=[(old, new) for old, new in remappings if old != new])
+            for number, camera in enumerate(config.cameras or ("",))]
 
 
 def enclave(name: str, camera: str) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from perception_node import config as configuration
 from perception_node.config import BeltConfig, Config, SegmentConfig
-from perception_node.errors import PerceptionError
+from perception_node.errors import ModelError, PerceptionError
 from perception_node.grasp.candidates import propose_grasps
 from perception_node.grasp.score import load_ranking
 from perception_node.locate.belt import calibrated_plane
@@ -128,6 +128,8 @@ def _load_segmenter(segment: SegmentConfig) -> SegmenterLike:
 
     path = Path(segment.model)
     if path.suffix == "":
+        if not segment.model or path.name != segment.model:
+            raise ModelError(f"segment.model: expected a model's name or the path of an .onnx file, got {segment.model!r}")
         path = default_weights().with_name(f"{segment.model}.onnx")
     return Segmenter(path, runtime=segment.runtime, device=segment.device, threads=segment.threads)
 

@@ -49,7 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits = Tolerances()
     for name, unit, words in (("iou", "0..1", "least overlap of a package's masks"), ("position_m", "m", "poses"),
                               ("angle_rad", "rad", "poses"), ("size_m", "m", "sizes"), ("score", "0..1", "grasp scores"),
-                              ("allowed", "0..1", "share of packages that may differ by more")):
+                              ("allowed", "0..1", "share of packages lost, new, or with another mask, class or id"),
+                              ("allowed_grasps", "0..1", "share of packages with another pose, size or grasp")):
         value = getattr(limits, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, metavar="LIMIT", dest=name,
                             help=f"tolerance of --against: {words}, {unit} (default: {value:g})")
@@ -155,8 +156,10 @@ def compare_into(recording: Path, golden: Path, out: Path, settings: Settings, t
 def comparison_text(comparison: Comparison, all_frames: bool = False) -> str:
     """A comparison in words: the verdict, what changed, which frames."""
     verdict = "same" if comparison.same else "CHANGED"
+    limits, count = comparison.tolerances, max(comparison.packages, 1)
     lines = [f"{verdict}: {len(comparison.changed)} of {comparison.frames} frames and {comparison.packages_changed} of "
-             f"{comparison.packages} packages differ ({comparison.share:.1%}, allowed {comparison.tolerances.allowed:.1%})"]
+             f"{comparison.packages} packages differ; mask, class or id of {comparison.found_changed / count:.1%} (allowed "
+             f"{limits.allowed:.1%}), pose or grasp of {comparison.grasps_changed / count:.1%} ({limits.allowed_grasps:.1%})"]
     if comparison.frames_missing:
         lines.append(f"  {comparison.frames_missing} frames are in one of both only")
     lines += [f"  {count} x {kind}" for kind, count in comparison.kinds.most_common()]
@@ -173,7 +176,8 @@ def comparison_data(comparison: Comparison) -> dict[str, Any]:
     """A comparison as JSON."""
     return {"same": comparison.same, "frames": comparison.frames, "frames_missing": comparison.frames_missing,
             "frames_changed": len(comparison.changed), "packages": comparison.packages,
-            "packages_changed": comparison.packages_changed, "share": round(comparison.share, 6),
+            "packages_changed": comparison.packages_changed, "found_changed": comparison.found_changed,
+            "grasps_changed": comparison.grasps_changed, "share": round(comparison.share, 6),
             "kinds": dict(comparison.kinds.most_common()), "worst": {k: round(v, 6) for k, v in sorted(comparison.worst.items())},
             "tolerances": dataclasses.asdict(comparison.tolerances),
             "changed": [{"frame": c.number, "stamp_ns": c.stamp_ns, "changes": [words for _, words in c.changes]}

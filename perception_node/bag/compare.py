@@ -18,6 +18,8 @@ from perception_node.geometry import rotation_from_quaternion
 SAME_PACKAGE_IOU = 0.5
 """Two masks are of the same package from this overlap on: more than half can be of one only."""
 
+_FOUND = ("mask", "class", "id")
+
 
 @dataclass(frozen=True)
 class Tolerances:
@@ -26,7 +28,9 @@ class Tolerances:
     Attributes:
         iou: overlap of a package's two masks, 0..1, at least. position_m, angle_rad: of a package's or a grasp's pose, at most.
         size_m: of a package's length and width. score: of a grasp's success probability, at most.
-        allowed: share of packages (and of frames for what concerns a whole frame) that may differ by more, 0..1.
+        allowed: share of packages whose mask, class or id may differ by more, or that may be lost or new; also of frames that may
+            fail or be degraded otherwise, 0..1. allowed_grasps: likewise for pose, size and grasps: a tiny change of a mask can
+            make another, equally good grasp the best one.
     """
 
     iou: float = 0.95
@@ -35,6 +39,7 @@ class Tolerances:
     size_m: float = 0.003
     score: float = 0.02
     allowed: float = 0.0
+    allowed_grasps: float = 0.0
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -58,7 +63,8 @@ class Comparison:
 
     Attributes:
         frames, packages: compared. changed: frames with a difference. kinds: number of differences by kind.
-        packages_changed: packages with at least one difference. worst: largest difference by name, also within tolerance.
+        found_changed: packages lost, new, or with another mask, class or id. grasps_changed: packages with another pose, size or
+        grasp. packages_changed: packages with any difference. worst: largest difference by name, also within tolerance.
         frames_missing: frames that only one of both has.
     """
 
@@ -66,6 +72,8 @@ class Comparison:
     frames: int = 0
     packages: int = 0
     packages_changed: int = 0
+    found_changed: int = 0
+    grasps_changed: int = 0
     frames_missing: int = 0
     changed: list[FrameChange] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -80,8 +88,9 @@ class Comparison:
     def same(self) -> bool:
         """True when no frame is missing and no more packages than allowed changed."""
         whole = sum(self.kinds[kind] for kind in ("failed", "degraded"))
-        return (self.frames > 0 and self.frames_missing == 0 and self.share <= self.tolerances.allowed
-                and whole <= self.tolerances.allowed * self.frames)
+        limits, count = self.tolerances, max(self.packages, 1)
+        return (self.frames > 0 and self.frames_missing == 0 and self.found_changed <= limits.allowed * count
+                and self.grasps_changed <= limits.allowed_grasps * count and whole <= limits.allowed * self.frames)
 
 
 def compare(golden: Iterable[Line], new: Iterable[Line], tolerances: Tolerances) -> Comparison:
@@ -145,6 +154,7 @@ def _frame(old: Line, now: Line, result: Comparison, ids: dict[int, int]) -> lis
     found += [(0, "lost", f"package {label} (id {before[label]['track_id']}) is no longer found") for label in lost]
     found += [(label, "new", f"package {label} (id {after[label]['track_id']}) was not found before") for label in fresh]
     result.packages_changed += max(len(lost), len(fresh))
+    result.found_changed += max(len(lost), len(fresh))
     grasps = [_best(line) for line in (old, now)]
     reasons = [{(r["label"], r["kind"]): r["reason"] for r in line["rejections"]} for line in (old, now)]
     for a, b in pairs:
@@ -153,6 +163,8 @@ def _frame(old: Line, now: Line, result: Comparison, ids: dict[int, int]) -> lis
             here += _grasp(kind, [grasps[0].get((a, kind)), grasps[1].get((b, kind))],
                            [reasons[0].get((a, kind), ""), reasons[1].get((b, kind), "")], result)
         result.packages_changed += bool(here)
+        result.found_changed += any(kind in _FOUND for kind, _ in here)
+        result.grasps_changed += any(kind not in _FOUND for kind, _ in here)
         found += [(b, kind, f"package {b} (id {after[b]['track_id']}): {words}") for kind, words in here]
     return found
 

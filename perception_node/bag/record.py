@@ -95,7 +95,8 @@ class RecordingWriter:
         projection = np.hstack([camera.K, np.zeros((3, 1))])
         roi = types["sensor_msgs/msg/RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
         return types[_INFO](
-            header=header, height=camera.height, width=camera.width, distortion_model="plumb_bob",
+            header=header, height=camera.height, width=camera.width,
+            distortion_model="rational_polynomial" if len(camera.distortion) == 8 else "plumb_bob",
             d=np.array(camera.distortion or (0.0,) * 5), k=camera.K.ravel(), r=np.eye(3).ravel(), p=projection.ravel(),
             binning_x=0, binning_y=0, roi=roi)
 

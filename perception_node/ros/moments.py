@@ -28,7 +28,8 @@ def messages_of(frame: Frame) -> Moment:
         millimetres = millimetres_from_depth(frame.depth_m).astype("<u2").tobytes()
         depth = Image(height=height, width=width, encoding="16UC1", step=2 * width, data=array.array("B", millimetres))
     camera = frame.camera
-    info = CameraInfo(height=height, width=width, distortion_model="plumb_bob", d=list(camera.distortion or (0.0,) * 5),
+    model = "rational_polynomial" if len(camera.distortion) == 8 else "plumb_bob"
+    info = CameraInfo(height=height, width=width, distortion_model=model, d=list(camera.distortion or (0.0,) * 5),
                       k=camera.K.ravel(), r=[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0],
                       p=[camera.fx, 0.0, camera.cx, 0.0, 0.0, camera.fy, camera.cy, 0.0, 0.0, 0.0, 1.0, 0.0])
     for message in (colour, depth, info):

@@ -6,17 +6,22 @@ import threading
 import time
 from collections.abc import Iterable
 
+import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
 from perception_node.errors import DatasetError
 from perception_node.ros.moments import Moment
+from perception_node_msgs.msg import PickScene
 
 SETTLE_S = 0.4
 """From the last match of publisher and subscriber to the first picture: matching is not mutual at the same instant."""
+
+ANSWER_S = 30.0
+"""How long a frame's scene may take with `answers`."""
 
 _CLOCK_PERIOD_S = 0.01
 
@@ -27,15 +32,18 @@ class Player:
     Args:
         node: to publish with. rate: 2 = twice as fast as recorded. stop: set it to end early.
         clock: keep the recorded stamps and publish `/clock`, in place of stamps of now.
+        answers: topic of the node's scenes: reliable, and each frame waits for the scene of the one before; "" = plays on time.
 
     Attributes:
         sent: (stamp sent, stamp recorded) of each frame, nanoseconds. late_s: the largest delay behind the recording's timing.
     """
 
-    def __init__(self, node: Node, rate: float, stop: threading.Event, clock: bool = False) -> None:
+    def __init__(self, node: Node, rate: float, stop: threading.Event, clock: bool = False, answers: str = "") -> None:
         self._node, self._rate, self._stop = node, rate, stop
+        self._answers = Answers(node, answers) if answers else None
+        qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE) if answers else qos_profile_sensor_data
         self._clock = node.create_publisher(Clock, "/clock", 10) if clock else None
-        self._publishers = [node.create_publisher(kind, topic, qos_profile_sensor_data)
+        self._publishers = [node.create_publisher(kind, topic, qos)
                             for kind, topic in ((CameraInfo, "camera_info"), (Image, "depth"), (Image, "image"))]
         self.sent: list[tuple[int, int]] = []
         self.late_s = 0.0
@@ -75,6 +83,8 @@ class Player:
                     message.header.stamp = time_message(stamp_ns)
                     publisher.publish(message)
             self.sent.append((stamp_ns, recorded_ns))
+            if self._answers is not None:
+                self._answers.wait_for(stamp_ns, self._stop)
 
     def _wait_until(self, due: float, recorded_ns: int) -> bool:
         """Wait for a monotonic time, keeping `/clock` going; False = asked to stop."""
@@ -86,6 +96,31 @@ class Player:
         if self._clock is not None:
             self._clock.publish(Clock(clock=time_message(recorded_ns)))
         return not self._stop.is_set()
+
+
+class Answers:
+    """Listens to a node's scenes, so that the next frame can wait for them."""
+
+    def __init__(self, node: Node, topic: str) -> None:
+        self._node, self._topic = node, topic
+        self._newest_ns = 0
+        node.create_subscription(PickScene, topic, self._heard, 10)
+
+    def _heard(self, scene: PickScene) -> None:
+        self._newest_ns = scene.header.stamp.sec * 10**9 + scene.header.stamp.nanosec
+
+    def wait_for(self, stamp_ns: int, stop: threading.Event) -> None:
+        """Block until the scene of that stamp has come.
+
+        Raises:
+            DatasetError: it did not within `ANSWER_S`.
+        """
+        end = time.monotonic() + ANSWER_S
+        while self._newest_ns != stamp_ns and not stop.is_set():
+            if time.monotonic() > end:
+                raise DatasetError(f"player: expected a scene of stamp {stamp_ns} on {self._topic} within {ANSWER_S:g} s, got none "
+                                   "(what do the node's diagnostics say?)")
+            rclpy.spin_once(self._node, timeout_sec=0.1)
 
 
 def time_message(stamp_ns: int) -> Time:

@@ -37,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames (default: all)")
     parser.add_argument("--wait", type=float, default=30.0, metavar="SECONDS",
                         help="how long to wait for a subscriber of `image`, in s; 0 = begin at once (default: 30)")
+    parser.add_argument("--answers", default="", metavar="TOPIC",
+                        help="topic of the node's scenes: send reliably, each frame only when the scene of the one before has come")
     parser.add_argument("--no-depth", action="store_true", help="play colour only")
     for name in ("colour", "depth", "camera-info"):
         parser.add_argument(f"--{name}-topic", metavar="TOPIC", help=f"the recording's {name} topic (default: found by its type)")
@@ -55,7 +57,7 @@ def run(options: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
         rclpy.init(args=list(ros_arguments), signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node("player")
         try:
-            player = Player(node, options.rate, stop, clock=options.clock)
+            player = Player(node, options.rate, stop, clock=options.clock, answers=options.answers)
             rounds = 0
             while not stop.is_set() and (rounds == 0 or options.loop):
                 decoder = Decoder(recording, options.frames)

@@ -49,8 +49,7 @@ class Segmenter:
         self.card: ModelCard
         self.card, self._sha256 = check_weights(weights)
         self.runtime: str = runtime
-        self.grouping = Grouping(**{**self.card.grouping,
-                                    "calibration": tuple(self.card.grouping.get("calibration", (1.0, 0.0)))})
+        self.grouping = _grouping(self.card, weights)
         self._run: Runtime = open_runtime(runtime, weights, self.card, device, threads)
         self.last_timing_ms: dict[str, float] = {}
 
@@ -117,3 +116,22 @@ class Segmenter:
         result = group(heads, (frame.camera.width, frame.camera.height), self.grouping)
         self.last_timing_ms["group"] = (time.perf_counter() - start) * 1e3
         return result
+
+
+def _grouping(card: ModelCard, weights: Path) -> Grouping:
+    """The card's thresholds.
+
+    Raises:
+        ModelError: an unknown name, or values that are not finite numbers (`centre_window_px`: whole, 1 to 201).
+    """
+    try:
+        values = {**card.grouping, "calibration": tuple(card.grouping.get("calibration", (1.0, 0.0)))}
+        made = Grouping(**values)
+        numbers = np.array([*made.calibration, *(value for name, value in vars(made).items() if name != "calibration")], np.float64)
+        window = made.centre_window_px
+        if len(made.calibration) != 2 or not np.isfinite(numbers).all() or window != int(window) or not 1 <= window <= 201:
+            raise ValueError(f"{values}"[:200])
+        return made
+    except (TypeError, ValueError) as error:
+        words = " ".join(str(error).split())
+        raise ModelError(f"model card of {weights}: expected thresholds of the grouping, got {words}") from None

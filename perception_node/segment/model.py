@@ -23,6 +23,9 @@ from perception_node.segment.encode import (
     OUTPUT_CHANNELS,
 )
 
+MAX_WIDTH, MAX_BLOCKS = 2048, 32
+"""Largest network that a card may ask for. Source: judgement; a hundred times what two cores can run."""
+
 
 @dataclass(frozen=True)
 class NetworkShape:
@@ -40,8 +43,18 @@ class NetworkShape:
 
     @staticmethod
     def from_json(data: dict[str, Any]) -> NetworkShape:
-        """Read what `to_json` wrote."""
-        return NetworkShape(widths=tuple(int(w) for w in data["widths"]), blocks=tuple(int(b) for b in data["blocks"]))
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: not five widths of 1 to `MAX_WIDTH` and four numbers of blocks of 0 to `MAX_BLOCKS`: checked before memory
+                is taken for them.
+        """
+        shape = NetworkShape(widths=tuple(int(w) for w in data["widths"]), blocks=tuple(int(b) for b in data["blocks"]))
+        if len(shape.widths) != 5 or not all(1 <= w <= MAX_WIDTH for w in shape.widths):
+            raise ValueError(f"widths: expected five of 1 to {MAX_WIDTH}, got {shape.widths}"[:200])
+        if len(shape.blocks) != 4 or not all(0 <= b <= MAX_BLOCKS for b in shape.blocks):
+            raise ValueError(f"blocks: expected four of 0 to {MAX_BLOCKS}, got {shape.blocks}"[:200])
+        return shape
 
 
 def _conv(n_in: int, n_out: int, stride: int = 1, size: int = 3) -> nn.Sequential:

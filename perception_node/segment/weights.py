@@ -14,6 +14,10 @@ from perception_node.types import CLASS_NAMES
 
 CARD_FORMAT = 1
 
+MAX_WEIGHTS_BYTES = 500_000_000
+MAX_CARD_BYTES = 1_000_000
+"""Larger files are refused before they are read. Source: judgement; the shipped network has 14 MB, its card some kilobytes."""
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -61,10 +65,12 @@ def read_card(weights: Path) -> ModelCard:
     """
     path = card_path(weights)
     try:
+        if path.stat().st_size > MAX_CARD_BYTES:
+            raise ModelError(f"model card {path}: expected at most {MAX_CARD_BYTES} bytes, got {path.stat().st_size}")
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(f"model card: expected {path} next to {weights.name}, found none") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"model card {path}: cannot be read ({error})") from None
     if not isinstance(data, dict) or data.get("format") != CARD_FORMAT:
         got = data.get("format") if isinstance(data, dict) else type(data).__name__
@@ -90,6 +96,8 @@ def check_weights(weights: Path) -> tuple[ModelCard, str]:
     """
     if not weights.is_file():
         raise ModelError(f"model: expected a file {weights}, found none")
+    if weights.stat().st_size > MAX_WEIGHTS_BYTES:
+        raise ModelError(f"model {weights}: expected at most {MAX_WEIGHTS_BYTES} bytes, got {weights.stat().st_size}")
     card = read_card(weights)
     digest = file_sha256(weights)
     expected = card.sha256.get(weights.name)

@@ -2,11 +2,15 @@
 
 import numpy as np
 import pytest
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
 
 from perception_node.bag.record import write_recording
 from perception_node.bag.truth import FrameTruth, TrueInstance, Truth
 from perception_node.types import CameraModel, Frame
 
+STORE = get_typestore(Stores.ROS2_KILTED)
+IMAGE, INFO = (f"sensor_msgs/msg/{name}" for name in ("Image", "CameraInfo"))
 WIDTH, HEIGHT, FRAMES = 48, 32, 10
 CAMERA = CameraModel(fx=50.0, fy=50.0, cx=23.5, cy=15.5, width=WIDTH, height=HEIGHT)
 
@@ -46,3 +50,43 @@ def recording(tmp_path, scene):
 @pytest.fixture
 def camera():
     return CAMERA
+
+
+def raw_bag(path, frames, depth_shift_ns=0, plugin=StoragePlugin.SQLITE3, topics=("/cam/rgb/image_raw", "/cam/depth/image"),
+            info=True, stamps=None, frame_id="cam"):
+    """A recording as `ros2 bag record` makes it: raw pictures, calibration last of each moment.
+
+    Args:
+        topics: of colour and depth; one = no depth. info: with calibration. stamps: in place of the frames' own, in ns; the time of
+            recording stays the frames'.
+    """
+    types = STORE.types
+    names = {"colour": (topics[0], IMAGE), **({"depth": (topics[1], IMAGE)} if len(topics) > 1 else {}),
+             **({"info": (f"{topics[0].rsplit('/', 1)[0]}/camera_info", INFO)} if info else {})}
+    with Writer(path, version=8, storage_plugin=plugin) as writer:
+        ids = {key: writer.add_connection(*name, typestore=STORE) for key, name in names.items()}
+        for number, frame in enumerate(frames):
+            def header(shift=0, frame=frame, number=number):
+                stamp = (frame.stamp_ns if stamps is None else stamps[number]) + shift
+                return types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](stamp // 10**9, stamp % 10**9), frame_id)
+            height, width = frame.rgb.shape[:2]
+            k = frame.camera.K
+            messages = {
+                "colour": types[IMAGE](header(), height, width, "bgr8", 0, width * 3, frame.rgb[..., ::-1].ravel()),
+                "depth": types[IMAGE](header(depth_shift_ns), height, width, "32FC1", 0, width * 4,
+                                      np.ascontiguousarray(frame.depth_m).view(np.uint8).ravel()),
+                "info": types[INFO](header(), height, width, "plumb_bob", np.zeros(5), k.ravel(), np.eye(3).ravel(),
+                                    np.hstack([k, np.zeros((3, 1))]).ravel(), 0, 0,
+                                    types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False))}
+            for key, connection in ids.items():
+                writer.write(connection, frame.stamp_ns, STORE.serialize_cdr(messages[key], connection.msgtype))
+
+
+@pytest.fixture(scope="session")
+def write_raw():
+    return raw_bag
+
+
+@pytest.fixture(scope="session")
+def small_frames():
+    return lambda count=FRAMES: make_frames(count)[0]

@@ -6,8 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import StoragePlugin
 
 from perception_node.bag.reader import Recording
 from perception_node.bag.record import RecordingWriter, write_recording
@@ -15,30 +14,7 @@ from perception_node.bag.topics import choose_topics
 from perception_node.bag.truth import load_truth, save_truth
 from perception_node.errors import DatasetError
 
-STORE = get_typestore(Stores.ROS2_KILTED)
 IMAGE, INFO, COMPRESSED = (f"sensor_msgs/msg/{name}" for name in ("Image", "CameraInfo", "CompressedImage"))
-
-
-def raw_bag(path, frames, depth_shift_ns=0, plugin=StoragePlugin.SQLITE3, topics=("/cam/rgb/image_raw", "/cam/depth/image")):
-    """A recording as `ros2 bag record` makes it: raw pictures, calibration last of each moment."""
-    types = STORE.types
-    with Writer(path, version=8, storage_plugin=plugin) as writer:
-        ids = [writer.add_connection(topic, kind, typestore=STORE)
-               for topic, kind in zip((*topics, "/cam/rgb/camera_info"), (IMAGE, IMAGE, INFO), strict=True)]
-        for frame in frames:
-            def header(shift=0, frame=frame):
-                stamp = frame.stamp_ns + shift
-                return types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](stamp // 10**9, stamp % 10**9), "cam")
-            height, width = frame.rgb.shape[:2]
-            colour = types[IMAGE](header(), height, width, "bgr8", 0, width * 3, frame.rgb[..., ::-1].ravel())
-            metres = types[IMAGE](header(depth_shift_ns), height, width, "32FC1", 0, width * 4,
-                                  np.ascontiguousarray(frame.depth_m).view(np.uint8).ravel())
-            roi = types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
-            k = frame.camera.K
-            info = types[INFO](header(), height, width, "plumb_bob", np.zeros(5), k.ravel(), np.eye(3).ravel(),
-                               np.hstack([k, np.zeros((3, 1))]).ravel(), 0, 0, roi)
-            for connection, message in zip(ids, (colour, metres, info), strict=True):
-                writer.write(connection, frame.stamp_ns, STORE.serialize_cdr(message, connection.msgtype))
 
 
 def test_round_trip(recording, scene):
@@ -62,9 +38,9 @@ def test_the_bare_file_reads_like_the_folder(recording):
 
 
 @pytest.mark.parametrize("plugin", [StoragePlugin.SQLITE3, StoragePlugin.MCAP])
-def test_raw_recordings_of_others(tmp_path, scene, plugin):
+def test_raw_recordings_of_others(tmp_path, scene, plugin, write_raw):
     frames, _ = scene
-    raw_bag(tmp_path / "raw", frames, plugin=plugin)
+    write_raw(tmp_path / "raw", frames, plugin=plugin)
     with Recording(tmp_path / "raw") as opened:
         assert dataclasses.astuple(opened.topics) == ("/cam/rgb/image_raw", "/cam/depth/image", "/cam/rgb/camera_info")
         back = list(opened.frames())
@@ -74,9 +50,9 @@ def test_raw_recordings_of_others(tmp_path, scene, plugin):
 
 
 @pytest.mark.parametrize(("shift_ns", "paired"), [(4_000_000, True), (-4_000_000, True), (20_000_000, False)])
-def test_depth_is_paired_by_stamp_within_the_tolerance(tmp_path, scene, shift_ns, paired):
+def test_depth_is_paired_by_stamp_within_the_tolerance(tmp_path, scene, shift_ns, paired, write_raw):
     frames, _ = scene
-    raw_bag(tmp_path / "raw", frames, depth_shift_ns=shift_ns)
+    write_raw(tmp_path / "raw", frames, depth_shift_ns=shift_ns)
     with Recording(tmp_path / "raw") as opened:
         assert [frame.depth_m is not None for frame in opened.frames()] == [paired] * len(frames)
 
@@ -105,9 +81,9 @@ def test_a_picture_of_another_size_is_skipped_and_counted(tmp_path, scene, camer
         assert opened.skipped == {"rgb is 40x32, camera_info says 48x32": 1}
 
 
-def test_the_calibration_can_be_given(tmp_path, scene, camera):
+def test_the_calibration_can_be_given(tmp_path, scene, camera, write_raw):
     frames, _ = scene
-    raw_bag(tmp_path / "raw", frames)
+    write_raw(tmp_path / "raw", frames)
     other = dataclasses.replace(camera, fx=77.0)
     with Recording(tmp_path / "raw", camera=other) as opened:
         assert {frame.camera.fx for frame in opened.frames()} == {77.0}
@@ -160,8 +136,8 @@ def test_a_recording_that_was_cut_off_at_once(recording, tmp_path, keep, words):
 
 @pytest.mark.parametrize(("keep", "frames"), [(0.3, range(1, 4)), (0.6, range(4, 7)), (0.98, range(9, 11))])
 @pytest.mark.parametrize("folder", [False, True])
-def test_a_recording_that_was_cut_off_is_read_as_far_as_it_is_whole(tmp_path, scene, keep, frames, folder):
-    raw_bag(tmp_path / "whole", scene[0], plugin=StoragePlugin.MCAP)
+def test_a_recording_that_was_cut_off_is_read_as_far_as_it_is_whole(tmp_path, scene, keep, frames, folder, write_raw):
+    write_raw(tmp_path / "whole", scene[0], plugin=StoragePlugin.MCAP)
     data = (tmp_path / "whole" / "whole.mcap").read_bytes()
     (tmp_path / "cut").mkdir()
     file = tmp_path / "cut" / "cut_0.mcap"
