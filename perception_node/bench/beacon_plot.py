@@ -39,10 +39,11 @@ def draw(path: Path, schedule: Tally, fixed: Tally) -> None:
     for panel, title in zip((position, attitude, share), titles, strict=True):
         panel.set(xscale="log", xlabel="range, m", title=title)
         panel.set_xticks([0.2, 0.5, 1, 2, 3], ["0.2", "0.5", "1", "2", "3"])
+        panel.minorticks_off()
         panel.grid(alpha=0.3)
         panel.legend(fontsize=7)
     position.set_yscale("log")
-    attitude.set_yscale("log")
+    attitude.set_ylim(0.0, 0.6)
     share.set_ylim(-3, 103)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
