@@ -16,7 +16,7 @@ CARD_FORMAT = 1
 
 MAX_WEIGHTS_BYTES = 500_000_000
 MAX_CARD_BYTES = 1_000_000
-"""Larger files are refused before they are read. Source: judgement; the shipped network has 14 MB, its card some kilobytes."""
+"""Larger files are refused before they are read. Source: judgement; the shipped network has 3.7 MB, its card some kilobytes."""
 
 
 @dataclass(frozen=True)
