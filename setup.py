@@ -33,6 +33,7 @@ setup(
             "perception_node = perception_node.ros.perception:main",
             "beacon = perception_node.ros.beacon:main",
             "player = perception_node.ros.player:main",
+            "console = perception_node.ros.console:main",
             "planner_example = perception_node.ros.planner_example:main",
         ],
     },

@@ -48,6 +48,8 @@ VERBS: Mapping[str, Verb] = {
     "calibrate": Verb("perception_node.ros.calibrate", "find the camera's pose in the cell from views of an LED beacon"),
     "bench": Verb("", "measure times and figures of one part"),
     "doctor": Verb("perception_node.doctor.checkup", "check the machine and a running cell; each finding with its remedy"),
+    "console": Verb("perception_node.ros.console", "serve the operator's page: live picture, ranking, questions, choices, outcomes",
+                    whole=True),
     "node": Verb(
         "perception_node.ros.perception", "run the ROS 2 node (the same as `ros2 run`; --ros-args are passed on)", whole=True,
         usage="perception node [--ros-args -r image:=TOPIC ... --params-file config/cell.yaml -p NAME:=VALUE ...]\n\n"
@@ -60,6 +62,7 @@ BENCHES: Mapping[str, Verb] = {
     "ranking": Verb("perception_node.bench.ranking", "calibration of the grasps' probabilities, and the order of picking"),
     "track": Verb("perception_node.bench.track", "ids, belt velocity and prediction on simulated conveyors"),
     "beacon": Verb("perception_node.bench.beacon", "pose of an LED beacon over docking runs: errors over range, and time"),
+    "advise": Verb("perception_node.bench.advise", "how well operators are understood; picking with a ranking that learns"),
     "publish": Verb("perception_node.bench.publish", "time to fill and publish the results of one frame"),
     "soak": Verb("perception_node.bench.soak", "memory, file descriptors and threads of the node over 20,000 frames"),
     "live": Verb("perception_node.bench.live", "rates, latencies and drops of the node at 30 and 60 Hz, with one camera and two"),

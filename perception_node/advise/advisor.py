@@ -140,12 +140,20 @@ class Advisor:
             if known is not None:
                 self.ranking.learn(known if known.kind == kind else replace(known, kind=kind), success)
             if weight_kg is not None:
-                self._weights_kg[track_id] = weight_kg
-                while len(self._weights_kg) > _REMEMBERED:
-                    del self._weights_kg[next(iter(self._weights_kg))]
+                self._weigh(track_id, weight_kg)
             for _, session in self._sessions.living(self._last_ns):
                 if session.state.take is not None and session.state.take.track_id == track_id:
                     session.state = replace(session.state, take=None)
+
+    def weigh(self, track_id: int, weight_kg: float) -> None:
+        """A package's weight is known, by a scale or from a pick that failed."""
+        with self._lock:
+            self._weigh(track_id, weight_kg)
+
+    def _weigh(self, track_id: int, weight_kg: float) -> None:
+        self._weights_kg[track_id] = weight_kg
+        while len(self._weights_kg) > _REMEMBERED:
+            del self._weights_kg[next(iter(self._weights_kg))]
 
     def candidate(self, track_id: int, kind: GraspKind, score: float, terms: Mapping[str, float], degraded: bool) -> Candidate:
         """A grasp as the ranking knows it, with the size and class of the package as last seen."""

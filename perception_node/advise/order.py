@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perception_node.advise.ranking import Candidate, Ranking
+from perception_node.advise.ranking import TERMS, Candidate, Ranking
 from perception_node.advise.replies import KIND_WORDS, Ranked
 from perception_node.advise.request import Description
 from perception_node.advise.resolve import Context, fits, resolve
@@ -103,7 +103,7 @@ def _reasons(item: Item, grasp: Grasp | None, p: float, wanted: bool, forbidden:
             words.append(f"outcomes moved it from {100 * grasp.score:.0f} to {100 * p:.0f} %")
         if grasp.degraded:
             words.append("judged without depth")
-        terms = {name: value for name, value in grasp.terms.items() if "_" not in name and value < 0.6}
+        terms = {name: value for name, value in grasp.terms.items() if name in TERMS[grasp.kind] and value < 0.6}
         if terms:
             name = min(terms, key=lambda key: terms[key])
             words.append(f"weak point: {name} {terms[name]:.2f}")

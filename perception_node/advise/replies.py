@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from perception_node.advise.ranking import TERMS
 from perception_node.advise.request import Request
 from perception_node.advise.view import CLASS_WORDS, Item, View
 from perception_node.types import Grasp
@@ -127,7 +128,7 @@ def explained(item: Item, place: int, ranked: Sequence[Ranked], terms: Mapping[s
         words += f" (proposed {percent(proposed)}, corrected by outcomes)"
     if entry.reasons:
         words += f"; {', '.join(entry.reasons)}"
-    weak = sorted((value, name) for name, value in terms.items() if 0 <= value < 0.7 and "_" not in name)[:3]
+    weak = sorted((value, name) for name, value in terms.items() if value < 0.7 and name in TERMS[entry.grasp.kind])[:3]
     if weak:
         words += "; weakest terms: " + ", ".join(f"{name} {value:.2f}" for value, name in weak)
     if place > 0 and ranked[0].grasp is not None:

@@ -109,7 +109,7 @@ def simulate(picks: int, seed: int, policy: Policy, explore_share: float = 0.0, 
     """Pick `picks` times; half-way the arrivals change.
 
     Args:
-        policy: what the best grasp of the window is chosen by: the true probability, the proposed score, or the ranking that learns.
+        policy: what the window's best grasp is chosen by: the true probability, the proposed score, or the ranking that learns.
         explore_share, floor: of the ranking.
     """
     learns = policy == "learns"
@@ -127,7 +127,8 @@ def simulate(picks: int, seed: int, policy: Policy, explore_share: float = 0.0, 
         options = [(entry, place) for entry in belt for place in range(len(parcels[entry[0]].candidates))]
         candidates = [parcels[entry[0]].candidates[place] for entry, place in options]
         truth = np.array([parcels[entry[0]].truth[place] for entry, place in options])
-        merit = ranking.probability(candidates) if learns else truth if policy == "truth" else np.array([c.score for c in candidates])
+        proposed = np.array([candidate.score for candidate in candidates])
+        merit = ranking.probability(candidates) if learns else truth if policy == "truth" else proposed
         best = int(np.argmax(merit))
         if learns and ranking.exploring:
             drawn = ranking.explored(candidates)
@@ -171,7 +172,8 @@ def plot(runs: Mapping[str, Sequence[Run]], picks: int, path: str) -> None:
     for (name, several), colour in zip(runs.items(), ("#111827", "#8a8f98", "#d97706", "#2563eb"), strict=False):
         curves = np.array([rolling(run.failed) for run in several])
         axes.plot(100 * curves.mean(axis=0), label=name, color=colour, linewidth=1.6)
-        axes.fill_between(np.arange(picks), 100 * curves.min(axis=0), 100 * curves.max(axis=0), color=colour, alpha=0.15, linewidth=0)
+        low, high = 100 * curves.min(axis=0), 100 * curves.max(axis=0)
+        axes.fill_between(np.arange(picks), low, high, color=colour, alpha=0.15, linewidth=0)
     axes.axvline(picks // 2, color="black", linestyle=":", linewidth=1)
     axes.text(picks // 2, axes.get_ylim()[1] * 0.97, " a new sort appears", va="top", fontsize=9)
     axes.set(xlabel="pick", ylabel="failed, % of the last 100", xlim=(0, picks))

@@ -111,7 +111,8 @@ def fill(response: Any, advice: Advice) -> Any:
 def ranked_messages(ranked: Sequence[Ranked]) -> list[RankedPackage]:
     """The order of picking as messages."""
     return [RankedPackage(track_id=entry.track_id, class_name=entry.class_name, score=float(entry.score),
-                          kind=entry.grasp.kind if entry.grasp is not None else "", reasons=list(entry.reasons)) for entry in ranked]
+                          kind=entry.grasp.kind if entry.grasp is not None else "", reasons=list(entry.reasons))
+            for entry in ranked]
 
 
 def preferred_message(advisor: Advisor, scene: Scene, frame: Frame) -> Preferred:

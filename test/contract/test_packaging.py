@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 ROS_PACKAGES = {"ament_index_python", "builtin_interfaces", "cv_bridge", "diagnostic_msgs", "geometry_msgs", "launch", "launch_ros",
                 "lifecycle_msgs", "perception_node_msgs", "rcl_interfaces", "rclpy", "rosgraph_msgs", "sensor_msgs", "std_msgs",
                 "std_srvs", "tf2_ros", "unique_identifier_msgs", "vision_msgs", "visualization_msgs"}
-LIBRARIES = {"cv2": "python3-opencv", "numpy": "python3-numpy", "onnxruntime": "python3-onnxruntime-pip",
+LIBRARIES = {"aiohttp": "python3-aiohttp",
+             "cv2": "python3-opencv", "numpy": "python3-numpy", "onnxruntime": "python3-onnxruntime-pip",
              "rosbags": "python3-rosbags-pip", "tqdm": "python3-tqdm", "yaml": "python3-yaml"}
 
 
@@ -48,7 +49,7 @@ def test_package_xml_names_what_is_imported():
 def test_entry_points_exist():
     text = (ROOT / "setup.py").read_text(encoding="utf-8")
     points = re.findall(r'"(\w+) = (perception_node[\w.]+):(\w+)"', text)
-    assert {"perception", "perception_node", "beacon", "player", "planner_example"} == {name for name, _, _ in points}
+    assert {"perception", "perception_node", "beacon", "player", "console", "planner_example"} == {name for name, _, _ in points}
     for _, module, function in points:
         tree = ast.parse(ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8"))
         assert function in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}

@@ -1,0 +1,185 @@
+"""The console's side towards ROS: newest scene and picture while somebody looks, diagnostics, calls of the node's services."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.serialization import deserialize_message
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from perception_node.errors import PerceptionError
+from perception_node.ros.console_view import Grasped, Moment, moment
+from perception_node_msgs.msg import PickScene
+from perception_node_msgs.srv import Ask, ReportOutcome
+
+SPIN_S = 0.02
+PICTURES = 24
+"""Pictures kept, serialised, until the scene of the same stamp comes."""
+SILENT_S = 3.0
+PATIENCE_S = 3.0
+"""Without any picture for so long, masks are shown on black."""
+CALL_S = 3.0
+_LEVELS = ("ok", "warning", "error", "stale")
+
+
+class ConsoleLink:
+    """A thread of its own that spins a ROS node. It reads only the newest of everything, best effort, so that it can delay nobody.
+
+    Args:
+        node: to subscribe and call with. name: of the perception node, relative to the node's namespace. compressed: read
+            `image/compressed` in place of `image`. rate_hz: moments drawn a second at most. show: gets each, from this thread.
+    """
+
+    def __init__(self, node: Node, name: str, compressed: bool, rate_hz: float, show: Callable[[Moment], None]) -> None:
+        self.node, self._show, self._period_s = node, show, 1.0 / rate_hz
+        self._name, self._compressed = name, compressed
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(node)
+        self._ask: Any = node.create_client(Ask, f"{name}/ask")
+        self._report: Any = node.create_client(ReportOutcome, f"{name}/report_outcome")
+        self._calls: queue.SimpleQueue[tuple[Any, Any, Future[Any]]] = queue.SimpleQueue()
+        self._waiting: list[tuple[float, Any, Future[Any]]] = []
+        self._pictures: OrderedDict[bytes, bytes] = OrderedDict()
+        self._scene: bytes | None = None
+        self._info: bytes | None = None
+        self._readers: list[Any] = []
+        self._drawn_s, self._watched_s = 0.0, 0.0
+        self.grasped = Grasped()
+        self.moment: Moment | None = None
+        self.watched = False
+        self._health: dict[str, tuple[int, str]] = {}
+        self._heard_s = time.monotonic()
+        self._stopping = threading.Event()
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._thread = threading.Thread(target=self._run, name="console link", daemon=True)
+
+    def start(self) -> None:
+        """Start spinning."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopping.set()
+        self._thread.join()
+        self._executor.shutdown()
+
+    def ask(self, text: str, session_id: str, point: list[int]) -> Future[Any]:
+        """Call `~/ask`; may be called from any thread."""
+        return self._call(self._ask, Ask.Request(text=text, session_id=session_id, point=point))
+
+    def report(self, track_id: int, kind: str, success: bool, failure: str) -> Future[Any]:
+        """Call `~/report_outcome` for the grasp that was last proposed for a package.
+
+        Raises:
+            PerceptionError: there was none.
+        """
+        found = self.grasped.find(track_id, kind)
+        if found is None:
+            raise PerceptionError(f"number {track_id} had no grasp lately that an outcome could be reported for")
+        stamp, grasp = found
+        request = ReportOutcome.Request(scene_stamp=stamp, grasp=grasp, success=success, failure="" if success else failure)
+        return self._call(self._report, request)
+
+    def health(self) -> dict[str, Any]:
+        """The worst level and one line for each part of the node."""
+        if time.monotonic() - self._heard_s > SILENT_S:
+            return {"level": "error", "lines": [["node", "error", f"no diagnostics for {time.monotonic() - self._heard_s:.0f} s: "
+                                                 "does the node run?"]]}
+        worst = max((level for level, _ in self._health.values()), default=3)
+        lines = [[name, _LEVELS[min(level, 3)], words] for name, (level, words) in sorted(self._health.items())]
+        return {"level": _LEVELS[min(worst, 3)], "lines": lines}
+
+    def _call(self, client: Any, request: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._calls.put((client, request, future))
+        return future
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._executor.spin_once(timeout_sec=SPIN_S)
+            self._subscribe()
+            self._serve()
+            if self.watched and self._scene is not None and time.monotonic() - self._drawn_s >= self._period_s:
+                self._draw()
+
+    def _subscribe(self) -> None:
+        """Read scenes and pictures only while somebody looks: an idle console costs nothing."""
+        if self.watched == bool(self._readers):
+            return
+        if not self.watched:
+            for reader in self._readers:
+                self.node.destroy_subscription(reader)
+            self._readers, self._scene = [], None
+            self._pictures.clear()
+            return
+        self._watched_s = time.monotonic()
+        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        kind, topic = (CompressedImage, "image/compressed") if self._compressed else (Image, "image")
+        self._readers = [self.node.create_subscription(PickScene, f"{self._name}/scene", self._on_scene, newest, raw=True),
+                         self.node.create_subscription(kind, topic, self._on_picture, newest, raw=True),
+                         self.node.create_subscription(CameraInfo, "camera_info", self._on_info, newest, raw=True)]
+
+    def _serve(self) -> None:
+        while not self._calls.empty():
+            client, request, future = self._calls.get()
+            if not client.service_is_ready():
+                future.set_exception(PerceptionError("the perception node does not answer: does it run?"))
+                continue
+            pending = client.call_async(request)
+            pending.add_done_callback(lambda done, future=future: None if future.done() else future.set_result(done.result()))
+            self._waiting.append((time.monotonic() + CALL_S, (client, pending), future))
+        now, still = time.monotonic(), []
+        for deadline, (client, pending), future in self._waiting:
+            if not future.done() and now > deadline:
+                client.remove_pending_request(pending)
+                future.set_exception(PerceptionError(f"the perception node did not answer within {CALL_S:.0f} s"))
+            elif not future.done():
+                still.append((deadline, (client, pending), future))
+        self._waiting = still
+
+    def _draw(self) -> None:
+        assert self._scene is not None
+        raw, self._scene = self._scene, None
+        self._drawn_s = time.monotonic()
+        try:
+            scene = deserialize_message(raw, PickScene)
+            picture = self._pictures.get(bytes(raw[4:12]))
+            if picture is None and (self._pictures or time.monotonic() - self._watched_s < PATIENCE_S):
+                return  # the scene's own picture was lost on the way: show the next one
+            kind = CompressedImage if self._compressed else Image
+            image = None if picture is None else deserialize_message(picture, kind)
+            info = None if self._info is None else deserialize_message(self._info, CameraInfo)
+            self.moment = moment(scene, image, info)
+        except PerceptionError as error:
+            self.node.get_logger().warning(f"a picture cannot be shown: {error}", throttle_duration_sec=5.0)
+            return
+        self.grasped.remember(scene)
+        self._show(self.moment)
+
+    def _on_scene(self, raw: bytes) -> None:
+        self._scene = raw
+
+    def _on_info(self, raw: bytes) -> None:
+        self._info = raw
+
+    def _on_picture(self, raw: bytes) -> None:
+        self._pictures[bytes(raw[4:12])] = raw  # the stamp stands behind the four bytes of the encapsulation
+        while len(self._pictures) > PICTURES:
+            self._pictures.popitem(last=False)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        prefix = self.node.resolve_service_name(self._name).strip("/")
+        mine = {status.name.rsplit(": ", 1)[-1]: (status.level[0], status.message) for status in message.status
+                if status.name.startswith(f"{prefix}: ")}
+        if mine:
+            self._health, self._heard_s = mine, time.monotonic()

@@ -1,0 +1,262 @@
+"""The console's web server: three fixed files and one WebSocket. Nothing else is served, and nothing changes but by the socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from perception_node.errors import PerceptionError
+from perception_node.ros.console_guard import Bucket, Guard, known_form, new_session
+from perception_node.ros.console_view import Moment
+
+FOLDER = Path(__file__).resolve().parent.parent / "data" / "console"
+FILES: Mapping[str, tuple[str, str]] = {"/": ("index.html", "text/html"), "/console.css": ("console.css", "text/css"),
+                                        "/console.js": ("console.js", "text/javascript")}
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+                               "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Resource-Policy": "same-origin",
+}
+PAGES, SESSIONS, HISTORY = 8, 64, 200
+"""Pages open at once, conversations remembered, lines remembered of each."""
+MESSAGES_HZ, MESSAGES_BURST, TOO_MANY = 8.0, 24, 200
+"""Messages of one page that are answered; after so many refused ones the page is closed."""
+REQUESTS_HZ, REQUESTS_BURST = 50.0, 100
+MAX_MESSAGE_BYTES, LIST_S, HELLO_S = 4096, 0.5, 10.0
+_PAGE_TOKEN = "__PAGE_TOKEN__"
+
+
+class Link(Protocol):
+    """What the server needs of the ROS side (`console_link.ConsoleLink`)."""
+
+    watched: bool
+    moment: Moment | None
+
+    def ask(self, text: str, session_id: str, point: list[int]) -> Future[Any]:
+        """Call the advisor."""
+
+    def report(self, track_id: int, kind: str, success: bool, failure: str) -> Future[Any]:
+        """Report an outcome."""
+
+    def health(self) -> dict[str, Any]:
+        """Level and lines of the diagnostics."""
+
+
+@dataclass(eq=False)
+class Page:
+    """One open page: its socket, conversation and allowance; `fresh` is set when there is a new moment to show."""
+
+    socket: web.WebSocketResponse
+    session: str
+    allowance: Bucket = field(default_factory=lambda: Bucket(MESSAGES_HZ, MESSAGES_BURST))
+    refused: int = 0
+    hidden: bool = False
+    fresh: asyncio.Event = field(default_factory=asyncio.Event)
+    ranked: str = ""
+
+
+class Console:
+    """The application. `link`: the ROS side. `guard`: who may."""
+
+    def __init__(self, link: Link, guard: Guard) -> None:
+        self._link, self._guard = link, guard
+        page = (FOLDER / "index.html").read_text(encoding="utf-8")
+        self._files = {path: ((FOLDER / name).read_text(encoding="utf-8"), kind) for path, (name, kind) in FILES.items()}
+        self._files["/"] = page.replace(_PAGE_TOKEN, guard.token if guard.loopback else ""), "text/html"
+        self._pages: set[Page] = set()
+        self._history: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
+        self._requests = Bucket(REQUESTS_HZ, REQUESTS_BURST)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.application = web.Application(client_max_size=1024, middlewares=[self._gate])
+        for path in FILES:
+            self.application.router.add_get(path, self._file)
+        self.application.router.add_get("/socket", self._socket)
+        self.application.on_startup.append(self._started)
+        self.application.on_shutdown.append(self._closing)
+
+    def show(self, moment: Moment) -> None:
+        """A new moment was drawn; called from the link's thread."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake)
+
+    def _wake(self) -> None:
+        for page in self._pages:
+            page.fresh.set()
+
+    async def _started(self, application: web.Application) -> None:
+        self._loop = asyncio.get_running_loop()
+
+    async def _closing(self, application: web.Application) -> None:
+        for page in list(self._pages):
+            await page.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the console ends")
+
+    @web.middleware
+    async def _gate(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if not self._requests.take():
+            return self._plain("too many requests", 429)
+        if not self._guard.host_allowed(request.headers):
+            return self._plain("this host name is not served here", 421)
+        try:
+            response: web.StreamResponse = await handler(request)
+        except web.HTTPException as error:
+            return self._plain(error.reason, error.status)
+        return response
+
+    def _plain(self, words: str, status: int) -> web.Response:
+        return web.Response(text=words + "\n", status=status, headers=HEADERS)
+
+    async def _file(self, request: web.Request) -> web.Response:
+        text, kind = self._files[request.path]
+        return web.Response(text=text, content_type=kind, headers=HEADERS)
+
+    async def _socket(self, request: web.Request) -> web.StreamResponse:
+        if not self._guard.origin_allowed(request.headers):
+            return self._plain("only the console's own page may connect", 403)
+        if len(self._pages) >= PAGES:
+            return self._plain(f"{PAGES} pages are open already", 503)
+        socket = web.WebSocketResponse(heartbeat=15.0, max_msg_size=MAX_MESSAGE_BYTES, compress=False)
+        await socket.prepare(request)
+        page = await self._hello(socket, request.remote or "")
+        if page is None:
+            return socket
+        self._pages.add(page)
+        self._link.watched = True
+        senders = [asyncio.create_task(self._frames(page)), asyncio.create_task(self._lists(page))]
+        try:
+            async for message in socket:
+                if message.type != WSMsgType.TEXT:
+                    break
+                await self._answer(page, message.data)
+        finally:
+            for sender in senders:
+                sender.cancel()
+            self._pages.discard(page)
+            self._link.watched = bool(self._pages)
+        return socket
+
+    async def _hello(self, socket: web.WebSocketResponse, address: str) -> Page | None:
+        """The first message has to carry the token; it may name an earlier conversation."""
+        try:
+            first = await socket.receive_json(timeout=HELLO_S)
+        except (ValueError, TypeError, asyncio.TimeoutError):
+            first = {}
+        if not isinstance(first, dict) or not self._guard.token_right(first.get("token"), address):
+            await socket.close(code=4401, message=b"wrong token")
+            return None
+        session = first.get("session")
+        known = known_form(session) and session in self._history
+        session = str(session) if known else new_session()
+        history = self._history.pop(session, [])
+        self._history[session] = history
+        while len(self._history) > SESSIONS:
+            self._history.popitem(last=False)
+        await socket.send_json({"type": "welcome", "session": session, "history": history})
+        return Page(socket, session)
+
+    async def _frames(self, page: Page) -> None:
+        """Send the newest moment whenever the page has taken the one before: a slow page sees fewer."""
+        while not page.socket.closed:
+            await page.fresh.wait()
+            page.fresh.clear()
+            moment = self._link.moment
+            if moment is not None and not page.hidden:
+                await page.socket.send_bytes(moment.data)
+
+    async def _lists(self, page: Page) -> None:
+        """Send ranking and health when they have changed."""
+        health = ""
+        while not page.socket.closed:
+            text = json.dumps({"type": "health", **self._link.health()})
+            if text != health:
+                health = text
+                await page.socket.send_str(text)
+            if not page.hidden:
+                try:
+                    reply = await asyncio.wrap_future(self._link.ask("", page.session, []))
+                except PerceptionError:
+                    reply = None
+                if reply is not None and reply.answered:
+                    await self._send_ranked(page, reply.ranked)
+            await asyncio.sleep(LIST_S)
+
+    async def _send_ranked(self, page: Page, ranked: Any) -> None:
+        text = json.dumps({"type": "ranking", "ranked": _rows(ranked)})
+        if text != page.ranked:
+            page.ranked = text
+            await page.socket.send_str(text)
+
+    async def _answer(self, page: Page, data: str) -> None:
+        if not page.allowance.take():
+            page.refused += 1
+            if page.refused > TOO_MANY:
+                await page.socket.close(code=4429, message=b"too many messages")
+            elif page.refused % 20 == 1:
+                await page.socket.send_json({"type": "refused", "words": "too many messages; wait a moment"})
+            return
+        try:
+            message = json.loads(data)
+            kind = message["type"]
+            if kind == "ask":
+                await self._ask(page, str(message["text"]), [int(message["point"])] if message.get("point") else [])
+            elif kind == "click":
+                x, y, moment = float(message["x"]), float(message["y"]), self._link.moment
+                if not (0.0 <= x <= 1.0 and 0.0 <= y <= 1.0):
+                    raise ValueError(kind)
+                track_id = 0 if moment is None else moment.at(x, y)
+                await (self._ask(page, "", [track_id]) if track_id else page.socket.send_json({"type": "nothing"}))
+            elif kind == "outcome":
+                await self._outcome(page, int(message["id"]), str(message.get("kind", "")), bool(message["success"]),
+                                    str(message.get("failure", ""))[:200])
+            elif kind == "hidden":
+                page.hidden = bool(message["hidden"])
+            else:
+                raise ValueError(kind)
+        except PerceptionError as error:
+            await self._said(page, {"type": "reply", "text": str(error), "refused": str(error)})
+        except (ValueError, KeyError, TypeError, OverflowError):
+            await page.socket.send_json({"type": "refused", "words": "this message is not understood"})
+
+    async def _ask(self, page: Page, text: str, point: list[int]) -> None:
+        if text.strip():
+            await self._said(page, {"type": "said", "text": text[:400]})
+        elif not point:
+            await self._said(page, {"type": "reply", "text": "Type a question, or click on a package."})
+            return
+        reply = await asyncio.wrap_future(self._link.ask(text, page.session, point))
+        await self._said(page, {"type": "reply", "text": reply.reply, "action": reply.action, "arguments": list(reply.arguments),
+                                "highlights": list(reply.highlights), "done": reply.done, "asks": reply.asks,
+                                "refused": reply.refused, "suggestions": list(reply.suggestions)})
+        if reply.answered:
+            await self._send_ranked(page, reply.ranked)
+
+    async def _outcome(self, page: Page, track_id: int, kind: str, success: bool, failure: str) -> None:
+        reply = await asyncio.wrap_future(self._link.report(track_id, kind, success, failure))
+        words = f"Noted: number {track_id} {'was picked' if success else 'failed: ' + failure.replace('_', ' ')}."
+        said = {"text": words, "done": "outcome"} if reply.accepted else {"text": reply.message, "refused": reply.message}
+        await self._said(page, {"type": "reply", **said})
+
+    async def _said(self, page: Page, line: dict[str, Any]) -> None:
+        """Send a line of the conversation to every page that shows it, and remember it."""
+        line = {**line, "at": round(time.time(), 1)}
+        history = self._history.get(page.session)
+        if history is not None:
+            self._history.move_to_end(page.session)
+            history.append(line)
+            del history[:-HISTORY]
+        for other in [other for other in self._pages if other.session == page.session]:
+            await other.socket.send_json(line)
+
+
+def _rows(ranked: Any) -> list[dict[str, Any]]:
+    return [{"id": entry.track_id, "name": entry.class_name, "kind": entry.kind, "score": round(float(entry.score), 2),
+             "reasons": list(entry.reasons)} for entry in ranked]
