@@ -70,7 +70,7 @@ class Player:
         first_ns: int | None = None
         for recorded_ns, colour, depth, info in moments:
             if first_ns is None:
-                begin = time.monotonic()
+                begin = time.monotonic() + (SETTLE_S if self._clock is not None else 0.0)  # who has no time yet, drops pictures
                 first_ns = recorded_ns
                 begin_ns = recorded_ns if self._clock is not None else self._node.get_clock().now().nanoseconds
             offset_ns = round((recorded_ns - first_ns) / self._rate)
