@@ -187,8 +187,11 @@ def run(args: argparse.Namespace) -> int:
         print(figures["model"])
         if args.json:
             put_json(args.json, figures)
-    except (PerceptionError, OSError, SafetensorError) as error:
+    except PerceptionError as error:
         print(f"finetune: {error}", file=sys.stderr)
+        return 2
+    except (OSError, SafetensorError) as error:  # the bar is still on its line then
+        print(f"\nfinetune: {args.out}: cannot go on ({getattr(error, 'strerror', None) or error})", file=sys.stderr)
         return 2
     return 0
 
