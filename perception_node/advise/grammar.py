@@ -213,8 +213,9 @@ def describe(reading: Reading, action: Action) -> tuple[Description, str]:
     if about and "its" in reading.words and not parts[0].named and not parts[0].conditions:
         parts[0].deixis = "that"
     for place in range(len(parts) - 1, 0, -1):
-        anchor = parts[place].made(None)
+        anchor = parts[place].made(parts[place].anchor)
         if anchor.empty:
+            reading.unsure.append(parts[place - 1].relation)  # "take the box under": under what?
             parts[place - 1].relation = ""
             parts[place - 1].adopt(parts[place])
         else:

@@ -58,10 +58,13 @@ class AdviseDesk:
         if self._resets is not None and resets != self._resets:
             self.advisor.reset()
         self._resets = resets
-        if self._publisher.get_subscription_count() > 0:
-            self._publisher.publish(preferred_message(self.advisor, scene, frame))
-        else:
-            self.advisor.observe(scene)
+        try:
+            if self._publisher.get_subscription_count() > 0:
+                self._publisher.publish(preferred_message(self.advisor, scene, frame))
+            else:
+                self.advisor.observe(scene)
+        except Exception as error:  # a fault of ours must cost advice, not frames
+            self._fault(error)
 
     def learn(self, grasp: Any, success: bool, weight_kg: float | None) -> None:
         """An outcome was accepted; `grasp`: the message that was executed."""
@@ -86,6 +89,18 @@ class AdviseDesk:
         if age_s > STALE_S:
             response.reply = f"the newest scene is {age_s:.1f} s old: is the camera silent?"
             return response
+        try:
+            return self._advised(request, response, scene, frame)
+        except Exception as error:  # nor the node
+            self._fault(error)
+            response.answered, response.reply = False, "this could not be answered, by a fault of the program; nothing was changed"
+            return response
+
+    def _fault(self, error: Exception) -> None:
+        words = f"no advice: unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+        self._node.get_logger().error(words, throttle_duration_sec=5.0)
+
+    def _advised(self, request: Any, response: Any, scene: Scene, frame: Frame) -> Any:
         if request.point:
             self.advisor.point(list(request.point), scene, request.session_id)
         if not request.point and not request.text.strip():  # the page keeps its list up to date with this

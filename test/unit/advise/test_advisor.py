@@ -1,0 +1,210 @@
+"""Conversations: narrowing, pointing, choosing, taking back; what leaves the belt; two operators; time."""
+
+import dataclasses
+
+import pytest
+
+from perception_node.advise.advisor import Advisor
+from perception_node.advise.view import colour_names
+from perception_node.bench.utterances import build
+
+SECOND = 1_000_000_000
+
+
+class Talk:
+    """An operator in front of a described scene."""
+
+    def __init__(self, described, advisor=None, name="one"):
+        self.described, self.advisor, self.name = described, advisor or Advisor(), name
+
+    def __call__(self, text):
+        return self.advisor.ask(text, self.described.scene, self.name, self.described.rgb)
+
+    def later(self, seconds, without=()):
+        """The same scene after some time, some packages gone."""
+        scene = self.described.scene
+        gone = {track.label for track in scene.tracks if track.track_id in without}
+        moved = dataclasses.replace(
+            scene, stamp_ns=scene.stamp_ns + int(seconds * SECOND),
+            tracks=tuple(t for t in scene.tracks if t.track_id not in without),
+            grasps=tuple(dataclasses.replace(g, deadline_ns=None) for g in scene.grasps if g.label not in gone))
+        self.described = dataclasses.replace(self.described, scene=moved)
+
+    def wanted(self):
+        return self.advisor.standing(self.described.scene, self.described.rgb)
+
+
+@pytest.fixture
+def talk(scenes):
+    return Talk(scenes["mixed"])
+
+
+def ids(advice):
+    return [entry.track_id for entry in advice.ranked]
+
+
+def test_recommend_narrow_refer_choose_undo_start_over(talk):
+    advice = talk("what should I pick next?")
+    assert advice.highlights == (1,)
+    assert "93 %" in advice.reply
+    assert set(ids(talk("only boxes"))) == {1, 2, 6}
+    assert set(ids(talk("brown ones"))) == {1, 6}
+    assert talk("the small one").highlights == (6,)
+    assert talk("take that one").affected == (6,)
+    assert talk.wanted().preference.track_id == 6
+    assert talk.wanted().preference.source == "operator"
+    assert talk("undo").done == "undo"
+    assert talk.wanted().preference.source != "operator"
+    assert set(ids(talk("how many are there?"))) == {1, 6}
+    talk("undo")
+    assert set(ids(talk("how many are there?"))) == {1, 2, 6}
+    assert len(ids(talk("start over"))) == 7
+    assert "nothing to undo" not in talk("undo").reply
+
+
+def test_an_unclear_choice_is_asked_back_and_the_answer_completes_it(talk):
+    advice = talk("take a box")
+    assert advice.asks
+    assert advice.done == ""
+    assert set(advice.highlights) == {1, 2, 6}
+    assert talk("the small one").affected == (6,)
+    talk("start over")
+    assert talk("can you take 3?").asks
+    assert talk("yes").affected == (3,)
+    assert talk("yes").done == ""
+    assert talk("can you take 5?").asks
+    assert talk("no").done == ""
+    assert talk("yes").done == ""
+
+
+def test_a_question_of_ours_is_forgotten_after_a_while(talk):
+    talk("can you take 3?")
+    talk.later(120)
+    assert talk("yes").done == ""
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("take number 7", "too rough"), ("take number 2", "lies under 5"), ("take 12", "no number 12"), ("take box 4", "is not that"),
+    ("take the heaviest", "Weights are not known")])
+def test_what_cannot_be_picked_is_refused_with_the_reason(talk, text, words):
+    advice = talk(text)
+    assert advice.done == ""
+    assert words in advice.reply
+    assert advice.refused
+
+
+def test_never_and_later_move_packages_down(talk):
+    assert talk("never number 1").affected == (1,)
+    assert ids(talk("what next?"))[-1] == 1
+    assert talk("leave the bags for later").affected == (4, 5)
+    standing = talk.wanted()
+    assert standing.never == (1,)
+    assert set(standing.later) == {4, 5}
+    assert standing.preference.track_id == 6
+    assert "you said later" in next(entry for entry in talk("what next?").ranked if entry.track_id == 4).reasons
+
+
+def test_explanations_carry_the_numbers(talk):
+    assert "4.1 mm" in talk("why not number 7?").reply
+    words = talk("why not the white box?").reply
+    assert "lies under 5" in words
+    assert "55 %" in words
+    assert "Number 1 comes first with 93 %" in words
+
+
+def test_what_left_the_belt_leaves_the_conversation(talk):
+    talk("number 4")
+    talk("never this one")
+    talk.later(5, without=(4,))
+    advice = talk("take that one")
+    assert "Number 4 has left the belt" in advice.reply
+    assert advice.done == ""
+    assert talk.wanted().never == ()
+
+
+def test_a_taken_package_that_leaves_is_no_longer_wanted(talk):
+    talk("take number 6")
+    talk.later(5, without=(6,))
+    assert talk.wanted().preference.source != "operator"
+    talk.later(40)
+    assert talk.wanted().preference.source != "operator"
+
+
+def test_two_operators_share_choices_but_not_what_they_talk_about(scenes):
+    one = Talk(scenes["mixed"])
+    two = Talk(scenes["mixed"], one.advisor, "two")
+    one("only boxes")
+    assert len(ids(two("how many are there?"))) == 7
+    one("never number 3")
+    assert "never list" in two("take number 3").reply
+    assert two("take number 6").done == "take"
+    assert one("undo").done == "undo"
+    assert one.wanted().preference.track_id == 6
+
+
+def test_a_silent_conversation_is_forgotten(talk):
+    talk("only boxes")
+    talk("never number 1")
+    talk.later(3600)
+    assert talk.wanted().never == ()
+    advice = talk("how many are there?")
+    assert "forgotten" in advice.reply
+    assert len(ids(advice)) == 7
+
+
+def test_a_tracker_that_started_over_forgets_packages_but_not_the_narrowing(talk):
+    talk("only boxes")
+    talk("take number 6")
+    talk.advisor.reset()
+    assert talk.wanted().preference.source != "operator"
+    assert set(ids(talk("how many are there?"))) == {1, 2, 6}
+
+
+def test_what_was_picked_is_no_longer_wanted_and_outcomes_move_the_score(talk):
+    before = {entry.track_id: entry.score for entry in talk("take number 6").ranked}
+    for _ in range(5):
+        talk.advisor.learn(6, "suction", False)
+    assert talk.wanted().preference.source != "operator"
+    after = {entry.track_id: entry.score for entry in talk("what next?").ranked}
+    assert after[1] < before[1] - 0.05
+
+
+def test_choices_of_the_operator_move_the_order_of_the_alike(scenes):
+    rows = [{"id": n, "class": kind, "colour": "white", "at": [0.1 + 0.2 * n, 0.5], "size_mm": [200, 150, 60], "suction": score}
+            for n, kind, score in ((1, "box", 0.85), (2, "padded_mailer", 0.84), (3, "box", 0.40))]
+    talk = Talk(build({"focus": 0, "packages": rows}))
+    assert ids(talk("what next?"))[0] == 1
+    for _ in range(4):
+        talk("take number 2")
+        talk("undo")
+    assert ids(talk("what next?")) == [2, 1, 3]
+
+
+@pytest.mark.parametrize("text", ["", "   ", "x" * 301, "\u0642\u0627\u0644", "\U0001f4e6" * 40, "take", "?" * 300, "0" * 300,
+                                  "a " * 150])
+def test_bad_text_changes_nothing(talk, text):
+    talk("only boxes")
+    advice = talk(text)
+    assert advice.reply
+    assert advice.done == ""
+    assert set(ids(talk("how many are there?"))) == {1, 2, 6}
+
+
+def test_many_conversations_do_not_grow_without_bound(scenes):
+    advisor = Advisor()
+    for number in range(200):
+        Talk(scenes["mixed"], advisor, f"session {number}")("only boxes")
+    assert len(list(advisor._sessions.living(SECOND))) <= 32
+
+
+def test_an_empty_belt_is_answered(scenes):
+    talk = Talk(scenes["empty"])
+    assert "nothing to pick" in talk("what should I pick?").reply
+    assert talk.wanted().preference is None
+
+
+@pytest.mark.parametrize(("rgb", "name"), [
+    ((240, 240, 238), "white"), ((20, 20, 25), "black"), ((130, 132, 128), "grey"), ((160, 118, 76), "brown"),
+    ((200, 30, 30), "red"), ((235, 205, 40), "yellow"), ((40, 70, 190), "blue"), ((40, 150, 60), "green")])
+def test_colours_have_the_names_that_people_use(rgb, name):
+    assert name in colour_names(*rgb)
