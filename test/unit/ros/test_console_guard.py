@@ -20,7 +20,8 @@ def test_only_this_machine_is_loopback(host, local):
 
 
 @pytest.mark.parametrize(("host", "allowed"), [("127.0.0.1:8765", True), ("localhost:8765", True), ("[::1]:8765", True),
-                                               ("evil.example:8765", False), ("127.0.0.1:80", False), ("127.0.0.1", False), ("", False),
+                                               ("evil.example:8765", False), ("127.0.0.1:80", False), ("127.0.0.1", False),
+                                               ("", False),
                                                ("127.0.0.1:x", False),
                                                ("localhost.evil.example:8765", False)])
 def test_a_loopback_console_answers_to_its_own_names(host, allowed):
