@@ -122,11 +122,15 @@ def _same_class(predicted: Outlines, found: Outlines) -> NDArray[np.bool_]:
     return np.array([[a == b for b in found.classes] for a in predicted.classes], dtype=bool)
 
 
-def likely_shift(predicted: Outlines, found: Outlines, elapsed_s: F64, max_speed_m_s: float) -> F64:
-    """The velocity that brings most tracks onto packages of like class and size; the slowest of several equals.
+def likely_shift(predicted: Outlines, found: Outlines, reach_m: float) -> F64:
+    """How far the whole belt is from where it was predicted: the shift that brings most tracks onto packages of like class and
+    size; the least of several equals.
+
+    Args:
+        reach_m: no shift is longer.
 
     Returns:
-        (3,) m/s in the camera frame, to be added to the tracks' own; zero when nothing fits.
+        (3,) metres in the camera frame, to be added to the tracks' own; zero when nothing fits.
     """
     whole = ~predicted.crossing[:, None] & ~found.crossing[None]
     side_p, side_f = predicted.bounds[:, 2:] - predicted.bounds[:, :2], found.bounds[:, 2:] - found.bounds[:, :2]
@@ -134,16 +138,14 @@ def likely_shift(predicted: Outlines, found: Outlines, elapsed_s: F64, max_speed
     alike = _same_class(predicted, found) & (1.0 - ratio.prod(axis=2) < _VOTE_SIZE) & whole
     step = found.middle_m[None] - predicted.middle_m[:, None]
     step[..., 2] = 0.0
-    velocity = step / np.maximum(elapsed_s, 1e-9)[:, None, None]
-    alike &= (np.linalg.norm(velocity, axis=2) <= max_speed_m_s) & (elapsed_s > 0)[:, None]
+    alike &= np.linalg.norm(step, axis=2) <= reach_m
     tracks_of, packages_of = np.nonzero(alike)
     if len(tracks_of) == 0:
         return np.zeros(3)
-    velocities = velocity[tracks_of, packages_of]
-    tolerance = _VOTE_M / float(np.median(elapsed_s[elapsed_s > 0]))
-    near = np.linalg.norm(velocities[:, None] - velocities[None], axis=2) <= tolerance
+    steps = step[tracks_of, packages_of]
+    near = np.linalg.norm(steps[:, None] - steps[None], axis=2) <= _VOTE_M
     votes = [min(len(set(tracks_of[row])), len(set(packages_of[row]))) for row in near]
-    speed = np.linalg.norm(velocities, axis=1)
-    best = min(range(len(votes)), key=lambda i: (-votes[i], round(float(speed[i]), 4), i))
-    shift: F64 = velocities[near[best]].mean(axis=0)
+    length = np.linalg.norm(steps, axis=1)
+    best = min(range(len(votes)), key=lambda i: (-votes[i], round(float(length[i]), 4), i))
+    shift: F64 = np.median(steps[near[best]], axis=0)
     return shift

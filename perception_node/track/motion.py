@@ -10,6 +10,8 @@ from perception_node.types import F64
 
 WINDOWS_S = (0.8, 0.4, 0.2)
 """Baselines tried, longest first: a long one averages noise, a short one follows a belt that changes its speed."""
+NEWEST_S = 0.14
+"""How far back the newest readings go that bound what a changing belt is credited with: two intervals at 15 Hz."""
 OWN_WINDOW_S = 0.4
 """Baseline over which a package's own motion is compared with the belt's."""
 HISTORY = 32
@@ -112,7 +114,8 @@ def common_velocity(velocity: F64, variance: F64) -> Velocity | None:
 def belt_velocity(rows: F64, now_s: float) -> Velocity | None:
     """Velocity over the longest window whose answer the shorter ones do not contradict.
 
-    While the belt changes its speed every window lags behind: the doubt then grows by the change from the next longer one.
+    While the belt changes its speed every window lags behind: the answer is carried on by the change from the next longer one, and
+    its doubt grows by it.
 
     Args:
         rows: (T, N, 5) of the tracks' histories.
@@ -122,8 +125,22 @@ def belt_velocity(rows: F64, now_s: float) -> Velocity | None:
     for i, answer in enumerate(known):
         if not any(_differ(answer, shorter) for shorter in known[i + 1 :]):
             change = answer.value - known[max(i - 1, 0)].value
-            return Velocity(answer.value, answer.variance + float(change @ change) / 3)
+            if i == 0:
+                return answer
+            newest = common_velocity(*slopes(rows, now_s, NEWEST_S))
+            value = answer.value + change if newest is None else _towards(answer.value, newest.value, change)
+            return Velocity(value, answer.variance + float(change @ change) / 3)
     return None
+
+
+def _towards(value: F64, newest: F64, change: F64) -> F64:
+    """A belt that speeds up steadily is ahead of the mean of a window by as much as that is ahead of the window twice as long;
+    but never further on than the newest readings say."""
+    length = float(np.linalg.norm(change))
+    if length < 1e-9:
+        return value
+    way = float(np.clip((newest - value) @ change / length, 0.0, length))
+    return value + change * (way / length)
 
 
 def _differ(a: Velocity, b: Velocity) -> bool:

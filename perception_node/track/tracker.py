@@ -30,8 +30,13 @@ _SURPRISE = 16.3
 _SYSTEMATIC = 0.8
 """Share of a measurement's variance that repeats from frame to frame (what is hidden stays hidden) and is not averaged away."""
 
-_PLAIN_SHARE = 0.4
-"""When fewer of the packages are where they were predicted, another speed of the belt is tried: it moves all of them."""
+_STEP_M = 0.005
+"""A belt that is this far from where its speed puts it has changed its speed."""
+_LEAP_COST = 1.5
+"""Price of a leap of a belt whose speed is known, by the gate's length, in tracks without a package: it must explain two or more.
+With one it could not be told from one package that is missed while another comes."""
+_STALE_COST = 0.05
+"""What a track costs more that was not seen in the last frame: of two in the same place the one in sight is continued."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,8 @@ class TrackUpdate:
 
 @dataclass
 class _State:
-    """One followed package: filtered pose, its covariance and size, as of `stamp_ns`; `package`: the last measurement."""
+    """One followed package: filtered pose, its covariance and size, as of `stamp_ns`; `package`: the last measurement; `drift_m`:
+    (3,) how far it has been carried since then."""
 
     track_id: int
     class_name: str
@@ -60,6 +66,7 @@ class _State:
     velocity: Velocity | None
     stamp_ns: int
     package: Package
+    drift_m: F64 = field(default_factory=lambda: np.zeros(3))
     history: History = field(default_factory=History)
 
 
@@ -104,6 +111,7 @@ class Tracker:
         if jumped:
             self._forget()
         again = self._stamp_ns == stamp_ns
+        step_s = 0.0 if self._stamp_ns is None or jumped else (stamp_ns - self._stamp_ns) * 1e-9
         self._stamp_ns = stamp_ns
         self._states = [s for s in self._states if (stamp_ns - s.stamp_ns) * 1e-9 <= self.track.max_missed_s + 1e-9]
         measured = None if belt_velocity_m_s is None else np.asarray(belt_velocity_m_s, dtype=np.float64)
@@ -112,7 +120,7 @@ class Tracker:
         elif self._belt is not None and (stamp_ns - self._belt_ns) * 1e-9 > _BELT_MEMORY_S:
             self._belt = None
         placed = [package for package in packages.items if package.placed]
-        pairs = self._match(placed, stamp_ns)
+        pairs = self._match(placed, step_s)
         by_label: dict[int, _State] = {}
         for row, column in pairs:
             state, package = self._states[row], placed[column]
@@ -127,34 +135,46 @@ class Tracker:
         tracks = tuple(self._track(package, by_label.get(package.label), stamp_ns) for package in packages.items)
         return TrackUpdate(tracks, None if self._belt is None else self._belt.value.copy(), jumped)
 
-    def _match(self, placed: list[Package], stamp_ns: int) -> list[tuple[int, int]]:
+    def _match(self, placed: list[Package], step_s: float) -> list[tuple[int, int]]:
+        """Carry all tracks on by the time since the last frame and pair them with packages.
+
+        A belt that stops or turns moves all of its packages otherwise than predicted, and alike: where that explains the picture
+        better, it is how far every track is carried, those out of sight included.
+        """
+        for state in self._states:
+            state.drift_m = state.drift_m + self._velocity(state).value * step_s
         if not self._states or not placed:
             return []
-        elapsed_s = np.array([(stamp_ns - state.stamp_ns) * 1e-9 for state in self._states])
-        moved = np.array([self._velocity(state).value for state in self._states]) * elapsed_s[:, None]
-        predicted = outlines_of([state.package for state in self._states]).moved(moved)
+        predicted = outlines_of([state.package for state in self._states]).moved(np.array([s.drift_m for s in self._states]))
         found = outlines_of(placed)
-        pairs, cost, plain = self._pair(predicted, found)
-        wanted = min(len(self._states), len(placed))
-        if plain < _PLAIN_SHARE * wanted and elapsed_s.max() > 0:  # not what was predicted: perhaps the belt's speed is not
-            shift = likely_shift(predicted, found, elapsed_s, self.track.max_speed_m_s)
-            shifted, other_cost, _ = self._pair(predicted.moved(shift * elapsed_s[:, None]), found)
-            pairs = shifted if other_cost < cost else pairs
+        newest_ns = max(state.stamp_ns for state in self._states)
+        stale = np.where([state.stamp_ns < newest_ns for state in self._states], _STALE_COST, 0.0)
+        pairs, cost = self._pair(predicted, found, stale)
+        if step_s > 0:
+            shift = likely_shift(predicted, found, self.track.max_speed_m_s * step_s)
+            length_m = float(np.linalg.norm(shift))
+            if length_m > _STEP_M:
+                price = 0.0 if self._belt is None else _LEAP_COST * ALONE * min(length_m / self.track.gate_m, 1.0)
+                shifted, other_cost = self._pair(predicted.moved(np.tile(shift, (len(self._states), 1))), found, stale)
+                if other_cost + price < cost:
+                    pairs = shifted
+                    for state in self._states:
+                        state.drift_m = state.drift_m + shift
         return pairs
 
-    def _pair(self, predicted: Outlines, found: Outlines) -> tuple[list[tuple[int, int]], float, int]:
-        """Pairs, what they cost, and how many of them are beyond doubt.
+    def _pair(self, predicted: Outlines, found: Outlines, stale: F64) -> tuple[list[tuple[int, int]], float]:
+        """Pairs, and what they cost.
 
         What plainly fits comes first, so that no doubtful pair takes its partner; then the best of what is left. Each package or
         track without a partner, whichever are fewer, costs `ALONE`.
         """
-        cost = fit_cost(predicted, found, self.track.gate_m)
+        cost = fit_cost(predicted, found, self.track.gate_m) + stale[:, None]
         rest = cost.copy()
         plain = assign(cost, PLAIN)
         for row, column in plain:
             rest[row], rest[:, column] = np.inf, np.inf
         pairs = plain + assign(rest, ALONE)
-        return pairs, sum(float(cost[pair]) for pair in pairs) + ALONE * (min(cost.shape) - len(pairs)), len(plain)
+        return pairs, sum(float(cost[pair]) for pair in pairs) + ALONE * (min(cost.shape) - len(pairs))
 
     def _velocity(self, state: _State) -> Velocity:
         if state.velocity is not None:
@@ -163,17 +183,13 @@ class Tracker:
             return self._belt
         return Velocity(np.zeros(3), _UNKNOWN_SPEED_SIGMA_M_S**2)
 
-    def _shift(self, state: _State, stamp_ns: int) -> F64:
-        shift: F64 = self._velocity(state).value * ((stamp_ns - state.stamp_ns) * 1e-9)
-        return shift
-
     def _correct(self, state: _State, package: Package, stamp_ns: int) -> None:
         """Kalman step of the position; orientation and size follow with the same trust."""
         dt_s = (stamp_ns - state.stamp_ns) * 1e-9
         velocity = self._velocity(state)
         prior = state.covariance[:3, :3] + np.eye(3) * (velocity.variance * dt_s**2 + (_PROCESS_M_PER_S * dt_s) ** 2)
         noise = package.covariance[:3, :3] + np.eye(3) * _MIN_POSITION_SIGMA_M**2
-        predicted = state.pose[:3, 3] + self._shift(state, stamp_ns)
+        predicted = state.pose[:3, 3] + state.drift_m
         measured = align_pose(package.T_cam_package, state.pose, package.size_m)
         surprise = measured[:3, 3] - predicted
         inverse = np.linalg.inv(prior + noise)
@@ -191,7 +207,7 @@ class Tracker:
         state.covariance[:3, :3] = (covariance + covariance.T) / 2
         size = np.array(package.size_m)
         state.size_m = np.maximum(state.size_m, size) if package.truncated else state.size_m + trust * (size - state.size_m)
-        state.class_name, state.package, state.stamp_ns = package.class_name, package, stamp_ns
+        state.class_name, state.package, state.stamp_ns, state.drift_m = package.class_name, package, stamp_ns, np.zeros(3)
         self._remember(state, package, stamp_ns)
 
     def _start(self, package: Package, stamp_ns: int) -> _State:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perception_node.config import BeltConfig, TrackConfig
+from perception_node.grasp.deadline import deadline_ns, travel_direction
 from perception_node.track import Tracker
 from perception_node.types import Package, Packages
 
@@ -175,7 +176,7 @@ def test_without_depth_the_belt_is_measured_and_its_speed_is_in_doubt():
 
 
 @given(st.floats(-1.0, 1.0), st.integers(0, 2**31), st.sampled_from([5.0, 15.0, 30.0]), st.floats(0.0, 0.3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 def test_ids_survive_any_speed_noise_and_missed_masks(speed, seed, rate_hz, missed):
     follower, rng = tracker(), np.random.default_rng(seed)
     known = {}
@@ -220,3 +221,79 @@ def test_what_enters_is_not_what_leaves():
                            cut_sides=(True, False, False, False))
         update = follower.update(scene(package(1, 0.02 * n - 0.3, -0.3), leaving if n < 9 else entering), round(n / 15 * NS))
     assert {track.label: track.track_id for track in update.tracks} == {1: 1, 3: 3}
+
+
+def bordering(label, right, stays, y=0.0):
+    """Cut off by the right border at 0.5 m, `stays` metres of it still in sight."""
+    return replace(package(label, right - stays / 2, y, truncated=True), outline=(0.5 - stays, y - 0.05, 0.5, y + 0.05),
+                   cut_sides=(False, False, True, False))
+
+
+def test_what_is_nearly_out_of_sight_keeps_its_id_when_the_belt_stops():
+    follower = tracker()
+    for n in range(25):
+        x = 0.02 * min(n, 14)
+        update = follower.update(scene(package(1, x - 0.3), package(2, x - 0.2, 0.2), package(3, x - 0.1, -0.2),
+                                       bordering(4, 0.5, 0.285 - x, 0.4)), round(n / 15 * NS))
+        assert [track.track_id for track in update.tracks] == [1, 2, 3, 4]
+
+
+def test_what_is_missed_while_the_belt_turns_round_is_found_again():
+    follower = tracker()
+    for n in range(20):
+        x = 0.04 * (n if n < 10 else 18 - n)
+        rest = [] if 8 <= n < 13 else [package(4, x - 0.3, 0.5)]
+        update = follower.update(scene(package(1, x - 0.3), package(2, x - 0.2, 0.2), package(3, x - 0.1, -0.2), *rest),
+                                 round(n / 15 * NS))
+        assert [track.track_id for track in update.tracks] == [1, 2, 3, 4][:len(update.tracks)]
+
+
+def test_one_missed_and_one_new_is_no_leap_of_the_belt():
+    follower = tracker()
+    for n in range(6):
+        follower.update(scene(package(1, 0.0), package(2, 0.0, 0.2)), round(n / 15 * NS))
+    update = follower.update(scene(package(1, 0.0), package(3, 0.0, -0.2)), round(6 / 15 * NS))
+    assert [track.track_id for track in update.tracks] == [1, 3]
+    assert abs(update.belt_velocity_m_s[1]) < 0.01
+
+
+def test_a_belt_that_speeds_up_is_followed_closely():
+    follower, errors = tracker(), []
+    for n in range(45):
+        t = n / 15
+        x = 0.15 * t + 0.1 * t**2  # 0.2 m/s2
+        update = follower.update(scene(*[package(i + 1, x - 0.5, 0.2 * i) for i in range(4)]), round(t * NS))
+        if n >= 12:
+            errors.append(abs(update.belt_velocity_m_s[0] - (0.15 + 0.2 * t)))
+    assert np.median(errors) < 0.015  # the mean of the last 0.2 s is 0.02 behind, that of 0.4 s 0.04
+
+
+def deadline_s(update, belt):
+    """Seconds from the frame until the first package leaves the arm's window, None = never."""
+    track = update.tracks[0]
+    position, direction = track.T_cam_package[:3, 3], travel_direction(belt, update.belt_velocity_m_s)
+    deadline = deadline_ns(position, track.velocity_m_s, track.stamp_ns, belt, direction)
+    return None if deadline is None else (deadline - track.stamp_ns) / NS
+
+
+def test_deadlines_end_when_the_belt_stops_and_turn_with_it():
+    belt = BeltConfig(plane=PLANE, direction=(1.0, 0.0, 0.0), reach_min_m=-0.5, reach_max_m=0.5)
+    follower = Tracker(TrackConfig(), belt)
+    left = {}
+    for n, x, update in run(follower, [-0.3, -0.1, 0.1], 60, lambda t: 0.3 if t < 1.0 else 0.0 if t < 2.5 else -0.3):
+        left[n] = deadline_s(update, belt), x[0]
+    assert left[14][0] == pytest.approx((0.5 - left[14][1]) / 0.3, abs=0.05)
+    assert left[35][0] is None
+    assert left[59][0] == pytest.approx((left[59][1] + 0.5) / 0.3, abs=0.05)
+
+
+def test_a_jump_of_the_clock_takes_velocity_and_deadlines_with_it():
+    belt = BeltConfig(plane=PLANE, reach_min_m=-0.5, reach_max_m=0.5)
+    follower = Tracker(TrackConfig(), belt)
+    *_, (_, _, before) = run(follower, [-0.3, 0.0, 0.2], 10, lambda t: 0.3, start_ns=100 * NS)
+    assert deadline_s(before, belt) is not None
+    after = [update for _, _, update in run(follower, [-0.3, 0.0, 0.2], 10, lambda t: 0.3)]
+    assert [update.reset for update in after] == [True] + 9 * [False]
+    assert after[0].belt_velocity_m_s is None
+    assert deadline_s(after[0], belt) is None
+    assert deadline_s(after[-1], belt) == pytest.approx(deadline_s(before, belt), abs=0.1)
