@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +23,7 @@ from typing import Any
 
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.learn.adaptation_report import draw_plot, falls_short, tables, write_section
-from perception_node.learn.dataset import annotation_files, read_dataset, require_packages
+from perception_node.learn.dataset import annotation_files, read_dataset, read_json, require_packages
 from perception_node.learn.files import put_json
 from perception_node.segment.weights import check_weights, default_weights, file_sha256
 
@@ -60,10 +61,10 @@ def plan(seeds: int, scratch_steps: int, quick: bool) -> list[Run]:
     """
     if quick:
         return [Run(UNIVERSAL, 0), Run(UNIVERSAL, 5, steps=20), Run(SCRATCH, 5, steps=20), Run(SIMULATED, 25, steps=20)]
-    runs = [Run(UNIVERSAL, 0), Run(UNIVERSAL, 20), Run(SCRATCH, 100, steps=scratch_steps), Run(UNIVERSAL, 5), Run(UNIVERSAL, 80),
-            Run(SCRATCH, 20, steps=scratch_steps), Run(SIMULATED, 20 * _SIMULATED_TIMES, steps=scratch_steps)]
+    runs = [Run(UNIVERSAL, 0), Run(UNIVERSAL, 20), Run(SCRATCH, 100, steps=scratch_steps), Run(UNIVERSAL, 5)]
     runs += [Run(UNIVERSAL, k, seed) for seed in range(1, seeds) for k in (20, 5)]
-    runs += [Run(SCRATCH, 5, steps=scratch_steps), Run(SCRATCH, 80, steps=scratch_steps)]
+    runs += [Run(UNIVERSAL, 80), Run(SCRATCH, 20, steps=scratch_steps), Run(SIMULATED, 20 * _SIMULATED_TIMES, steps=scratch_steps),
+             Run(SCRATCH, 5, steps=scratch_steps), Run(SCRATCH, 80, steps=scratch_steps)]
     return runs + [Run(SCRATCH, k, seed, scratch_steps) for seed in range(1, seeds) for k in (20, 5)]
 
 
@@ -205,6 +206,7 @@ def compare(setting: Setting, runs: Sequence[Run], jobs: int) -> list[dict[str, 
     simulated_replay(setting.out / "cache")  # once, before two runs ask for it
     results: list[dict[str, Any]] = []
     children = _Children()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no child outlives this process
     pool = ThreadPoolExecutor(jobs)
     try:
         for run, done in [(run, pool.submit(make, run, setting, children)) for run in runs]:
@@ -216,7 +218,20 @@ def compare(setting: Setting, runs: Sequence[Run], jobs: int) -> list[dict[str, 
         pool.shutdown(wait=False, cancel_futures=True)
         children.stop()
         pool.shutdown(wait=True)
+        signal.signal(signal.SIGTERM, before)
     return results
+
+
+def finished(setting: Setting, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Figures of the runs that are done.
+
+    Raises:
+        DatasetError: none is.
+    """
+    paths = [path for run in runs if (path := setting.out / "runs" / run.name / "result.json").is_file()]
+    if not paths:
+        raise DatasetError(f"{setting.out}: expected a finished run at least, found none")
+    return [read_json(path) for path in paths]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -232,10 +247,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--simulated", type=Path, metavar="DATASET", help="500 simulated pictures or more (default: they are made)")
     parser.add_argument("--model", type=Path, help=".onnx file of the universal weights, .safetensors beside it (default: shipped)")
     parser.add_argument("--seeds", type=int, default=3, help="repetitions with 5 and 20 pictures (default: %(default)s)")
-    parser.add_argument("--scratch-steps", type=int, default=1000,
+    parser.add_argument("--scratch-steps", type=int, default=600,
                         help="steps of 8 samples of each run from random weights (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a few short runs in minutes: shows that it works, no more")
+    parser.add_argument("--report", action="store_true", help="make no runs: tables and plot of those that are done")
     parser.add_argument("--docs", type=Path, metavar="DIR", help="write the tables into DIR/results.md, the plot into DIR/images")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
 
@@ -255,7 +271,8 @@ def run(args: argparse.Namespace) -> int:
                           args.memory.resolve() if args.memory else None, args.memory_pictures, args.simulated)
         if args.quick:
             setting = replace(setting, memory_pictures=4)
-        results = compare(setting, plan(args.seeds, args.scratch_steps, args.quick), args.jobs)
+        runs = plan(args.seeds, args.scratch_steps, args.quick)
+        results = finished(setting, runs) if args.report else compare(setting, runs, args.jobs)
         text = tables(results)
         print(text)
         draw_plot(results, args.out / "adaptation.png")

@@ -116,6 +116,9 @@ def test_runs_are_made_once_and_go_on_after_a_failure(setting: Setting, monkeypa
     assert [r["memory"] is not None for r in made] == [True, True, False, False]
     monkeypatch.setattr(adaptation, "_command", Commands(fail_at=0))
     assert adaptation.compare(setting, runs, 2) == made
+    assert adaptation.finished(setting, [*runs, Run(SCRATCH, 99)]) == made
+    with pytest.raises(DatasetError, match="expected a finished run"):
+        adaptation.finished(setting, [Run(SCRATCH, 99)])
     setting.init.write_bytes(b"other weights")
     with pytest.raises(DatasetError, match="a comparison of other weights or pictures"):
         adaptation.compare(setting, runs, 2)
