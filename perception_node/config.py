@@ -329,7 +329,7 @@ def read_flat(path: Path, tree_class: type = Config) -> dict[str, Any]:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: expected a readable file: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no text, or a date that is none
         raise ConfigError(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
     try:
         tree = document["/**"]["ros__parameters"]

@@ -86,7 +86,7 @@ def draw_change(rgb: Picture, golden: NDArray[np.uint16], new: NDArray[np.uint16
         bright = full > 0 if chosen is None else np.isin(full, sorted(chosen))
         half = (rgb * 0.5).astype(np.uint8)
         half[bright] = (rgb[bright] * 0.5 + colours[full][bright] * 0.5).astype(np.uint8)
-        edge = (cv2.dilate(full, np.ones((3, 3), np.uint8)) != full) & (full > 0)
+        edge = (cv2.dilate(full, np.ones((3, 3), np.uint8)) != cv2.erode(full, np.ones((3, 3), np.uint8))) & (full > 0)
         half[edge] = 255
         halves.append(half)
     write_words(halves[0], "golden", (40, 12), 0.45)

@@ -40,7 +40,8 @@ def test_live_equals_replay(cell, replayed, tmp_path):
     live = cell.listen(PickScene, "/perception/scene")
     player = subprocess.Popen(
         [sys.executable, "-m", "perception_node.ros.player", "--clock", "--frames", str(FRAMES), "--answers", "/perception/scene",
-         "--report", str(tmp_path / "sent.json")], env=cell.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+         "--report", str(tmp_path / "sent.json")],
+        env=cell.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     cell.wait_until(lambda: player.poll() is not None, "end of the player", 100)
     assert player.returncode == 0, player.stderr.read()
     cell.wait_until(lambda: len(live) == FRAMES, "all scenes", 10)
