@@ -21,8 +21,9 @@ Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
 T = TypeVar("T")
 
 
-def _param(default: Any, words: str, *, unit: str = "", low: float | None = None, high: float | None = None,
+def option(default: Any, words: str, *, unit: str = "", low: float | None = None, high: float | None = None,
            choices: tuple[str, ...] = (), live: bool = False) -> Any:
+    """A field of a configuration class: its default, its words, unit, range or choices, and whether it may change while running."""
     return field(default=default, metadata={
         "words": words, "unit": unit, "low": low, "high": high, "choices": choices, "live": live})
 
@@ -31,62 +32,62 @@ def _param(default: Any, words: str, *, unit: str = "", low: float | None = None
 class SegmentConfig:
     """The segmenter."""
 
-    model: str = _param("universal", "model name of the package's own weights, or path of an .onnx file with its card")
-    runtime: str = _param("auto", "what runs the network", choices=("auto", "onnxruntime", "openvino", "torch"))
-    device: str = _param("auto", "where the network runs", choices=("auto", "cpu", "cuda"))
-    threads: int = _param(2, "threads of the network on the CPU", low=1, high=64)
-    score_threshold: float = _param(0.5, "packages below this score are not reported", low=0.0, high=1.0, live=True)
-    min_area_px: int = _param(150, "smaller masks are not reported", unit="px", low=1, high=1e6, live=True)
+    model: str = option("universal", "model name of the package's own weights, or path of an .onnx file with its card")
+    runtime: str = option("auto", "what runs the network", choices=("auto", "onnxruntime", "openvino", "torch"))
+    device: str = option("auto", "where the network runs", choices=("auto", "cpu", "cuda"))
+    threads: int = option(2, "threads of the network on the CPU", low=1, high=64)
+    score_threshold: float = option(0.5, "packages below this score are not reported", low=0.0, high=1.0, live=True)
+    min_area_px: int = option(150, "smaller masks are not reported", unit="px", low=1, high=1e6, live=True)
 
 
 @dataclass(frozen=True)
 class CameraConfig:
     """Where the camera is in the cell, and a beacon that watches over it: both written by `perception calibrate`."""
 
-    position_m: tuple[float, ...] = _param((0.0, 0.0, 0.0), "origin of the camera's optical frame in the cell", unit="m")
-    orientation_xyzw: tuple[float, ...] = _param((0.0, 0.0, 0.0, 0.0), "quaternion of the camera's optical frame in the cell; all "
+    position_m: tuple[float, ...] = option((0.0, 0.0, 0.0), "origin of the camera's optical frame in the cell", unit="m")
+    orientation_xyzw: tuple[float, ...] = option((0.0, 0.0, 0.0, 0.0), "quaternion of the camera's optical frame in the cell; all "
                                                  "zero = not calibrated", unit="1")
-    beacon_position_m: tuple[float, ...] = _param((0.0, 0.0, 0.0), "origin of the LED beacon's frame in the cell", unit="m")
-    beacon_orientation_xyzw: tuple[float, ...] = _param((0.0, 0.0, 0.0, 0.0), "quaternion of the LED beacon's frame in the cell; "
+    beacon_position_m: tuple[float, ...] = option((0.0, 0.0, 0.0), "origin of the LED beacon's frame in the cell", unit="m")
+    beacon_orientation_xyzw: tuple[float, ...] = option((0.0, 0.0, 0.0, 0.0), "quaternion of the LED beacon's frame in the cell; "
                                                         "all zero = no beacon watches over the camera", unit="1")
-    max_shift_m: float = _param(0.002, "a beacon that is seen further from its place than this means a moved camera", unit="m",
+    max_shift_m: float = option(0.002, "a beacon that is seen further from its place than this means a moved camera", unit="m",
                                 low=0.0001, high=1.0, live=True)
-    max_turn_rad: float = _param(0.01, "the same for its attitude", unit="rad", low=0.0005, high=1.0, live=True)
+    max_turn_rad: float = option(0.01, "the same for its attitude", unit="rad", low=0.0005, high=1.0, live=True)
 
 
 @dataclass(frozen=True)
 class BeltConfig:
     """The belt, in the camera's optical frame."""
 
-    plane: tuple[float, ...] = _param((0.0, 0.0, 0.0, 0.0), "belt surface (nx, ny, nz, d), n.X + d = 0, n towards the camera; "
+    plane: tuple[float, ...] = option((0.0, 0.0, 0.0, 0.0), "belt surface (nx, ny, nz, d), n.X + d = 0, n towards the camera; "
                                       "all zero = not calibrated, fitted from depth", unit="1, m")
-    direction: tuple[float, ...] = _param((0.0, 0.0, 0.0), "unit vector along which the belt travels; all zero = learned from "
+    direction: tuple[float, ...] = option((0.0, 0.0, 0.0), "unit vector along which the belt travels; all zero = learned from "
                                           "motion", unit="1")
-    reach_min_m: float = _param(-10.0, "start of the arm's window, measured from the camera's centre along the travel direction",
+    reach_min_m: float = option(-10.0, "start of the arm's window, measured from the camera's centre along the travel direction",
                                 unit="m", low=-100.0, high=100.0, live=True)
-    reach_max_m: float = _param(10.0, "end of the arm's window, measured likewise; a grasp's deadline is when it gets there",
+    reach_max_m: float = option(10.0, "end of the arm's window, measured likewise; a grasp's deadline is when it gets there",
                                 unit="m", low=-100.0, high=100.0, live=True)
-    max_height_m: float = _param(0.8, "nothing on the belt is higher", unit="m", low=0.01, high=5.0, live=True)
+    max_height_m: float = option(0.8, "nothing on the belt is higher", unit="m", low=0.01, high=5.0, live=True)
 
 
 @dataclass(frozen=True)
 class TrackConfig:
     """Following packages from frame to frame."""
 
-    gate_m: float = _param(0.08, "a package is the same when it is found within this distance of its prediction", unit="m",
+    gate_m: float = option(0.08, "a package is the same when it is found within this distance of its prediction", unit="m",
                            low=0.005, high=1.0, live=True)
-    max_missed_s: float = _param(0.6, "a track that was not seen for longer is forgotten", unit="s", low=0.0, high=10.0, live=True)
-    max_speed_m_s: float = _param(3.0, "no belt is faster", unit="m/s", low=0.01, high=20.0, live=True)
+    max_missed_s: float = option(0.6, "a track that was not seen for longer is forgotten", unit="s", low=0.0, high=10.0, live=True)
+    max_speed_m_s: float = option(3.0, "no belt is faster", unit="m/s", low=0.01, high=20.0, live=True)
 
 
 @dataclass(frozen=True)
 class GraspConfig:
     """Proposing and ranking grasps."""
 
-    max_per_package: int = _param(3, "grasps of each kind proposed for one package at most", low=1, high=20, live=True)
-    min_score: float = _param(0.1, "grasps below this success probability are rejected", low=0.0, high=1.0, live=True)
-    normal_radius_m: float = _param(0.012, "radius over which surface normals are estimated", unit="m", low=0.002, high=0.1)
-    ranking: str = _param("own", "what makes probabilities of a grasp's terms: own = the package's file, or the path of a file "
+    max_per_package: int = option(3, "grasps of each kind proposed for one package at most", low=1, high=20, live=True)
+    min_score: float = option(0.1, "grasps below this success probability are rejected", low=0.0, high=1.0, live=True)
+    normal_radius_m: float = option(0.012, "radius over which surface normals are estimated", unit="m", low=0.002, high=0.1)
+    ranking: str = option("own", "what makes probabilities of a grasp's terms: own = the package's file, or the path of a file "
                           "that `perception fit-ranking` wrote")
 
 
@@ -94,18 +95,18 @@ class GraspConfig:
 class SuctionConfig:
     """The suction gripper: one cup, or an array of equal cups."""
 
-    enabled: bool = _param(True, "propose suction grasps")
-    cup_radius_m: float = _param(0.015, "outer radius of a cup's lip", unit="m", low=0.002, high=0.2)
-    rows: int = _param(1, "cups across", low=1, high=8)
-    columns: int = _param(1, "cups along", low=1, high=8)
-    spacing_m: float = _param(0.04, "distance between neighbouring cups' centres", unit="m", low=0.0, high=0.5)
-    seal_tolerance_m: float = _param(0.003, "surface deviation under the lip at which a seal becomes unlikely", unit="m",
+    enabled: bool = option(True, "propose suction grasps")
+    cup_radius_m: float = option(0.015, "outer radius of a cup's lip", unit="m", low=0.002, high=0.2)
+    rows: int = option(1, "cups across", low=1, high=8)
+    columns: int = option(1, "cups along", low=1, high=8)
+    spacing_m: float = option(0.04, "distance between neighbouring cups' centres", unit="m", low=0.0, high=0.5)
+    seal_tolerance_m: float = option(0.003, "surface deviation under the lip at which a seal becomes unlikely", unit="m",
                                      low=0.0002, high=0.05)
-    bag_tolerance_m: float = _param(0.006, "the same on poly bags, whose film is drawn into the cup", unit="m",
+    bag_tolerance_m: float = option(0.006, "the same on poly bags, whose film is drawn into the cup", unit="m",
                                     low=0.0002, high=0.05)
-    max_tilt_rad: float = _param(0.8, "largest angle between the approach and the belt's normal", unit="rad", low=0.0, high=1.57)
-    payload_kg: float = _param(5.0, "largest weight that the cups hold", unit="kg", low=0.01, high=500.0)
-    T_parent_grasp: tuple[float, ...] = _param((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0), "for MoveIt: pose of the grasp frame "
+    max_tilt_rad: float = option(0.8, "largest angle between the approach and the belt's normal", unit="rad", low=0.0, high=1.57)
+    payload_kg: float = option(5.0, "largest weight that the cups hold", unit="kg", low=0.01, high=500.0)
+    T_parent_grasp: tuple[float, ...] = option((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0), "for MoveIt: pose of the grasp frame "
                                                "(middle of the lips, z out of the cups) in the end effector's parent link: x, y, "
                                                "z, then quaternion x, y, z, w", unit="m, 1")
 
@@ -114,19 +115,19 @@ class SuctionConfig:
 class JawConfig:
     """The parallel-jaw gripper."""
 
-    enabled: bool = _param(True, "propose parallel-jaw grasps")
-    opening_min_m: float = _param(0.005, "narrowest width that can be held", unit="m", low=0.0, high=1.0)
-    opening_max_m: float = _param(0.14, "widest opening between the fingers", unit="m", low=0.001, high=2.0)
-    finger_width_m: float = _param(0.02, "size of a finger across the closing direction", unit="m", low=0.001, high=0.3)
-    finger_thickness_m: float = _param(0.012, "size of a finger along the closing direction", unit="m", low=0.001, high=0.2)
-    finger_depth_m: float = _param(0.03, "how far the fingers reach down beside the package", unit="m", low=0.008, high=0.5)
-    clearance_m: float = _param(0.004, "free space kept between fingers and everything else", unit="m", low=0.0, high=0.1)
-    payload_kg: float = _param(5.0, "largest weight that the jaws hold", unit="kg", low=0.01, high=500.0)
-    T_parent_grasp: tuple[float, ...] = _param((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0), "for MoveIt: pose of the grasp frame "
+    enabled: bool = option(True, "propose parallel-jaw grasps")
+    opening_min_m: float = option(0.005, "narrowest width that can be held", unit="m", low=0.0, high=1.0)
+    opening_max_m: float = option(0.14, "widest opening between the fingers", unit="m", low=0.001, high=2.0)
+    finger_width_m: float = option(0.02, "size of a finger across the closing direction", unit="m", low=0.001, high=0.3)
+    finger_thickness_m: float = option(0.012, "size of a finger along the closing direction", unit="m", low=0.001, high=0.2)
+    finger_depth_m: float = option(0.03, "how far the fingers reach down beside the package", unit="m", low=0.008, high=0.5)
+    clearance_m: float = option(0.004, "free space kept between fingers and everything else", unit="m", low=0.0, high=0.1)
+    payload_kg: float = option(5.0, "largest weight that the jaws hold", unit="kg", low=0.01, high=500.0)
+    T_parent_grasp: tuple[float, ...] = option((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0), "for MoveIt: pose of the grasp frame "
                                                "(middle between the contacts, z out of the hand, x = closing) in the end "
                                                "effector's parent link: x, y, z, then quaternion x, y, z, w", unit="m, 1")
-    joint_names: tuple[str, ...] = _param((), "joints that open the jaws, for MoveIt; none = postures are left empty")
-    joint_ratio: float = _param(0.5, "position of each of these joints per metre of opening", unit="1/m or rad/m", low=-1000.0,
+    joint_names: tuple[str, ...] = option((), "joints that open the jaws, for MoveIt; none = postures are left empty")
+    joint_ratio: float = option(0.5, "position of each of these joints per metre of opening", unit="1/m or rad/m", low=-1000.0,
                                 high=1000.0)
 
 
@@ -134,7 +135,7 @@ class JawConfig:
 class GripperConfig:
     """What is mounted on the arm (`config/gripper.yaml`)."""
 
-    approach_m: float = _param(0.1, "straight way to a grasp along its approach direction, and back, for MoveIt", unit="m", low=0.0,
+    approach_m: float = option(0.1, "straight way to a grasp along its approach direction, and back, for MoveIt", unit="m", low=0.0,
                                high=2.0)
     suction: SuctionConfig = field(default_factory=SuctionConfig)
     parallel_jaw: JawConfig = field(default_factory=JawConfig)
@@ -144,32 +145,32 @@ class GripperConfig:
 class AdviseConfig:
     """What should be picked next: learning from outcomes (`~/preferred`, `~/ask`)."""
 
-    explore_share: float = _param(0.05, "share of picks that try what is uncertain, to learn from it; 0 = none", low=0.0, high=0.5)
-    explore_floor: float = _param(0.6, "no such pick has a proposed or expected success probability below this", low=0.0, high=1.0)
-    memory_picks: int = _param(500, "outcomes after which half of what one taught is forgotten", low=10, high=100000)
-    seed: int = _param(0, "which picks explore; the same seed and outcomes give the same picks", low=0, high=2**31 - 1)
+    explore_share: float = option(0.05, "share of picks that try what is uncertain, to learn from it; 0 = none", low=0.0, high=0.5)
+    explore_floor: float = option(0.6, "no such pick has a proposed or expected success probability below this", low=0.0, high=1.0)
+    memory_picks: int = option(500, "outcomes after which half of what one taught is forgotten", low=10, high=100000)
+    seed: int = option(0, "which picks explore; the same seed and outcomes give the same picks", low=0, high=2**31 - 1)
 
 
 @dataclass(frozen=True)
 class NodeConfig:
     """The ROS node around the pipeline."""
 
-    autostart: bool = _param(True, "configure and activate without being asked")
-    depth: str = _param("auto", "auto: degraded mode while no depth comes; required: wait for depth; off: ignore depth",
+    autostart: bool = option(True, "configure and activate without being asked")
+    depth: str = option("auto", "auto: degraded mode while no depth comes; required: wait for depth; off: ignore depth",
                         choices=("auto", "required", "off"))
-    image_transport: str = _param("raw", "which colour topic is read", choices=("raw", "compressed"))
-    depth_transport: str = _param("raw", "which depth topic is read", choices=("raw", "compressedDepth"))
-    reliability: str = _param("best_effort", "reliability of the camera subscriptions", choices=("best_effort", "reliable"))
-    pair_tolerance_s: float = _param(0.005, "colour and depth belong together when their stamps differ by at most this", unit="s",
+    image_transport: str = option("raw", "which colour topic is read", choices=("raw", "compressed"))
+    depth_transport: str = option("raw", "which depth topic is read", choices=("raw", "compressedDepth"))
+    reliability: str = option("best_effort", "reliability of the camera subscriptions", choices=("best_effort", "reliable"))
+    pair_tolerance_s: float = option(0.005, "colour and depth belong together when their stamps differ by at most this", unit="s",
                                      low=0.0, high=1.0, live=True)
-    depth_wait_s: float = _param(0.1, "in depth mode auto, how long a picture waits for its depth", unit="s", low=0.0, high=2.0,
+    depth_wait_s: float = option(0.1, "in depth mode auto, how long a picture waits for its depth", unit="s", low=0.0, high=2.0,
                                  live=True)
-    max_age_s: float = _param(0.5, "a result older than this is dropped, not published", unit="s", low=0.01, high=60.0, live=True)
-    detect_frozen: bool = _param(True, "pictures that repeat byte for byte under new stamps for longer than max_age_s are "
+    max_age_s: float = option(0.5, "a result older than this is dropped, not published", unit="s", low=0.01, high=60.0, live=True)
+    detect_frozen: bool = option(True, "pictures that repeat byte for byte under new stamps for longer than max_age_s are "
                                  "dropped; false for a simulated camera without noise", live=True)
-    camera_timeout_s: float = _param(0.8, "a camera silent for longer is an ERROR", unit="s", low=0.1, high=60.0, live=True)
-    diagnostics_period_s: float = _param(0.2, "time between diagnostics", unit="s", low=0.05, high=10.0)
-    output_dir: str = _param("", "folder for captured frames and the log of pick outcomes, below it one folder for each node; "
+    camera_timeout_s: float = option(0.8, "a camera silent for longer is an ERROR", unit="s", low=0.1, high=60.0, live=True)
+    diagnostics_period_s: float = option(0.2, "time between diagnostics", unit="s", low=0.05, high=10.0)
+    output_dir: str = option("", "folder for captured frames and the log of pick outcomes, below it one folder for each node; "
                              "empty = perception_node in ROS' own folder ($ROS_HOME, else ~/.ros)")
 
 
@@ -177,7 +178,7 @@ class NodeConfig:
 class Config:
     """Everything the node reads (`config/cell.yaml`, with the gripper in `config/gripper.yaml`)."""
 
-    cameras: tuple[str, ...] = _param((), "names of the cell's cameras: cell.launch.py starts one node for each, in a namespace of "
+    cameras: tuple[str, ...] = option((), "names of the cell's cameras: cell.launch.py starts one node for each, in a namespace of "
                                       "that name; none = one node without")
     segment: SegmentConfig = field(default_factory=SegmentConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)

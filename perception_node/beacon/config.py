@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perception_node.beacon.layout import Layout, make_layout
 from perception_node.beacon.settings import BeaconSettings
-from perception_node.config import _param, check_value, parameters, read_flat, value_of, with_values
+from perception_node.config import check_value, option, parameters, read_flat, value_of, with_values
 from perception_node.errors import ConfigError
 
 
@@ -15,17 +15,17 @@ from perception_node.errors import ConfigError
 class BeaconNodeConfig:
     """The ROS node around the tracker."""
 
-    autostart: bool = _param(True, "configure and activate without being asked")
-    reliability: str = _param("best_effort", "reliability of the camera subscriptions", choices=("best_effort", "reliable"))
-    publish_ambiguous: bool = _param(False, "publish poses that are ambiguous, with a covariance that spans the alternatives; "
+    autostart: bool = option(True, "configure and activate without being asked")
+    reliability: str = option("best_effort", "reliability of the camera subscriptions", choices=("best_effort", "reliable"))
+    publish_ambiguous: bool = option(False, "publish poses that are ambiguous, with a covariance that spans the alternatives; "
                                      "false: only say so in the diagnostics", live=True)
-    publish_degraded: bool = _param(False, "publish poses from three lights of four, which nothing can be checked against; false: "
+    publish_degraded: bool = option(False, "publish poses from three lights of four, which nothing can be checked against; false: "
                                     "only say so in the diagnostics", live=True)
-    max_age_s: float = _param(0.3, "a result older than this is dropped, not published", unit="s", low=0.01, high=60.0, live=True)
-    detect_frozen: bool = _param(True, "pictures that repeat byte for byte under new stamps for longer than max_age_s are dropped; "
+    max_age_s: float = option(0.3, "a result older than this is dropped, not published", unit="s", low=0.01, high=60.0, live=True)
+    detect_frozen: bool = option(True, "pictures that repeat byte for byte under new stamps for longer than max_age_s are dropped; "
                                  "false for a simulated camera without noise", live=True)
-    camera_timeout_s: float = _param(0.8, "a camera silent for longer is an ERROR", unit="s", low=0.1, high=60.0, live=True)
-    diagnostics_period_s: float = _param(0.2, "time between diagnostics", unit="s", low=0.05, high=10.0)
+    camera_timeout_s: float = option(0.8, "a camera silent for longer is an ERROR", unit="s", low=0.1, high=60.0, live=True)
+    diagnostics_period_s: float = option(0.2, "time between diagnostics", unit="s", low=0.05, high=10.0)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class BeaconConfig:
         ConfigError: a value out of range.
     """
 
-    leds_m: tuple[float, ...] = _param((), "x, y, z of each LED in the beacon's frame, four to eight LEDs one after the other; the "
+    leds_m: tuple[float, ...] = option((), "x, y, z of each LED in the beacon's frame, four to eight LEDs one after the other; the "
                                        "lights shine towards +z. There is no default: a wrong size gives wrong ranges", unit="m")
     tracker: BeaconSettings = field(default_factory=BeaconSettings)
     node: BeaconNodeConfig = field(default_factory=BeaconNodeConfig)

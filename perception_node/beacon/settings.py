@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from perception_node.config import _param, check_value, parameters, value_of
+from perception_node.config import check_value, option, parameters, value_of
 
 
 @dataclass(frozen=True)
@@ -16,17 +16,17 @@ class BeaconSettings:
         ConfigError: out of range.
     """
 
-    centre_sigma_px: float = _param(0.05, "standard deviation of what the lens calibration is wrong by", unit="px", low=0.0,
+    centre_sigma_px: float = option(0.05, "standard deviation of what the lens calibration is wrong by", unit="px", low=0.0,
                                     high=5.0)
-    led_sigma_m: float = _param(0.00005, "standard deviation of where an LED's light comes from: placement, uneven chip", unit="m",
+    led_sigma_m: float = option(0.00005, "standard deviation of where an LED's light comes from: placement, uneven chip", unit="m",
                                 low=0.0, high=0.01)
-    flare_lean: float = _param(0.012, "standard deviation of how far lens flare pulls all lights outwards alike, as a share of "
+    flare_lean: float = option(0.012, "standard deviation of how far lens flare pulls all lights outwards alike, as a share of "
                                "their diameter", low=0.0, high=0.5)
-    max_roll_rad: float = _param(math.pi, "the beacon's x axis is at most so far from the camera's in the picture; from an eighth "
+    max_roll_rad: float = option(math.pi, "the beacon's x axis is at most so far from the camera's in the picture; from an eighth "
                                  "of a turn on a plain square is ambiguous", unit="rad", low=0.01, high=math.pi)
-    confirm_pictures: int = _param(2, "pictures in a row that must show a newly found beacon before its pose is given", low=1,
+    confirm_pictures: int = option(2, "pictures in a row that must show a newly found beacon before its pose is given", low=1,
                                    high=30)
-    forget_after_s: float = _param(0.5, "a beacon that was not seen for longer is searched anew", unit="s", low=0.0, high=60.0)
+    forget_after_s: float = option(0.5, "a beacon that was not seen for longer is searched anew", unit="s", low=0.0, high=60.0)
 
     def __post_init__(self) -> None:
         for parameter in parameters(type(self)):
