@@ -175,7 +175,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=float, default=0.3, help="belt speed in m/s")
     parser.add_argument("--masks", choices=("truth", "model"), default="truth", help="whose masks the tracks are made from")
     parser.add_argument("--scenarios", nargs="+", choices=tuple(SCENARIOS), default=list(SCENARIOS),
-                        help="; ".join(f"{name}: {words}" for name, words in SCENARIOS.items()))
+                        help="; ".join(f"{name}: {words}" for name, words in SCENARIOS.items()).replace("%", "%%"))
     parser.add_argument("--out", type=Path, help="folder for a film (mp4) and a contact sheet (PNG) of each scenario on the first "
                                                  "seed, with ids and predicted places")
     parser.add_argument("--recording", type=Path, help="also film this rosbag2 recording, with the network's masks (needs --out)")
