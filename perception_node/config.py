@@ -145,9 +145,9 @@ class GripperConfig:
 class AdviseConfig:
     """What should be picked next: learning from outcomes (`~/preferred`, `~/ask`)."""
 
-    explore_share: float = option(0.05, "share of picks that try what is uncertain, to learn from it; 0 = none", low=0.0, high=0.5)
+    explore_share: float = option(0.1, "share of picks that try what is uncertain, to learn from it; 0 = none", low=0.0, high=0.5)
     explore_floor: float = option(0.6, "no such pick has a proposed or expected success probability below this", low=0.0, high=1.0)
-    memory_picks: int = option(500, "outcomes after which half of what one taught is forgotten", low=10, high=100000)
+    memory_picks: int = option(2000, "outcomes after which half of what one taught is forgotten", low=10, high=100000)
     seed: int = option(0, "which picks explore; the same seed and outcomes give the same picks", low=0, high=2**31 - 1)
 
 

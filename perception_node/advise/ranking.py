@@ -19,9 +19,10 @@ TERMS: Mapping[GraspKind, tuple[str, ...]] = {
 USUAL_TERM = 0.8
 """A term's usual value, from which deviations count. Source: judgement; proposed grasps have passed every check."""
 USUAL_SIDE_M = 0.2
-_SPREAD = {"bias": 0.7, "class": 1.0, "size": 0.7, "height": 0.7, "term": 1.0}
+_SPREAD = {"bias": 0.7, "class": 1.0, "size": 2.0, "height": 1.5, "term": 0.5}
 """Standard deviations of the corrections before any outcome, in log-odds (of sizes: per doubling). Source: judgement: scores that
-are off by more than a factor of two to three in the odds would have been noticed when they were set."""
+are off by more than two to three times in the odds for a whole class would have been noticed when they were set; sorts within a
+class differ by size. Size, height and memory chosen by simulated picking on other seeds than those reported (docs/results.md)."""
 _SIZE = 1 + len(CLASS_NAMES) + 2 + max(len(names) for names in TERMS.values())
 _CLIP = 0.02
 _PI_8 = np.pi / 8
@@ -83,7 +84,7 @@ class Ranking:
             probability below this. memory_picks: outcomes after which a weight is half as certain again. seed: of the exploration.
     """
 
-    def __init__(self, explore_share: float = 0.05, floor: float = 0.6, memory_picks: int = 500, seed: int = 0) -> None:
+    def __init__(self, explore_share: float = 0.1, floor: float = 0.6, memory_picks: int = 2000, seed: int = 0) -> None:
         self.explore_share, self.floor, self.seed = explore_share, floor, seed
         deviation = np.array([_SPREAD["bias"], *[_SPREAD["class"]] * len(CLASS_NAMES), _SPREAD["size"], _SPREAD["height"],
                               *[_SPREAD["term"]] * (_SIZE - 3 - len(CLASS_NAMES))])

@@ -26,7 +26,7 @@ TARGETS = {"action": 0.97, "arguments": 0.93, "wrong_choices": 0, "answer_ms_p99
 FILES = ("utterances", "rehearsal", "fresh", "final")
 POLICIES: dict[str, tuple[picks.Policy, float]] = {
     "knows the truth": ("truth", 0.0), "scores as proposed": ("prior", 0.0), "learns, greedy": ("learns", 0.0),
-    "learns and explores": ("learns", 0.05)}
+    "learns and explores": ("learns", 0.1)}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

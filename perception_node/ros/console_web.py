@@ -32,7 +32,7 @@ PAGES, SESSIONS, HISTORY = 8, 64, 200
 MESSAGES_HZ, MESSAGES_BURST, TOO_MANY = 8.0, 24, 200
 """Messages of one page that are answered; after so many refused ones the page is closed."""
 REQUESTS_HZ, REQUESTS_BURST = 50.0, 100
-MAX_MESSAGE_BYTES, LIST_S, HELLO_S = 4096, 0.5, 10.0
+MAX_MESSAGE_BYTES, LIST_S, HELLO_S = 4096, 1.0, 10.0
 _PAGE_TOKEN = "__PAGE_TOKEN__"
 
 
