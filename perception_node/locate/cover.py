@@ -30,16 +30,18 @@ def overlaps(points: F64, valid: NDArray[np.bool_], point_area_m2: F64, faces: F
         up: (3,) unit normal of the belt.
     """
     count, samples = valid.shape
-    flat = points.reshape(-1, 3)
-    origin = np.einsum("pij,pi->pj", faces[:, :3, :3], faces[:, :3, 3])
+    flat = points.reshape(-1, 3).astype(np.float32)  # a tenth of a micrometre at one metre
+    origin = np.einsum("pij,pi->pj", faces[:, :3, :3], faces[:, :3, 3]).astype(np.float32)
     lean = np.einsum("pij,i->pj", faces[:, :3, :3], up)  # up in each face's axes
     upright = np.maximum(lean[:, 2], _MIN_UPRIGHT)
-    rise = flat @ faces[:, :3, 2].T - origin[:, 2]
+    rise = flat @ faces[:, :3, 2].T.astype(np.float32)
+    rise -= origin[:, 2]
     over = (rise > _MIN_RISE_M) & valid.reshape(-1, 1)
     for axis in (0, 1):
-        across = flat @ (faces[:, :3, axis] - faces[:, :3, 2] * (lean[:, axis] / upright)[:, None]).T
-        across -= origin[:, axis] - origin[:, 2] * lean[:, axis] / upright
-        over &= np.abs(across, out=across) < size_m[:, axis] / 2 - _MARGIN_M
+        slope = (lean[:, axis] / upright).astype(np.float32)
+        across = flat @ (faces[:, :3, axis] - faces[:, :3, 2] * slope[:, None]).T.astype(np.float32)
+        across -= origin[:, axis] - origin[:, 2] * slope
+        over &= np.abs(across, out=across) < (size_m[:, axis] / 2 - _MARGIN_M).astype(np.float32)
     hits = over.reshape(count, samples, count).sum(axis=1)
     np.fill_diagonal(hits, 0)
     return np.where(hits >= _MIN_POINTS, hits * point_area_m2[:, None], 0.0)
@@ -74,14 +76,18 @@ def pick_order(labels: Sequence[int], covered_by: Mapping[int, tuple[int, ...]],
     Among those free at the same time the higher comes first, then the larger, then the smaller label. A circle (which `covers`
     never makes) is cut at the member with the fewest packages left on it.
     """
-    remaining = set(labels)
+    fixed = {label: (-round(height_m.get(label, 0.0), 3), -round(area_m2.get(label, 0.0), 6), label) for label in labels}
+    left = {label: len(set(covered_by.get(label, ())) & set(labels)) for label in labels}
+    rests_on: dict[int, list[int]] = {label: [] for label in labels}
+    for lower in labels:
+        for upper in set(covered_by.get(lower, ())) & set(labels):
+            rests_on[upper].append(lower)
     order = []
-    while remaining:
-        def rank(label: int) -> tuple[int, float, float, int]:
-            left = sum(other in remaining for other in covered_by.get(label, ()))
-            return left, -round(height_m.get(label, 0.0), 3), -round(area_m2.get(label, 0.0), 6), label
-
-        best = min(remaining, key=rank)
+    while left:
+        best = min(left, key=lambda label: (left[label], fixed[label]))
         order.append(best)
-        remaining.remove(best)
+        del left[best]
+        for lower in rests_on[best]:
+            if lower in left:
+                left[lower] -= 1
     return tuple(order)

@@ -11,6 +11,8 @@ from perception_node.types import F32, F64, Frame, Segmentation
 
 SAMPLES = 240
 """Depth readings looked at per package; more do not move the plane by a tenth of a millimetre."""
+_JUDGED = 2
+"""Planes are judged by every second reading and refined with all of them."""
 _TRIPLES = 24
 _LEVELS = 8
 _SEED = 7
@@ -99,21 +101,20 @@ def fit_faces(frame: Frame, rays: F32, masks: list[Mask], classes: list[str], up
     """
     assert frame.depth_m is not None
     count = len(masks)
-    z = np.zeros((count, SAMPLES))
-    xy = np.zeros((count, SAMPLES, 2))
-    valid = np.zeros((count, SAMPLES), dtype=bool)
+    width = rays.shape[1]
+    where = np.zeros((count, SAMPLES), dtype=np.intp)
     sampled, pixels = np.zeros(count), np.ones(count)
     for i, mask in enumerate(masks):
         chosen = np.flatnonzero(mask.inside)
         if len(chosen) > SAMPLES:
             pixels[i] = len(chosen) / SAMPLES
             chosen = chosen[(np.arange(SAMPLES) * (len(chosen) - 1)) // (SAMPLES - 1)]
-        sampled[i] = size = len(chosen)
+        sampled[i] = len(chosen)
         rows, columns = np.divmod(chosen, max(mask.inside.shape[1], 1))
-        rows, columns = rows + mask.corner[1], columns + mask.corner[0]
-        z[i, :size] = frame.depth_m[rows, columns]
-        xy[i, :size] = rays[rows, columns]
-        valid[i, :size] = True
+        where[i, :len(chosen)] = (rows + mask.corner[1]) * width + columns + mask.corner[0]
+    valid = np.arange(SAMPLES) < sampled[:, None]
+    z = frame.depth_m.ravel()[where].astype(np.float64)
+    xy = rays.reshape(-1, 2)[where]
     valid &= (z > 0) & np.isfinite(z)
     z = np.where(valid, z, 0.0)
     points = np.concatenate([xy * z[..., None], z[..., None]], axis=2)
@@ -158,9 +159,14 @@ def _hypothesise(points: F64, valid: NDArray[np.bool_], readings: NDArray[np.int
     anchors = np.concatenate([a, draw(_LEVELS)], axis=1)
     offsets = -np.einsum("phi,phi->ph", normals, anchors)
     upright = normals @ up
-    distance = normals @ points.transpose(0, 2, 1) + offsets[..., None]
-    cost = np.clip(1.0 - (distance / tolerance[:, None, None]) ** 2, 0.0, None)
-    support = (cost * valid[:, None, :]).sum(axis=2) * np.where(upright > _MIN_COS, 0.5 + 0.5 * upright, 0.0)
+    some = points[:, ::_JUDGED].astype(np.float32)
+    distance = (normals / tolerance[:, None, None]).astype(np.float32) @ some.transpose(0, 2, 1)
+    distance += (offsets / tolerance[:, None])[..., None].astype(np.float32)
+    np.square(distance, out=distance)
+    np.subtract(1.0, distance, out=distance)
+    np.maximum(distance, 0.0, out=distance)
+    distance *= valid[:, None, ::_JUDGED]
+    support = distance.sum(axis=2) * np.where(upright > _MIN_COS, 0.5 + 0.5 * upright, 0.0)
     best = np.argmax(support, axis=1)
     return normals[np.arange(count), best], offsets[np.arange(count), best]
 
@@ -168,11 +174,10 @@ def _hypothesise(points: F64, valid: NDArray[np.bool_], readings: NDArray[np.int
 def _refit(points: F64, inside: NDArray[np.bool_], normal: F64, offset: F64) -> tuple[F64, F64]:
     weight = inside.sum(axis=1)
     enough = weight >= _MIN_READINGS
-    safe = np.maximum(weight, 1)[:, None]
     masked = points * inside[..., None]
-    centre = masked.sum(axis=1) / safe
-    centred = (points - centre[:, None]) * inside[..., None]
-    scatter = centred.transpose(0, 2, 1) @ centred
+    total = masked.sum(axis=1)
+    centre = total / np.maximum(weight, 1)[:, None]
+    scatter = masked.transpose(0, 2, 1) @ points - total[:, :, None] * centre[:, None]
     _, vectors = np.linalg.eigh(scatter)
     fitted = vectors[:, :, 0]
     fitted *= np.where(np.einsum("pi,pi->p", fitted, normal) < 0, -1.0, 1.0)[:, None]

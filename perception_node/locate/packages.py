@@ -10,10 +10,24 @@ import numpy as np
 from perception_node import geometry
 from perception_node.config import BeltConfig
 from perception_node.locate.belt import calibrated_plane, fit_belt_plane
-from perception_node.locate.boxes import UNKNOWN_HEIGHT_SIGMA, FaceBox, box_covariance, box_pose, face_box
+from perception_node.locate.boxes import (
+    UNKNOWN_HEIGHT_SIGMA,
+    FaceBox,
+    box_covariance,
+    box_pose,
+    face_boxes,
+)
 from perception_node.locate.cover import covers, overlaps, pick_order
 from perception_node.locate.faces import FaceFit, Mask, fit_faces, masks_of
-from perception_node.types import F32, F64, Frame, Instance, Package, Packages, Segmentation
+from perception_node.types import (
+    F32,
+    F64,
+    Frame,
+    Instance,
+    Package,
+    Packages,
+    Segmentation,
+)
 
 _MIN_DEPTH_FRACTION = 0.1
 """A mask with fewer valid readings than this share is located on the belt plane instead."""
@@ -75,10 +89,9 @@ def _find_faces(frame: Frame, segmentation: Segmentation, rays: F32, masks: list
     faces = fit_faces(frame, rays, masks, classes, up)
     fits = tuple(faces.of(i) for i in range(len(masks)))
     focal = (frame.camera.fx + frame.camera.fy) / 2
-    boxes = tuple(
-        face_box(mask, rays, frame.depth_m, fit.normal, fit.offset, name, focal, fit.valid_fraction)
-        if fit.found and fit.valid_fraction >= _MIN_DEPTH_FRACTION else None
-        for mask, fit, name in zip(masks, fits, classes, strict=True))
+    seen = faces.found & (faces.valid_fraction >= _MIN_DEPTH_FRACTION)
+    boxes = tuple(box if ok else None for ok, box in zip(seen, face_boxes(
+        masks, rays, frame.depth_m, faces.normal, faces.offset, classes, focal, faces.valid_fraction), strict=True))
     known = [i for i, box in enumerate(boxes) if box is not None]
     poses = np.array([box_pose(box, 0.0) for box in boxes if box is not None])
     sides = np.array([(box.length_m, box.width_m) for box in boxes if box is not None])
@@ -112,7 +125,7 @@ def _locate_one(frame: Frame, instance: Instance, mask: Mask, found: _Found, i: 
         return _package(instance, pose, face, height, covariance, covered_by, fraction, True, outline, cut)
     focal = (frame.camera.fx + frame.camera.fy) / 2
     if plane is not None:
-        face = face_box(mask, rays, None, plane[:3], float(plane[3]), instance.class_name, focal)
+        face, = face_boxes([mask], rays, None, plane[None, :3], plane[3:], [instance.class_name], focal, np.ones(1))
         if face is not None:
             pose = box_pose(face, 0.0)
             hidden = _hidden_share(face.fill, truncated, False)
