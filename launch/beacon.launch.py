@@ -15,6 +15,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from perception_node.beacon.config import load_beacon
+from perception_node.ros.transport import missing_variables
 
 CONFIG = Path(__file__).parent.parent / "config" / "beacon.yaml"
 TOPICS = {"image": "infrared (or gray, or colour) image", "camera_info": "calibration of that image"}
@@ -33,30 +34,29 @@ def generate_launch_description() -> LaunchDescription:
                               description="take the time from /clock (simulation, replay)"),
         DeclareLaunchArgument("log_level", default_value="info", choices=["debug", "info", "warn", "error", "fatal"],
                               description="least severe messages that are logged"),
+        DeclareLaunchArgument("enclave", default_value="", description="SROS2 enclave of the node; empty: ROS' default "
+                              "(docs/security.md)"),
         DeclareLaunchArgument("required", default_value="false", choices=["true", "false"],
                               description="end the whole launch when the node ends"),
     ]
-    return LaunchDescription([*arguments, *transport(), OpaqueFunction(function=nodes)])
-
-
-def transport() -> list[SetEnvironmentVariable]:
-    """Fast DDS's default transports lose large images between the processes of one machine; this one carries them."""
-    name = "FASTDDS_BUILTIN_TRANSPORTS"
-    return [] if os.environ.get(name) else [SetEnvironmentVariable(name, "LARGE_DATA")]
+    transport = [SetEnvironmentVariable(name, value) for name, value in missing_variables(os.environ).items()]
+    return LaunchDescription([*arguments, *transport, OpaqueFunction(function=nodes)])
 
 
 def nodes(context: LaunchContext) -> list[Node]:
     """The node; a configuration that cannot be read ends the launch with one clear line."""
     value = {name: LaunchConfiguration(name).perform(context) for name in (
-        *TOPICS, "namespace", "config", "autostart", "use_sim_time", "log_level", "required")}
+        *TOPICS, "namespace", "config", "autostart", "use_sim_time", "log_level", "required", "enclave")}
     path = Path(value["config"]).expanduser().resolve()
     load_beacon(path).layout()
     overrides: dict[str, str | bool] = {"use_sim_time": value["use_sim_time"] == "true"}
     if value["autostart"]:
         overrides["node.autostart"] = value["autostart"] == "true"
+    enclave = ["--enclave", value["enclave"]] if value["enclave"] else []
     return [Node(package="perception_node", executable="beacon", name="beacon", output="screen", namespace=value["namespace"],
                  parameters=[str(path), overrides], remappings=[(old, value[old]) for old in TOPICS if old != value[old]],
-                 ros_arguments=["--log-level", value["log_level"]], on_exit=ended if value["required"] == "true" else None)]
+                 ros_arguments=["--log-level", value["log_level"], *enclave],
+                 on_exit=ended if value["required"] == "true" else None)]
 
 
 def ended(event: ProcessExited, context: LaunchContext) -> list[Shutdown] | None:

@@ -15,8 +15,8 @@ from launch.events.process import ProcessExited
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-import perception_node
 from perception_node.config import load
+from perception_node.ros.transport import missing_variables
 
 CONFIG = Path(__file__).parent.parent / "config" / "cell.yaml"
 TOPICS = {
@@ -53,19 +53,8 @@ def generate_launch_description() -> LaunchDescription:
         DeclareLaunchArgument("required", default_value="false", choices=["true", "false"],
                               description="end the whole launch when a node ends"),
     ]
-    return LaunchDescription([*arguments, *transport(), OpaqueFunction(function=nodes),
-                              OpaqueFunction(function=consoles)])
-
-
-def transport() -> list[SetEnvironmentVariable]:
-    """Fast DDS's default transports lose large images between the processes of one machine; this one carries them. With it,
-    processes that start together need seconds to find each other, unless the profiles make it tenths."""
-    wanted = {}
-    if not os.environ.get("FASTDDS_BUILTIN_TRANSPORTS"):
-        wanted["FASTDDS_BUILTIN_TRANSPORTS"] = "LARGE_DATA"
-    if not any(os.environ.get(name) for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")):
-        wanted["FASTDDS_DEFAULT_PROFILES_FILE"] = str(Path(perception_node.__file__).parent / "data" / "quick_discovery.xml")
-    return [SetEnvironmentVariable(name, value) for name, value in wanted.items()]
+    transport = [SetEnvironmentVariable(name, value) for name, value in missing_variables(os.environ).items()]
+    return LaunchDescription([*arguments, *transport, OpaqueFunction(function=nodes), OpaqueFunction(function=consoles)])
 
 
 def nodes(context: LaunchContext) -> list[Node]:

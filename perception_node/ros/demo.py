@@ -22,10 +22,9 @@ from perception_node.ros import demo_pictures, demo_report
 from perception_node.ros.collector import Collector
 from perception_node.ros.player import DEMO_RECORDING
 from perception_node.ros.processes import Processes, interrupt_on_sigterm
+from perception_node.ros.transport import missing_variables
 from perception_node.types import Frame
 
-QUICK_DISCOVERY = DEMO_RECORDING.parent / "quick_discovery.xml"
-_PROFILES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 _START_S = 60.0  # how long the first scene may take on a slow, busy machine
 _QUIET_S = 1.5  # after the player's end, the last scene has come when none came for this long
 _LAST_DOMAIN = 100  # Source: docs.ros.org "The ROS_DOMAIN_ID": 0 to 101 are safe on all systems
@@ -130,12 +129,9 @@ def ros_environment() -> dict[str, str]:
 
     Source: docs/interfaces.md, "Transport": Fast DDS ignores the transport when discovery is limited to this machine.
     """
-    environment = dict(os.environ)
-    environment.setdefault("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
+    environment = {**os.environ, **missing_variables(os.environ)}
     if environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST":
         del environment["ROS_AUTOMATIC_DISCOVERY_RANGE"]
-    if not any(name in environment for name in _PROFILES):
-        environment[_PROFILES[0]] = str(QUICK_DISCOVERY)
     environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % _LAST_DOMAIN))
     environment["PYTHONUNBUFFERED"] = "1"
     return environment

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from rclpy.clock import ClockType, JumpThreshold
+from rclpy.clock import JumpThreshold
+from rclpy.clock_type import ClockType
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 

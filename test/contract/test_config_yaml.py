@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from perception_node.config import Config, from_flat, load, parameters, value_of
-from perception_node.config_yaml import FILES, describe, to_yaml
+from perception_node.beacon.config import BeaconConfig, load_beacon
+from perception_node.config import Config, from_flat, load, parameters, value_of, with_values
+from perception_node.config_yaml import FILES, beacon_yaml, describe, to_yaml
 from perception_node.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -27,8 +28,23 @@ def test_files_hold_each_parameter_once():
     assert sorted(found) == sorted(parameter.name for parameter in parameters())
 
 
+def test_the_beacons_file_is_its_class():
+    text = (ROOT / "config" / "beacon.yaml").read_text(encoding="utf-8")
+    assert text == beacon_yaml(), "run: python -m perception_node.config_yaml config"
+    tree = yaml.safe_load(text)["/**"]["ros__parameters"]
+    assert list(_names(tree)) == [parameter.name for parameter in parameters(BeaconConfig)]
+
+
 def test_load_gives_the_defaults():
     assert load(ROOT / "config" / "cell.yaml") == Config()
+    assert load_beacon(ROOT / "config" / "beacon.yaml") == BeaconConfig()
+
+
+def test_other_values_survive_the_beacons_file(tmp_path):
+    config = with_values(BeaconConfig(), {"leds_m": [1e-5 * k for k in range(12)], "tracker.led_sigma_m": 1e-6,
+                                          "tracker.max_roll_rad": 1 / 3, "node.autostart": False, "node.reliability": "reliable"})
+    (tmp_path / "beacon.yaml").write_text(beacon_yaml(config), encoding="utf-8")
+    assert load_beacon(tmp_path / "beacon.yaml") == config
 
 
 def test_other_values_survive_the_file(tmp_path):
@@ -39,8 +55,11 @@ def test_other_values_survive_the_file(tmp_path):
     assert load(tmp_path / "cell.yaml") == config
 
 
-@pytest.mark.parametrize("parameter", list(parameters()), ids=lambda parameter: parameter.name)
-def test_each_parameter_says_what_it_is(parameter):
+EACH = [(tree, parameter) for tree in (Config, BeaconConfig) for parameter in parameters(tree)]
+
+
+@pytest.mark.parametrize(("tree", "parameter"), EACH, ids=lambda given: getattr(given, "name", ""))
+def test_each_parameter_says_what_it_is(tree, parameter):
     assert len(parameter.words) > 8
     assert describe(parameter).startswith(parameter.words)
     suffixes = {"_m": "m", "_s": "s", "_px": "px", "_rad": "rad", "_kg": "kg", "_m_s": "m/s"}
@@ -51,7 +70,7 @@ def test_each_parameter_says_what_it_is(parameter):
     if parameter.type in (int, float):
         assert parameter.low is not None
         assert parameter.high is not None
-        assert parameter.low <= value_of(Config(), parameter.name) <= parameter.high
+        assert parameter.low <= value_of(tree(), parameter.name) <= parameter.high
     for limit in (parameter.low, parameter.high):
         assert limit is None or parameter.type is float or limit == int(limit)
 

@@ -81,9 +81,9 @@ def test_installed_files():
         share = Path(index.get_package_share_directory("perception_node"))
     except (LookupError, OSError):  # not built, or no AMENT_PREFIX_PATH
         pytest.skip("the overlay is not built or not sourced: make build, then . ./env.sh")
-    for name in ("cell", "demo", "replay"):
+    for name in ("cell", "demo", "replay", "beacon"):
         assert (share / "launch" / f"{name}.launch.py").is_file()
-    assert {path.name for path in (share / "config").iterdir()} >= {"cell.yaml", "gripper.yaml"}
+    assert {path.name for path in (share / "config").iterdir()} >= {"cell.yaml", "gripper.yaml", "beacon.yaml"}
     assert (share / "package.xml").is_file()
     executables = share.parents[1] / "lib" / "perception_node"
     assert {path.name for path in executables.iterdir()} >= {"perception", "perception_node", "player", "planner_example"}

@@ -55,7 +55,8 @@ def test_what_cannot_be_is_one_line(tmp_path, capsys):
     assert not (tmp_path / "p.xml").exists()
 
 
-def test_launch_files_take_an_enclave():
-    text = (ROOT / "launch" / "cell.launch.py").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", ["cell", "beacon"])
+def test_launch_files_take_an_enclave(name):
+    text = (ROOT / "launch" / f"{name}.launch.py").read_text(encoding="utf-8")
     assert 'DeclareLaunchArgument("enclave"' in text
     assert '"--enclave"' in text

@@ -1,10 +1,13 @@
 """The launch files, run by the real launch with real processes. They need launch_ros, which comes only with a distribution."""
 
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,6 +20,8 @@ messages = pytest.importorskip("perception_node_msgs.msg", reason="the overlay i
 from ament_index_python import get_package_share_directory  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
+
+from perception_node.ros.transport import QUICK_DISCOVERY  # noqa: E402
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
 
@@ -39,11 +44,13 @@ def domain(request):
 
 
 @contextmanager
-def launched(domain, folder, name, *arguments):
-    """Run a launch file as its user would; afterwards no process of it is left."""
+def launched(domain, folder, name, *arguments, **more):
+    """Run a launch file as its user would, with `more` in the environment; afterwards no process of it is left."""
     path = Path(get_package_share_directory("perception_node")) / "launch" / f"{name}.launch.py"
     environment = os.environ | {"ROS_DOMAIN_ID": str(domain), "ROS_LOG_DIR": str(folder / "log"), "PYTHONUNBUFFERED": "1"}
-    environment.pop("FASTDDS_BUILTIN_TRANSPORTS", None)  # the launch file's own business
+    for variable in ("FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        environment.pop(variable, None)  # the launch file's own business
+    environment |= more
     with (folder / "output").open("w") as output:
         process = subprocess.Popen([sys.executable, "-c", LAUNCH, str(path), *arguments], cwd=folder, env=environment,
                                    stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
@@ -59,6 +66,17 @@ def launched(domain, folder, name, *arguments):
             raise
     left = [pid for pid in group(process.pid) if pid != process.pid]
     assert not left, f"processes left behind: {left}"
+
+
+def started(leader, program):
+    """(command line, environment) of each process that a launch started from an executable."""
+    found = []
+    for pid in group(leader):
+        command = (Path("/proc") / str(pid) / "cmdline").read_text().split("\0")
+        if any(part.endswith(f"/lib/perception_node/{program}") for part in command[:2]):
+            variables = (Path("/proc") / str(pid) / "environ").read_text().split("\0")
+            found.append((command, dict(entry.split("=", 1) for entry in variables if "=" in entry)))
+    return found
 
 
 def group(leader):
@@ -129,6 +147,9 @@ def test_cell_remaps_its_topics_and_ends_on_interrupt(domain, tmp_path):
     with listener(domain) as (node, wait), launched(domain, tmp_path, "cell", "namespace:=cell", *topics) as process:
         wait(lambda: node.count_subscribers("/camera/color/image_raw") and node.count_subscribers("/cell/depth/image"))
         wait(lambda: ("perception", "/cell") in node.get_node_names_and_namespaces())
+        [(_, environment)] = started(process.pid, "perception_node")
+        assert environment["FASTDDS_BUILTIN_TRANSPORTS"] == "LARGE_DATA"
+        assert Path(environment["FASTDDS_DEFAULT_PROFILES_FILE"]).is_file()
         process.send_signal(signal.SIGINT)
         assert process.wait(END_S) == 0, (tmp_path / "output").read_text()
     assert "Traceback" not in (tmp_path / "output").read_text()
@@ -144,6 +165,23 @@ def test_cell_starts_one_node_for_each_camera(domain, tmp_path):
         wait(lambda: node.count_subscribers("/line/left/image") and node.count_subscribers("/line/right/image"))
 
 
+def test_cell_serves_the_console_and_passes_the_enclave_on(domain, tmp_path):
+    try:
+        socket.create_server(("127.0.0.1", 8765)).close()
+    except OSError:
+        pytest.skip("port 8765 of this machine is taken")
+    with listener(domain) as (_, wait), launched(domain, tmp_path, "cell", "console:=true", "enclave:=/keys") as process:
+        wait(lambda: "console: http://localhost:8765/" in (tmp_path / "output").read_text())
+        with urllib.request.urlopen("http://localhost:8765/", timeout=READY_S) as answer:
+            assert b"<html" in answer.read()
+        wait(lambda: "active, listening" in (tmp_path / "output").read_text())
+        [(command, _)] = started(process.pid, "perception_node")
+        assert command[command.index("--enclave") + 1] == "/keys"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(END_S) == 0, (tmp_path / "output").read_text()
+    assert "Traceback" not in (tmp_path / "output").read_text()
+
+
 def test_a_wrong_configuration_ends_the_launch(domain, tmp_path):
     (tmp_path / "cell.yaml").write_text("/**:\n  ros__parameters:\n    segment:\n      threads: 0\n")
     with launched(domain, tmp_path, "cell", "config:=cell.yaml") as process:
@@ -154,9 +192,14 @@ def test_a_wrong_configuration_ends_the_launch(domain, tmp_path):
 def test_beacon_remaps_its_topics(domain, tmp_path):
     leds = [-0.05, -0.05, 0.0, 0.05, -0.05, 0.0, 0.05, 0.05, 0.0, -0.05, 0.05, 0.04]
     (tmp_path / "beacon.yaml").write_text(f"/**:\n  ros__parameters:\n    leds_m: {leds}\n")
+    own = {"FASTRTPS_DEFAULT_PROFILES_FILE": shutil.copy(QUICK_DISCOVERY, tmp_path)}
     with listener(domain) as (node, wait), launched(domain, tmp_path, "beacon", "namespace:=dock", "image:=/infra/image_raw",
-                                                    "config:=beacon.yaml") as process:
+                                                    "config:=beacon.yaml", "enclave:=/keys", **own) as process:
         wait(lambda: node.count_subscribers("/infra/image_raw") and node.count_subscribers("/dock/camera_info"))
+        [(command, environment)] = started(process.pid, "beacon")
+        assert command[command.index("--enclave") + 1] == "/keys"
+        assert environment["FASTDDS_BUILTIN_TRANSPORTS"] == "LARGE_DATA"
+        assert "FASTDDS_DEFAULT_PROFILES_FILE" not in environment, "expected the user's own profiles to stay the only ones"
         process.send_signal(signal.SIGINT)
         assert process.wait(END_S) == 0, (tmp_path / "output").read_text()
 
