@@ -87,7 +87,7 @@ async def serve(options: argparse.Namespace, token: str, ros_arguments: Sequence
                            lambda moment: shown[0].show(moment) if shown else None)
         console = Console(link, guard)
         shown.append(console)
-        runner = web.AppRunner(console.application, access_log=None, handle_signals=False)
+        runner = web.AppRunner(console.application, access_log=None, handle_signals=False, shutdown_timeout=2.0)
         try:
             await runner.setup()
             await web.SockSite(runner, listener).start()

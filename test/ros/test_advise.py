@@ -124,11 +124,11 @@ def test_outcomes_move_the_ranking(talking):
     from perception_node_msgs.srv import ReportOutcome
 
     cell, show, ask = talking
-    before = {entry.track_id: entry for entry in ask("start over").ranked}
+    before = next(entry for entry in ask("start over").ranked if entry.kind == "suction")
     for _ in range(6):
         scene, _ = show()
-        grasp = next(grasp for grasp in scene.grasps if grasp.kind == "suction")
+        grasp = next(grasp for grasp in scene.grasps if grasp.kind == "suction" and grasp.track_id == before.track_id)
         request = ReportOutcome.Request(scene_stamp=scene.header.stamp, grasp=grasp, failure=ReportOutcome.Request.NOT_GRIPPED)
         assert cell.call(ReportOutcome, "/perception/report_outcome", request).accepted
-    after = {entry.track_id: entry for entry in ask("start over").ranked}
-    assert after[grasp.track_id].score < before[grasp.track_id].score - 0.05
+    after = next(entry for entry in ask("start over").ranked if entry.track_id == before.track_id)
+    assert after.kind != "suction" or after.score < before.score - 0.05
