@@ -49,8 +49,8 @@ def propose_grasps(frame: Frame, packages: Packages, segmentation: Segmentation,
                  if _can_be_tried(package, kinds, frame.depth_m is not None, track_of, belt, direction, book)]
     if not kinds or not reachable:
         return (), book.rejections()
-    empty = np.full(segmentation.labels.shape, np.nan, dtype=np.float32)
-    view = View(frame.camera, segmentation.labels, frame.depth_m if frame.depth_m is not None else empty,
+    depth_m = frame.depth_m if frame.depth_m is not None else np.full(segmentation.labels.shape, np.nan, dtype=np.float32)
+    view = View(frame.camera, segmentation.labels, depth_m,
                 geometry.ray_image(frame.camera).reshape(-1, 2), frame.rgb)
     plane = packages.belt_plane
     up = plane[:3] if plane is not None else np.array([0.0, 0.0, -1.0])

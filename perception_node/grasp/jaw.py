@@ -54,83 +54,84 @@ def jaw_grasps(view: View, packages: Sequence[Package], everything: Sequence[Pac
     candidates = _candidates(packages, config, book)
     if len(candidates.owner) == 0:
         return []
-    beside = look_beside(view, candidates.T_cam_face, candidates.opening_m, [packages[i] for i in candidates.owner],
+    labels = np.array([package.label for package in packages])
+    beside = look_beside(view, candidates.T_cam_face, candidates.opening_m, labels[candidates.owner],
                          [package for package in everything if package.placed and package.from_depth], plane, config)
     reach = np.minimum(config.finger_depth_m, beside.free_m - config.clearance_m)
     values = _terms(packages, candidates, beside, reach, plane, config)
     score = model.probability(values)
     possible = (reach >= _MIN_REACH_M) & (beside.unseen <= _MAX_UNSEEN)
-    table = np.column_stack(list(values.values())).tolist()
+    alive = possible & (score >= grasp.min_score)
+    T_cam_grasp = candidates.T_cam_face.copy()
+    T_cam_grasp[:, :3, 3] += T_cam_grasp[:, :3, 2] * reach[:, None] / 2
+    # Candidates come package after package; within one, the good ones by falling score.
+    order = np.lexsort((-score, ~alive, candidates.owner))
+    starts = np.searchsorted(candidates.owner, np.arange(len(packages) + 1)).tolist()
+    good_counts = np.bincount(candidates.owner[alive], minlength=len(packages)).tolist()
+    table = np.column_stack(list(values.values()))
     grasps = []
     for i, package in enumerate(packages):
-        mine = np.flatnonzero(candidates.owner == i)
-        if len(mine) == 0:
-            continue
-        good = mine[possible[mine] & (score[mine] >= grasp.min_score)]
-        if len(good) == 0:
-            _explain(package, mine, beside, reach, score, possible, grasp, config, book)
-            continue
-        for k in good[np.argsort(-score[good], kind="stable")][: grasp.max_per_package]:
-            terms = dict(zip(values, table[k], strict=True))
-            T_cam_grasp = candidates.T_cam_face[k].copy()
-            T_cam_grasp[:3, 3] += T_cam_grasp[:3, 2] * reach[k] / 2
-            grasps.append(Grasp(kind="parallel_jaw", T_cam_grasp=T_cam_grasp, width_m=float(candidates.opening_m[k]),
+        mine = order[starts[i]:starts[i + 1]]
+        if len(mine) and good_counts[i] == 0:
+            _explain(package, np.sort(mine), beside, reach, score, possible, grasp, config, book)
+        for k in mine[: min(good_counts[i], grasp.max_per_package)].tolist():
+            grasps.append(Grasp(kind="parallel_jaw", T_cam_grasp=T_cam_grasp[k], width_m=float(candidates.opening_m[k]),
                                 score=float(score[k]), label=package.label, track_id=book.track_ids.get(package.label, 0),
-                                terms=terms, covariance=package.covariance,
-                                deadline_ns=book.deadline_ns(package.label, T_cam_grasp[:3, 3])))
+                                terms=dict(zip(values, table[k].tolist(), strict=True)), covariance=package.covariance,
+                                deadline_ns=book.deadline_ns(package.label, T_cam_grasp[k, :3, 3])))
     return grasps
 
 
 def _candidates(packages: Sequence[Package], config: JawConfig, book: Bookkeeping) -> JawCandidates:
-    owner: list[int] = []
-    origins, turns, openings, extents, centres = [], [], [], [], []
-    for i, package in enumerate(packages):
-        length, width, height = package.size_m
-        if package.truncated:
-            book.reject(package, "parallel_jaw", "cut off by the picture's border: the sides out of sight cannot be closed on")
-            continue
-        narrowest = min(length, width)
-        if narrowest + 2 * config.clearance_m > config.opening_max_m:
-            book.reject(package, "parallel_jaw", f"narrowest side {1e3 * narrowest:.0f} mm, jaws open "
-                            f"{1e3 * config.opening_max_m:.0f} mm with {1e3 * config.clearance_m:.0f} mm clearance on both sides",
-                            narrowest_m=narrowest, opening_max_m=config.opening_max_m)
-            continue
-        if length < config.opening_min_m:
-            book.reject(package, "parallel_jaw", f"widest side {1e3 * length:.0f} mm, jaws hold "
-                            f"{1e3 * config.opening_min_m:.0f} mm or more", widest_m=length, opening_min_m=config.opening_min_m)
-            continue
-        count, pose = len(owner), package.T_cam_package
-        top = pose[:3, 3] + pose[:3, 2] * height / 2
-        x, y, z = pose[:3, 0], pose[:3, 1], pose[:3, 2]
-        for other, turn, extent, side in ((x, np.column_stack([y, x, -z]), width, length),
-                                          (y, np.column_stack([x, -y, -z]), length, width)):
-            for offset in _OFFSETS:
-                if abs(offset) * side + config.finger_width_m / 2 > side / 2:
-                    continue
-                for slack in _SLACK_M:
-                    opening = extent + 2 * (config.clearance_m + slack)
-                    if opening > config.opening_max_m or extent < config.opening_min_m:
-                        continue
-                    owner.append(i)
-                    origins.append(top + other * (offset * side))
-                    turns.append(turn)
-                    openings.append(opening)
-                    extents.append(extent)
-                    centres.append(1.0 - 2 * abs(offset))
-        if len(owner) == count:
-            book.reject(package, "parallel_jaw", f"sides of {1e3 * length:.0f} x {1e3 * width:.0f} mm: none lets fingers of "
-                            f"{1e3 * config.finger_width_m:.0f} mm close within {1e3 * config.opening_max_m:.0f} mm",
-                            length_m=length, width_m=width, finger_width_m=config.finger_width_m)
-    frames = np.zeros((len(owner), 4, 4))
-    if owner:
-        frames[:, :3, :3], frames[:, :3, 3], frames[:, 3, 3] = turns, origins, 1.0
-    return JawCandidates(np.array(owner, dtype=np.int64), frames, np.array(openings), np.array(extents), np.array(centres))
+    wanted = [i for i, package in enumerate(packages) if _may_fit(package, config, book)]
+    pose = np.array([packages[i].T_cam_package for i in wanted]).reshape(-1, 4, 4)
+    size = np.array([packages[i].size_m for i in wanted]).reshape(-1, 3)
+    top = pose[:, :3, 3] + pose[:, :3, 2] * size[:, 2:] / 2
+    x, y, z = (pose[:, :3, k] for k in range(3))
+    # All combinations: package, direction in which the fingers close (across its width, then its length), offset, slack.
+    turn = np.stack([np.stack([y, x, -z], axis=-1), np.stack([x, -y, -z], axis=-1)], axis=1)
+    extent, side = size[:, [1, 0], None], size[:, [0, 1], None]
+    offset = np.array(_OFFSETS)
+    opening = extent + 2 * (config.clearance_m + np.array(_SLACK_M))
+    within = np.abs(offset) * side + config.finger_width_m / 2 <= side / 2
+    opens = (opening <= config.opening_max_m) & (extent >= config.opening_min_m)
+    possible = within[..., None] & opens[:, :, None]
+    for k in np.flatnonzero(~possible.any(axis=(1, 2, 3))):
+        package = packages[wanted[k]]
+        length, width, _ = package.size_m
+        book.reject(package, "parallel_jaw", f"sides of {1e3 * length:.0f} x {1e3 * width:.0f} mm: none lets fingers of "
+                    f"{1e3 * config.finger_width_m:.0f} mm close within {1e3 * config.opening_max_m:.0f} mm",
+                    length_m=length, width_m=width, finger_width_m=config.finger_width_m)
+    mine, way, place, slack = np.nonzero(possible)
+    frames = np.zeros((len(mine), 4, 4))
+    frames[:, :3, :3], frames[:, 3, 3] = turn[mine, way], 1.0
+    frames[:, :3, 3] = top[mine] + frames[:, :3, 1] * (np.where(way == 0, 1.0, -1.0) * offset[place] * side[mine, way, 0])[:, None]
+    return JawCandidates(np.array(wanted, dtype=np.int64)[mine], frames, opening[mine, way, slack], extent[mine, way, 0],
+                         1.0 - 2 * np.abs(offset[place]))
+
+
+def _may_fit(package: Package, config: JawConfig, book: Bookkeeping) -> bool:
+    """False, with the reason, for what is cut off by the picture, too wide or too narrow for the jaws."""
+    narrowest, widest = min(package.size_m[:2]), package.size_m[0]
+    if package.truncated:
+        book.reject(package, "parallel_jaw", "cut off by the picture's border: the sides out of sight cannot be closed on")
+    elif narrowest + 2 * config.clearance_m > config.opening_max_m:
+        book.reject(package, "parallel_jaw", f"narrowest side {1e3 * narrowest:.0f} mm, jaws open "
+                    f"{1e3 * config.opening_max_m:.0f} mm with {1e3 * config.clearance_m:.0f} mm clearance on both sides",
+                    narrowest_m=narrowest, opening_max_m=config.opening_max_m)
+    elif widest < config.opening_min_m:
+        book.reject(package, "parallel_jaw", f"widest side {1e3 * widest:.0f} mm, jaws hold "
+                    f"{1e3 * config.opening_min_m:.0f} mm or more", widest_m=widest, opening_min_m=config.opening_min_m)
+    else:
+        return True
+    return False
 
 
 def _terms(packages: Sequence[Package], candidates: JawCandidates, beside: Obstacles, reach: F64, plane: F64 | None,
            config: JawConfig) -> dict[str, F64]:
     """Terms of each candidate, 0 (bad) .. 1 (good), and raw numbers with their unit in the name."""
-    own = [packages[i] for i in candidates.owner]
+    rigid, volume, free, mask = np.array([(_RIGID.get(p.class_name, 0.5), volume_m3(p), float(not p.covered_by), p.score)
+                                          for p in packages]).T[:, candidates.owner]
     up = plane[:3] if plane is not None else np.array([0.0, 0.0, -1.0])
     spare = beside.free_m - reach
     return {
@@ -139,12 +140,12 @@ def _terms(packages: Sequence[Package], candidates: JawCandidates, beside: Obsta
         "reach": np.clip(reach / config.finger_depth_m, 0.0, 1.0),
         "room": np.clip((config.opening_max_m - candidates.opening_m) / (0.25 * config.opening_max_m), 0.0, 1.0),
         "centre": candidates.centre,
-        "rigid": np.array([_RIGID.get(package.class_name, 0.5) for package in own]),
+        "rigid": rigid,
         "upright": np.clip(-np.einsum("ni,i->n", candidates.T_cam_face[:, :3, 2], up), 0.0, 1.0),
-        "light": np.array([SMALL_M3 / (SMALL_M3 + volume_m3(package)) for package in own]),
-        "free": np.array([float(not package.covered_by) for package in own]),
-        "mask": np.array([package.score for package in own]),
-        "sure": np.array([min(max(4.0 * package.score - 3.0, 0.0), 1.0) for package in own]),
+        "light": SMALL_M3 / (SMALL_M3 + volume),
+        "free": free,
+        "mask": mask,
+        "sure": np.clip(4.0 * mask - 3.0, 0.0, 1.0),
         "reach_m": np.maximum(reach, 0.0),
         "extent_m": candidates.extent_m,
     }

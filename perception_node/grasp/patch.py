@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perception_node import geometry
 from perception_node.types import F32, F64, CameraModel
+
+Floats = NDArray[np.floating[Any]]
 
 _GOLDEN = 2.399963229728653
 _MIN_READINGS = 6
@@ -40,22 +43,21 @@ class View:
         """Flat index of the nearest pixel of (..., 2) positions, and which of them lie in the picture."""
         return self.flat(pixels[..., 0], pixels[..., 1])
 
-    def flat(self, u: F64, v: F64) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    def flat(self, u: Floats, v: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Flat index of the nearest pixel of positions in pixels, and which of them lie in the picture (NaN does not)."""
         height, width = self.labels.shape
         inside = (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
-        column, row = np.rint(np.where(inside, u, 0.0)), np.rint(np.where(inside, v, 0.0))
-        column, row = np.minimum(column, width - 1), np.minimum(row, height - 1)
-        return (row * width + column).astype(np.int64), inside
+        column, row = (np.where(inside, np.rint(value), 0.0).astype(np.int64) for value in (u, v))
+        return np.minimum(row, height - 1) * width + np.minimum(column, width - 1), inside
 
     def project(self, points: F64) -> F64:
         """(..., 2) pixels of (..., 3) points in the camera frame."""
         return np.stack(self.pixels(points[..., 0], points[..., 1], points[..., 2]), axis=-1)
 
-    def pixels(self, x: F64, y: F64, z: F64) -> tuple[F64, F64]:
+    def pixels(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
         """Pixels (u, v) of points in the camera frame given by their coordinates; NaN behind the camera."""
         if self.camera.distortion:
-            flat = geometry.project(self.camera, np.stack([x, y, z], axis=-1).reshape(-1, 3))
+            flat = geometry.project(self.camera, np.stack([x, y, z], axis=-1, dtype=np.float64).reshape(-1, 3))
             return flat[:, 0].reshape(x.shape), flat[:, 1].reshape(x.shape)
         inverse = 1.0 / np.where(z > 1e-6, z, np.nan)
         return self.camera.fx * x * inverse + self.camera.cx, self.camera.fy * y * inverse + self.camera.cy
@@ -124,32 +126,35 @@ def fit_patches(view: View, contact: F64, normal: F64, hint: F64, label: NDArray
     Source: iteratively re-weighted least squares with Geman-McClure weights, P. Huber, "Robust statistics", 1981.
     """
     first, second = tangent_axes(normal, hint)
-    px, py = pattern_m[:, 0], pattern_m[:, 1]
+    px, py = pattern_m.astype(np.float32).T
+    here, first32, second32, normal32 = (of.astype(np.float32) for of in (contact, first, second, normal))
     flat, inside = view.flat(*view.pixels(*(
-        contact[:, i, None] + first[:, i, None] * px + second[:, i, None] * py for i in range(3))))
-    on_mask = inside & (view.labels.ravel()[flat] == label[:, None])
-    z = view.depth_m.ravel()[flat].astype(np.float64)
+        here[:, i, None] + first32[:, i, None] * px + second32[:, i, None] * py for i in range(3))))
+    on_mask = inside & (view.labels.ravel().take(flat) == label.astype(view.labels.dtype)[:, None])
+    z = view.depth_m.ravel().take(flat)
     readable = on_mask & (z > 0) & (z < np.inf)
-    z = np.where(readable, z, 0.0)
-    ray = view.rays[flat]
-    x, y, z = ray[..., 0] * z - contact[:, :1], ray[..., 1] * z - contact[:, 1:2], z - contact[:, 2:]
-    a, b, h = (x * axis[:, :1] + y * axis[:, 1:2] + z * axis[:, 2:] for axis in (first, second, normal))
+    z = np.where(readable, z, np.float32(0))
+    ray = view.rays.take(flat, axis=0)
+    x, y = ray[..., 0] * z - here[:, :1], ray[..., 1] * z - here[:, 1:2]
+    z = z - here[:, 2:]
+    a, b, h = (x * axis[:, :1] + y * axis[:, 1:2] + z * axis[:, 2:] for axis in (first32, second32, normal32))
     # A first guess may lie beside the surface: start from the middle reading, then let far ones lose their say.
     plane = np.zeros((3, len(contact)))
     plane[2] = _middle(h, readable)
-    given = readable.astype(np.float64)
+    given = readable.astype(np.float32)
     span = 2.5
     for _ in range(rounds):
-        scaled = (h - (plane[0, :, None] * a + plane[1, :, None] * b + plane[2, :, None])) / (span * tolerance_m[:, None])
-        plane = _solve(a, b, h, given / (1.0 + scaled * scaled) ** 2, plane)
+        scaled = _residual(a, b, h, plane) * (1.0 / (span * tolerance_m)).astype(np.float32)[:, None]
+        scaled = 1 / (1 + scaled * scaled)
+        plane = _solve(a, b, h, given * scaled * scaled, plane)
         span = 1.0
-    residual = h - (plane[0, :, None] * a + plane[1, :, None] * b + plane[2, :, None])
+    residual = _residual(a, b, h, plane)
     count = readable.sum(axis=1)
     safe = np.maximum(count, 1)
     steep = 1.0 + plane[0] ** 2 + plane[1] ** 2
     new_normal = (normal - plane[0, :, None] * first - plane[1, :, None] * second) / np.sqrt(steep)[:, None]
     radius = float(np.abs(pattern_m).max())
-    centre = np.hypot(np.einsum("nm,nm->n", given, a), np.einsum("nm,nm->n", given, b)) / safe / radius
+    centre = np.hypot(np.einsum("nm,nm->n", given, a), np.einsum("nm,nm->n", given, b)).astype(np.float64) / safe / radius
     return Patches(
         contact=contact + normal * plane[2][:, None], normal=new_normal,
         rms_m=np.sqrt(np.einsum("nm,nm,nm->n", given, residual, residual) / safe / steep),
@@ -159,27 +164,34 @@ def fit_patches(view: View, contact: F64, normal: F64, hint: F64, label: NDArray
     )
 
 
+def _residual(a: F32, b: F32, h: F32, plane: F64) -> F32:
+    """(N, M) heights above (3, N) planes."""
+    p0, p1, level = plane.astype(np.float32)[..., None]
+    residual: F32 = h - (p0 * a + p1 * b + level)
+    return residual
+
+
 def _contrast(view: View, flat: NDArray[np.int64]) -> F64:
     if view.rgb is None:
         return np.zeros(len(flat))
-    green = view.rgb.reshape(-1, 3)[:, 1][flat].astype(np.float32)
+    green = view.rgb.ravel().take(3 * flat + 1).astype(np.float32)
     return np.asarray(green.std(axis=1), dtype=np.float64)
 
 
-def _middle(h: F64, readable: NDArray[np.bool_]) -> F64:
+def _middle(h: F32, readable: NDArray[np.bool_]) -> F32:
     """(N,) median of the readable values of (N, M); 0 where there is none."""
-    ordered = np.sort(np.where(readable, h, np.inf), axis=1)
+    ordered = np.sort(np.where(readable, h, np.float32(np.inf)), axis=1)
     count = readable.sum(axis=1)
-    middle: F64 = ordered[np.arange(len(h)), np.maximum(count - 1, 0) // 2]
-    return np.where(count > 0, middle, 0.0)
+    middle: F32 = ordered[np.arange(len(h)), np.maximum(count - 1, 0) // 2]
+    return np.where(count > 0, middle, np.float32(0))
 
 
-def _solve(a: F64, b: F64, h: F64, weight: F64, previous: F64) -> F64:
+def _solve(a: F32, b: F32, h: F32, weight: F32, previous: F64) -> F64:
     """(3, N) weighted planes h = p0 a + p1 b + p2, drawn a little towards level where readings are few or in a row."""
     wa, wb = weight * a, weight * b
-    aa, ab, bb = (np.einsum("nm,nm->n", left, right) for left, right in ((wa, a), (wa, b), (wb, b)))
-    ah, bh, sh = (np.einsum("nm,nm->n", left, h) for left in (wa, wb, weight))
-    sa, sb, s = wa.sum(axis=1), wb.sum(axis=1), weight.sum(axis=1)
+    aa, ab, bb, ah, bh, sh = (np.einsum("nm,nm->n", left, right).astype(np.float64) for left, right in (
+        (wa, a), (wa, b), (wb, b), (wa, h), (wb, h), (weight, h)))
+    sa, sb, s = (of.sum(axis=1, dtype=np.float32).astype(np.float64) for of in (wa, wb, weight))
     ridge = 0.02 * (aa + bb + 1e-9)
     aa, bb, full = aa + ridge, bb + ridge, s + 1e-6
     # Eliminate the level, then two equations in two slopes are left; the ridge keeps them apart.

@@ -201,29 +201,38 @@ def _choose(packages: Sequence[Package], owner: NDArray[np.int64], patch: Patche
     for _, good, _, _ in checks:
         alive = alive & good
         passed += alive
-    footprint, names = footprint_m(config), list(values)
-    poses, covariances = _poses(patch, hint), _covariances(patch, config.cup_radius_m)
-    table, contacts, scores = np.column_stack(list(values.values())).tolist(), patch.contact.tolist(), score.tolist()
     # Candidates come package after package; within one, the good ones by falling score.
     order = np.lexsort((-score, ~alive, owner))
-    ends = np.searchsorted(owner[order], np.arange(len(packages) + 1))
-    grasps = []
+    starts = np.searchsorted(owner, np.arange(len(packages) + 1)).tolist()
+    good_counts = np.bincount(owner[alive], minlength=len(packages)).tolist()
+    contacts, ranked = patch.contact.tolist(), order.tolist()
+    chosen: list[int] = []
     for i, package in enumerate(packages):
-        mine = order[ends[i]:ends[i + 1]]
-        if len(mine) == 0:
+        if starts[i] == starts[i + 1]:
             continue
-        good = mine[alive[mine]].tolist()
-        if not good:
+        if good_counts[i] == 0:
+            mine = order[starts[i]:starts[i + 1]]
             stage = int(passed[mine].max())
             name, _, value, limit = checks[stage]
             nearest = mine[passed[mine] == stage]
             best = nearest[int(np.argmax(value[nearest]))]
             _explain(package, name, abs(float(value[best])), float(limit[best]), book)
-        for k in _spread_out(good, contacts, config.cup_radius_m, grasp.max_per_package):
-            grasps.append(Grasp(
-                kind="suction", T_cam_grasp=poses[k], width_m=footprint, score=scores[k], label=package.label,
-                track_id=book.track_ids.get(package.label, 0), terms=dict(zip(names, table[k], strict=True)),
-                covariance=covariances[k], deadline_ns=book.deadline_ns(package.label, patch.contact[k])))
+        good = ranked[starts[i]:starts[i] + good_counts[i]]
+        chosen += _spread_out(good, contacts, config.cup_radius_m, grasp.max_per_package)
+    if not chosen:
+        return []
+    taken = np.array(chosen)
+    patch, footprint = patch.take(taken), footprint_m(config)
+    table = np.column_stack(list(values.values()))[taken].tolist()
+    grasps = []
+    poses, covariances = _poses(patch, hint[taken]), _covariances(patch, config.cup_radius_m)
+    for i, probability, terms, pose, covariance in zip(owner[taken].tolist(), score[taken].tolist(), table, poses, covariances,
+                                                       strict=True):
+        label = packages[i].label
+        grasps.append(Grasp(
+            kind="suction", T_cam_grasp=pose, width_m=footprint, score=probability, label=label,
+            track_id=book.track_ids.get(label, 0), terms=dict(zip(values, terms, strict=True)), covariance=covariance,
+            deadline_ns=book.deadline_ns(label, pose[:3, 3])))
     return grasps
 
 
