@@ -22,6 +22,7 @@ from perception_node.config import from_flat
 from perception_node.pipeline import Pipeline
 from perception_node.types import Segmentation
 
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).resolve().parents[3]
 GOLDEN = ROOT / "test" / "data" / "demo.golden.jsonl.gz"
 CONFIG = from_flat({"segment.runtime": "onnxruntime", "segment.threads": 1})
