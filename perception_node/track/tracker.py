@@ -25,6 +25,7 @@ _OWN_MOTION_FLOOR_M_S = 0.04
 _UNKNOWN_SPEED_SIGMA_M_S = 0.5
 """One sigma of the velocity of a package that was seen once, on a belt of unknown speed."""
 _MIN_POSITION_SIGMA_M = 0.001
+_EYE = np.eye(3)
 _SURPRISE = 16.3
 """A measurement further off restarts the position. Source: chi-square with 3 degrees of freedom, 99.9 %."""
 _SYSTEMATIC = 0.8
@@ -121,12 +122,9 @@ class Tracker:
             self._belt = None
         placed = [package for package in packages.items if package.placed]
         pairs = self._match(placed, step_s)
-        by_label: dict[int, _State] = {}
-        for row, column in pairs:
-            state, package = self._states[row], placed[column]
-            if not again:
-                self._correct(state, package, stamp_ns)
-            by_label[package.label] = state
+        by_label = {placed[column].label: self._states[row] for row, column in pairs}
+        if pairs and not again:
+            self._correct([self._states[row] for row, _ in pairs], [placed[column] for _, column in pairs], stamp_ns)
         for package in placed:
             if package.label not in by_label:
                 by_label[package.label] = self._start(package, stamp_ns)
@@ -183,47 +181,49 @@ class Tracker:
             return self._belt
         return Velocity(np.zeros(3), _UNKNOWN_SPEED_SIGMA_M_S**2)
 
-    def _correct(self, state: _State, package: Package, stamp_ns: int) -> None:
-        """Kalman step of the position; orientation and size follow with the same trust."""
-        dt_s = (stamp_ns - state.stamp_ns) * 1e-9
-        velocity = self._velocity(state)
-        prior = state.covariance[:3, :3] + np.eye(3) * (velocity.variance * dt_s**2 + (_PROCESS_M_PER_S * dt_s) ** 2)
-        noise = package.covariance[:3, :3] + np.eye(3) * _MIN_POSITION_SIGMA_M**2
-        predicted = state.pose[:3, 3] + state.drift_m
-        measured = align_pose(package.T_cam_package, state.pose, package.size_m)
-        surprise = measured[:3, 3] - predicted
-        inverse = np.linalg.inv(prior + noise)
-        strange = float(surprise @ inverse @ surprise) > _SURPRISE
-        if strange or package.truncated or state.package.truncated:  # more is in sight: what was believed is void
-            prior = np.eye(3) * 1e6
-            inverse = np.linalg.inv(prior + noise)
-        gain = prior @ inverse
-        trust = float(np.trace(gain)) / 3
-        state.pose = blend_pose(state.pose, measured, trust)
-        state.pose[:3, 3] = predicted + gain @ (measured[:3, 3] - predicted)
-        covariance = (np.eye(3) - gain) @ prior
-        covariance += _SYSTEMATIC * (noise - covariance) if float(np.trace(noise - covariance)) > 0 else 0.0
-        state.covariance = (1 - trust) * state.covariance + trust * package.covariance
-        state.covariance[:3, :3] = (covariance + covariance.T) / 2
-        size = np.array(package.size_m)
-        state.size_m = np.maximum(state.size_m, size) if package.truncated else state.size_m + trust * (size - state.size_m)
-        state.class_name, state.package, state.stamp_ns, state.drift_m = package.class_name, package, stamp_ns, np.zeros(3)
-        self._remember(state, package, stamp_ns)
+    def _correct(self, states: list[_State], packages: list[Package], stamp_ns: int) -> None:
+        """Kalman step of the positions; orientation and size follow with the same trust."""
+        elapsed_s = np.array([(stamp_ns - state.stamp_ns) * 1e-9 for state in states])
+        doubt = (np.array([self._velocity(state).variance for state in states]) + _PROCESS_M_PER_S**2) * elapsed_s**2
+        prior = np.array([state.covariance[:3, :3] for state in states]) + _EYE * doubt[:, None, None]
+        noise = np.array([package.covariance[:3, :3] for package in packages]) + _EYE * _MIN_POSITION_SIGMA_M**2
+        predicted = np.array([state.pose[:3, 3] + state.drift_m for state in states])
+        surprise = np.array([package.T_cam_package[:3, 3] for package in packages]) - predicted
+        strange = np.einsum("ni,nij,nj->n", surprise, np.linalg.inv(prior + noise), surprise) > _SURPRISE
+        # When more is in sight, what was believed is void.
+        strange |= [package.truncated or state.package.truncated for state, package in zip(states, packages, strict=True)]
+        prior = np.where(strange[:, None, None], _EYE * 1e6, prior)
+        gain = prior @ np.linalg.inv(prior + noise)
+        position = predicted + np.einsum("nij,nj->ni", gain, surprise)
+        covariance = (_EYE - gain) @ prior
+        kept = noise - covariance
+        covariance += _SYSTEMATIC * kept * (np.trace(kept, axis1=1, axis2=2) > 0)[:, None, None]
+        covariance = (covariance + covariance.transpose(0, 2, 1)) / 2
+        trusts = np.trace(gain, axis1=1, axis2=2) / 3
+        for i, (state, package, trust) in enumerate(zip(states, packages, trusts.tolist(), strict=True)):
+            state.pose = blend_pose(state.pose, align_pose(package.T_cam_package, state.pose, package.size_m), trust)
+            state.pose[:3, 3] = position[i]
+            state.covariance = (1 - trust) * state.covariance + trust * package.covariance
+            state.covariance[:3, :3] = covariance[i]
+            size = np.array(package.size_m)
+            state.size_m = np.maximum(state.size_m, size) if package.truncated else state.size_m + trust * (size - state.size_m)
+            state.class_name, state.package, state.stamp_ns, state.drift_m = package.class_name, package, stamp_ns, np.zeros(3)
+        self._remember(states, stamp_ns)
 
     def _start(self, package: Package, stamp_ns: int) -> _State:
         state = _State(self._next_id, package.class_name, package.T_cam_package.copy(), package.covariance.copy(),
                        np.array(package.size_m), None, stamp_ns, package)
         self._next_id += 1
-        self._remember(state, package, stamp_ns)
+        self._remember([state], stamp_ns)
         self._states.append(state)
         return state
 
     @staticmethod
-    def _remember(state: _State, package: Package, stamp_ns: int) -> None:
+    def _remember(states: list[_State], stamp_ns: int) -> None:
         # The middle one: one direction (the height, or the viewing ray without depth) may be in doubt, but always by the same.
-        sigma = float(np.sqrt(max(np.linalg.eigvalsh(package.covariance[:3, :3])[1], 0.0)))
-        sigma = 1.0 if package.truncated else max(sigma, _MIN_POSITION_SIGMA_M)
-        state.history.append(stamp_ns * 1e-9, package.T_cam_package[:3, 3].copy(), sigma)
+        middle = np.linalg.eigvalsh(np.array([state.package.covariance[:3, :3] for state in states]))[:, 1]
+        for state, sigma in zip(states, np.sqrt(np.maximum(middle, _MIN_POSITION_SIGMA_M**2)).tolist(), strict=True):
+            state.history.append(stamp_ns * 1e-9, state.package.T_cam_package[:3, 3], 1.0 if state.package.truncated else sigma)
 
     def _learn_velocity(self, plane: F64 | None, stamp_ns: int, measured: bool) -> None:
         """Estimate the belt's velocity (unless it was given), then which packages plainly move otherwise."""
