@@ -16,6 +16,8 @@ class BeaconNodeConfig:
     """The ROS node around the tracker."""
 
     autostart: bool = option(True, "configure and activate without being asked")
+    image_transport: str = option("raw", "which picture topic is read; compressed: `image/compressed`, 8 bits, and JPEG moves the "
+                                  "lights' middles", choices=("raw", "compressed"))
     reliability: str = option("best_effort", "reliability of the camera subscriptions", choices=("best_effort", "reliable"))
     publish_ambiguous: bool = option(False, "publish poses that are ambiguous, with a covariance that spans the alternatives; "
                                      "false: only say so in the diagnostics", live=True)

@@ -14,11 +14,12 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from perception_node.bag.filling import set_poses
+from perception_node.beacon.config import BeaconNodeConfig
 from perception_node.beacon.tracker import BeaconPose
 from perception_node.config import Config, NodeConfig
 from perception_node.errors import FrameError
@@ -32,21 +33,24 @@ from perception_node.types import F64
 if TYPE_CHECKING:
     from perception_node.ros.beacon_node import BeaconNode
 
-_TYPES = {"colour": Image, "info": CameraInfo}
 _LIFETIME_NS = 500_000_000
 _QUEUE = 2
 
 
 class BeaconInputs:
-    """Subscribes to `image` and `camera_info` when made; `topics` are the resolved names by "colour" and "info"."""
+    """Subscribes to the picture and `camera_info` when made; `topics` are the resolved names by "colour" and "info"."""
 
-    def __init__(self, node: LifecycleNode, reliability: str, inbox: Inbox) -> None:
+    def __init__(self, node: LifecycleNode, config: BeaconNodeConfig, inbox: Inbox) -> None:
         self._node = node
-        policy = ReliabilityPolicy.RELIABLE if reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
+        raw = config.image_transport == "raw"
+        self.types = {"colour": Image if raw else CompressedImage, "info": CameraInfo}
+        # A transport's topic hangs on the remapped base topic, as image_transport does it.
+        image = node.resolve_topic_name("image") + ("" if raw else "/compressed")
+        policy = ReliabilityPolicy.RELIABLE if config.reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(depth=1, reliability=policy)
         options = QoSOverridingOptions.with_default_policies()
         self._made = [
-            node.create_subscription(Image, "image", lambda data, about: inbox.put_colour(data, about), qos, raw=True,
+            node.create_subscription(self.types["colour"], image, lambda data, about: inbox.put_colour(data, about), qos, raw=True,
                                      qos_overriding_options=options),
             node.create_subscription(CameraInfo, "camera_info", inbox.put_info, qos, raw=True, qos_overriding_options=options)]
         self.topics = dict(zip(("colour", "info"), (made.topic_name for made in self._made), strict=True))
@@ -54,9 +58,9 @@ class BeaconInputs:
     def decode(self, kind: str, data: bytes) -> Any:
         """The message of its serialised form; FrameError when it is damaged."""
         try:
-            return deserialize_message(data, _TYPES[kind])
+            return deserialize_message(data, self.types[kind])
         except Exception as error:  # rclpy raises types of its own
-            raise FrameError(f"{kind}: expected a serialised {_TYPES[kind].__name__}, got {len(data)} bytes that are none "
+            raise FrameError(f"{kind}: expected a serialised {self.types[kind].__name__}, got {len(data)} bytes that are none "
                              f"({type(error).__name__})") from None
 
     def publishers(self) -> dict[str, int]:

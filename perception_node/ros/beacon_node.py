@@ -70,7 +70,7 @@ class BeaconNode(LifecycleNode):
         super().on_activate(state)
         self.inbox = Inbox(camera_config(self.config.node), self.inbox.drops)
         try:
-            self.inputs = BeaconInputs(self, self.config.node.reliability, self.inbox)
+            self.inputs = BeaconInputs(self, self.config.node, self.inbox)
         except Exception as error:  # unusable qos_overrides come as several types
             self.get_logger().fatal(f"activate failed: {' '.join(str(error).split())}")
             super().on_deactivate(state)

@@ -11,7 +11,7 @@ import numpy as np
 
 from perception_node.bag import decode
 from perception_node.bag.camera import camera_model
-from perception_node.bag.gray import gray_from_image
+from perception_node.bag.gray import gray_pixels
 from perception_node.beacon.config import BeaconConfig
 from perception_node.beacon.layout import Layout
 from perception_node.beacon.tracker import BeaconPose, BeaconTracker
@@ -97,7 +97,7 @@ class BeaconWorker(Worker):
         stamp_ns, frame_id = decode.stamp_ns(message.header), str(message.header.frame_id)
         if not frame_id:
             raise FrameError("image: expected a frame_id (the camera's optical frame), got an empty one")
-        gray = gray_from_image(message)
+        gray = gray_pixels(message)
         self._check_new(item)
         if frame_id != self.frame_id:
             if self.frame_id:

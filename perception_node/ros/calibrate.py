@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from perception_node.bag.camera_yaml import read_camera
+from perception_node.bag.calibration import camera_argument
+from perception_node.bag.reader import Calibration as CameraCalibration
 from perception_node.beacon.calibration import Calibration, calibrate
 from perception_node.beacon.config import load_beacon
 from perception_node.beacon.tracker import BeaconTracker
@@ -33,22 +35,33 @@ _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `perception calibrate`."""
-    parser.add_argument("--beacon", type=Path, required=True, help="beacon.yaml with the LEDs' places (leds_m)")
+    parser.description = ("Find the camera's pose in the cell from views of an LED beacon. Mount the beacon where its place in the "
+                          "cell is known; camera and beacon stand still meanwhile. At least 10 good views are needed.")
+    parser.epilog = ("Exit status: 0, 1 = the result must not be used (nothing is written to --out), 2 = input that cannot be read "
+                     "or shows no beacon. More: docs/calibration.md")
+    parser.add_argument("--beacon", type=Path, required=True, metavar="FILE", help="configuration of the beacon: a copy of "
+                        "config/beacon.yaml with the LEDs' places (leds_m) in metres")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--pictures", type=Path, nargs="+", help="pictures, or folders of them, all from the camera as it stands; "
-                        "needs --camera")
-    source.add_argument("--bag", type=Path, help="a rosbag2 recording of the camera (8 bit pictures)")
-    source.add_argument("--live", type=float, metavar="SECONDS", help="listen to the topics `image` and `camera_info` for so long "
-                        "(remap them with --ros-args in --ros)")
-    parser.add_argument("--camera", type=Path, help="calibration of the pictures, as ROS' camera_calibration writes it (YAML)")
-    parser.add_argument("--topic", help="image topic in the recording; needed when there are several")
-    parser.add_argument("--ros", default="", help="ROS arguments for --live, such as \"-r image:=/infra/image_raw\"")
+    source.add_argument("--pictures", type=Path, nargs="+", metavar="PATH", help="pictures (8 or 16 bits), or folders of them, all "
+                        "from the camera as it stands; needs --camera")
+    source.add_argument("--bag", type=Path, metavar="RECORDING", help="a rosbag2 recording of the camera (8 bit pictures), with "
+                        "camera_info or with --camera")
+    source.add_argument("--live", type=float, metavar="SECONDS", help="listen to the topics `image` and `camera_info` for so many "
+                        "seconds (5 are plenty); remap them with --ros")
+    parser.add_argument("--camera", metavar="FX,FY,CX,CY|FILE", help="calibration for --pictures, or in place of the recorded one: "
+                        "four numbers in pixels, or a YAML file as ROS' camera_calibration writes it")
+    parser.add_argument("--topic", help="image topic in the recording; needed when there are several, or only infrared ones")
+    parser.add_argument("--ros", default="", metavar="ARGUMENTS", help="ROS arguments for --live, in quotes: \"-r "
+                        "image:=/infra/image_raw -r camera_info:=/infra/camera_info\"")
+    parser.add_argument("--compressed", action="store_true", help="with --live: read `image/compressed`")
     parser.add_argument("--beacon-in-cell", type=float, nargs=7, metavar=("X", "Y", "Z", "QX", "QY", "QZ", "QW"),
                         default=(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0), help="where the beacon is in the cell: position in metres and "
-                        "quaternion; default: the beacon's frame is the cell's")
-    parser.add_argument("--cell", type=Path, help="cell.yaml whose other values are kept; default: the defaults")
-    parser.add_argument("--out", type=Path, help="write the cell.yaml with the camera's pose here (only when the verdict is good)")
-    parser.add_argument("--json", type=Path, help="write pose, residuals and verdict to this file")
+                        "unit quaternion; default: the beacon's frame is the cell's")
+    parser.add_argument("--cell", type=Path, metavar="FILE", help="cell.yaml whose other values are kept (comments of your own are "
+                        "not); default: the defaults")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the cell.yaml with the camera's and the beacon's pose "
+                        "here, only when the verdict is good; may be the file of --cell")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write pose, residuals (m, rad, px) and verdict to this file")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,14 +105,18 @@ def _views(args: argparse.Namespace) -> Iterator[View]:
     if args.pictures:
         if args.camera is None:
             raise ConfigError("calibration: expected --camera with --pictures: pictures do not carry a calibration")
-        return _from_pictures(args.pictures, read_camera(args.camera))
+        return _from_pictures(args.pictures, camera_argument(args.camera))
     if args.bag:
-        return _from_bag(args.bag, args.topic, read_camera(args.camera) if args.camera else None)
+        return _from_bag(args.bag, args.topic, camera_argument(args.camera) if args.camera else None)
+    try:
+        ros_arguments = shlex.split(args.ros)
+    except ValueError as error:
+        raise ConfigError(f"calibration: --ros: {error}") from None
     from perception_node.ros.calibrate_live import listen
-    return listen(args.live, args.ros.split())
+    return listen(args.live, ros_arguments, args.compressed)
 
 
-def _from_pictures(paths: list[Path], camera: CameraModel) -> Iterator[View]:
+def _from_pictures(paths: list[Path], calibration: CameraCalibration) -> Iterator[View]:
     files = [file for path in paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])
              if not path.is_dir() or file.suffix.lower() in _SUFFIXES]
     if not files:
@@ -108,13 +125,14 @@ def _from_pictures(paths: list[Path], camera: CameraModel) -> Iterator[View]:
         gray = cv2.imread(str(file), cv2.IMREAD_GRAYSCALE | cv2.IMREAD_ANYDEPTH)
         if gray is None:
             raise DatasetError(f"{file}: expected a picture, got a file that cannot be read as one")
+        camera = calibration if isinstance(calibration, CameraModel) else calibration(gray.shape[1], gray.shape[0])
         if gray.shape != (camera.height, camera.width):
             raise DatasetError(f"{file}: picture is {gray.shape[1]}x{gray.shape[0]}, the calibration says "
                                f"{camera.width}x{camera.height}")
         yield gray, camera, (number + 1) * _PERIOD_NS
 
 
-def _from_bag(path: Path, topic: str | None, camera: CameraModel | None) -> Iterator[View]:
+def _from_bag(path: Path, topic: str | None, camera: CameraCalibration | None) -> Iterator[View]:
     from perception_node.bag.reader import Recording
 
     with Recording(path, colour=topic, camera=camera, use_depth=False) as recording:

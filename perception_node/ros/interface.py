@@ -67,6 +67,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
 BEACON_ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("in", "image", "sensor_msgs/msg/Image", _CAMERA,
              "infrared picture; encodings mono8, 8UC1, mono16, 16UC1, or any colour encoding that the node `perception` reads"),
+    Endpoint("in", "image/compressed", "sensor_msgs/msg/CompressedImage", _CAMERA,
+             "in place of `image` with `node.image_transport: compressed`; JPEG or PNG", optional=True),
     Endpoint("in", "camera_info", "sensor_msgs/msg/CameraInfo", _CAMERA, "calibration of that picture (K and D)"),
     Endpoint("out", "~/pose", "geometry_msgs/msg/PoseWithCovarianceStamped", _RESULT,
              "the beacon's frame in the camera's, with the picture's stamp and frame; only when neither ambiguous nor degraded"),

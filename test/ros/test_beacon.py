@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import functools
 import itertools
+import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
 import pytest
 
+from perception_node.config import load
 from perception_node.geometry import quaternions_xyzw
 from perception_node.sim import beacon_run as runs
+from perception_node.sim.beacon import BeaconCamera, BeaconScene, Optics, Sensor
+from perception_node.types import CameraModel
 
 LEDS = ("-p", f"leds_m:={[float(x) for x in runs.RAISED.ravel()]}")
 PATIENT = ("-p", "node.max_age_s:=5.0", "-p", "node.camera_timeout_s:=5.0")
@@ -112,9 +118,10 @@ def test_unusable_start_is_one_readable_line(start, arguments, words):
 def test_documented_endpoints_are_the_nodes(cell, start):
     from perception_node.ros.interface import BEACON_ENDPOINTS
     start(*LEDS)
+    cell.wait_until(lambda: ("beacon", "/") in cell.node.get_node_names_and_namespaces(), "the node is known")
     for direction, ask in (("in", "get_subscriber_names_and_types_by_node"), ("out", "get_publisher_names_and_types_by_node")):
         wanted = {e.name.replace("~", "/beacon") if e.name.startswith("~") else f"/{e.name.lstrip('/')}": e.type
-                  for e in BEACON_ENDPOINTS if e.direction == direction}
+                  for e in BEACON_ENDPOINTS if e.direction == direction and not e.optional}
 
         def found(ask=ask):
             names = dict(getattr(cell.node, ask)("beacon", "/"))
@@ -159,7 +166,6 @@ def test_the_perception_node_says_that_the_camera_moved(cell, messages, pictures
 
 
 def test_pictures_of_a_moved_camera_become_an_error_of_the_perception_node(cell, start, messages):
-    from perception_node.sim.beacon import BeaconCamera, BeaconScene, Optics, Sensor
     placed, shifted = np.eye(4), np.eye(4)
     placed[:3, :3] = cv2.Rodrigues(np.array([0.2, -0.1, 0.1]))[0] @ np.diag([1.0, -1.0, -1.0])
     placed[:3, 3] = 0.03, 0.0, 0.6
@@ -183,3 +189,79 @@ def test_pictures_of_a_moved_camera_become_an_error_of_the_perception_node(cell,
                     each=lambda: play(still))
     cell.wait_until(lambda: cell.statuses["camera_pose"][0] == 2, "the camera has moved", each=lambda: play(moved))
     assert "has moved" in cell.statuses["camera_pose"][1]
+
+
+@pytest.fixture(scope="module")
+def still():
+    """Where a beacon stands before a small camera, the camera, and twelve pictures of it."""
+    camera = CameraModel(fx=500.0, fy=500.0, cx=162.0, cy=118.0, width=320, height=240)
+    T = np.diag([1.0, -1.0, -1.0, 1.0])
+    T[:3, 3] = 0.03, -0.02, 0.6
+    lens = BeaconCamera(camera, Optics(miscalibrated_px=0.0), Sensor(), 3)
+    return T, camera, [lens.take(BeaconScene(leds_m=runs.RAISED), lambda t: T, k / 30) for k in range(12)]
+
+
+@pytest.fixture
+def calibrate(cell, tmp_path):
+    """Run `perception calibrate --live` in a process of its own until it ends, with something done meanwhile."""
+    def run(*arguments, each=None):
+        (tmp_path / "beacon.yaml").write_text(f"/**:\n  ros__parameters:\n    leds_m: {runs.RAISED.ravel().tolist()}\n")
+        command = [sys.executable, "-m", "perception_node.cli", "calibrate", "--beacon", tmp_path / "beacon.yaml", "--json",
+                   tmp_path / "figures.json", *arguments]
+        with (tmp_path / "said").open("w") as said:
+            process = subprocess.Popen(command, env=cell.environment(), stdout=said, stderr=subprocess.STDOUT)
+        try:
+            cell.wait_until(lambda: process.poll() is not None, "the calibration ends", each=each)
+        finally:
+            process.kill()
+        return process.wait(), (tmp_path / "said").read_text()
+    return run
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_calibrate_live(cell, calibrate, messages, still, tmp_path, compressed):
+    from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+    T, camera, pictures = still
+    pictures = itertools.cycle(pictures)
+    image = cell.publisher("/infra/image_raw" + "/compressed" * compressed, CompressedImage if compressed else Image, wait=False)
+    info = cell.publisher("/infra/camera_info", CameraInfo, wait=False)
+
+    def play():
+        for _ in range(3):
+            stamp_ns, gray = cell.next_stamp_ns(), next(pictures)
+            info.publish(messages.info(camera, stamp_ns))
+            image.publish(messages.compressed(cv2.imencode(".png", gray)[1].tobytes(), "png", stamp_ns) if compressed
+                          else messages.image(gray, "mono8", stamp_ns))
+    status, said = calibrate("--live", "2", *["--compressed"] * compressed, "--ros",
+                             "-r image:=/infra/image_raw -r camera_info:=/infra/camera_info", "--out", tmp_path / "cell.yaml",
+                             each=play)
+    assert status == 0, said
+    assert "verdict: good" in said
+    found = json.loads((tmp_path / "figures.json").read_text())
+    np.testing.assert_allclose(np.array(found["T_cam_beacon"])[:3, 3], T[:3, 3], atol=0.002)
+    np.testing.assert_allclose(load(tmp_path / "cell.yaml").camera.position_m, np.linalg.inv(T)[:3, 3], atol=0.01)
+
+
+def test_calibrate_live_says_what_did_not_come(cell, calibrate, messages, still):
+    _, _, pictures = still
+    cell.publisher("/image", type(messages.image(pictures[0], "mono8", 1)), wait=False)
+    status, said = calibrate("--live", "1", each=lambda: cell.publishers["/image"].publish(
+        messages.image(pictures[0], "mono8", cell.next_stamp_ns())))
+    assert status == 2
+    assert "nothing came on /camera_info" in said.splitlines()[-1]
+    assert "Traceback" not in said
+
+
+def test_compressed_pictures_are_followed(cell, start, messages, still):
+    from geometry_msgs.msg import PoseWithCovarianceStamped
+    T, camera, pictures = still
+    start(*LEDS, *PATIENT, "-p", "node.image_transport:=compressed", "-r", "image:=/infra/image_raw")
+    poses, pictures = cell.listen(PoseWithCovarianceStamped, "/beacon/pose"), itertools.cycle(pictures)
+
+    def play():
+        stamp_ns, jpeg = cell.next_stamp_ns(), cv2.imencode(".jpg", next(pictures), [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
+        cell.send(messages.compressed(jpeg, "mono8; jpeg compressed", stamp_ns), None, messages.info(camera, stamp_ns),
+                  topics=("/infra/image_raw/compressed", "", "camera_info"))
+    cell.wait_until(lambda: len(poses) >= 2, "poses of compressed pictures", each=play)
+    p = poses[-1].pose.pose.position
+    np.testing.assert_allclose([p.x, p.y, p.z], T[:3, 3], atol=0.005)

@@ -6,8 +6,11 @@ import types
 import cv2
 import numpy as np
 import pytest
+from rosbags.rosbag2 import Writer
+from rosbags.typesys import Stores, get_typestore
 
 from perception_node import cli
+from perception_node.bag.record import write_recording
 from perception_node.beacon.calibration import calibrate
 from perception_node.beacon.hypotheses import difference
 from perception_node.beacon.solve import rotation
@@ -18,7 +21,7 @@ from perception_node.geometry import quaternions_xyzw
 from perception_node.ros.beacon_watch import BeaconWatch, expected_pose
 from perception_node.sim import beacon_run as runs
 from perception_node.sim.beacon import BeaconCamera, BeaconScene, Optics, Sensor
-from perception_node.types import CameraModel
+from perception_node.types import CameraModel, Frame
 
 CAMERA = CameraModel(fx=500.0, fy=500.0, cx=162.0, cy=118.0, width=320, height=240)
 
@@ -95,6 +98,65 @@ def test_the_command_writes_a_cell_that_the_node_reads(folder, tmp_path, capsys)
     assert json.loads(figures.read_text())["good"]
 
 
+def pictures_of(folder):
+    return [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in sorted((folder / "pictures").iterdir())]
+
+
+def infrared_bag(path, pictures):
+    """As `ros2 bag record` makes it of an infrared camera: raw mono8, calibration, and a colour camera's calibration beside it."""
+    store = get_typestore(Stores.ROS2_KILTED)
+    types, k = store.types, CAMERA.K
+    names = {"/infra/image_raw": "sensor_msgs/msg/Image", "/infra/camera_info": "sensor_msgs/msg/CameraInfo",
+             "/color/camera_info": "sensor_msgs/msg/CameraInfo"}
+    with Writer(path, version=9) as writer:
+        ids = {topic: writer.add_connection(topic, kind, typestore=store) for topic, kind in names.items()}
+        for number, gray in enumerate(pictures):
+            header = types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](100, number * 33_000_000), "infra")
+
+            def info(scale, header=header):
+                roi = types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+                return types[names["/infra/camera_info"]](header, CAMERA.height, CAMERA.width, "plumb_bob", np.zeros(5),
+                                                          scale * k.ravel(), np.eye(3).ravel(), np.zeros(12), 0, 0, roi)
+            image = types[names["/infra/image_raw"]](header, CAMERA.height, CAMERA.width, "mono8", 0, CAMERA.width, gray.ravel())
+            messages = {"/color/camera_info": info(2.0), "/infra/camera_info": info(1.0), "/infra/image_raw": image}
+            for topic, message in messages.items():
+                writer.write(ids[topic], 100 * 10**9 + number * 33_000_000, store.serialize_cdr(message, names[topic]))
+
+
+def assert_found(figures):
+    found = json.loads(figures.read_text())
+    assert found["good"]
+    gap = difference(np.array(found["T_cam_beacon"]), placed())
+    assert np.linalg.norm(gap[:3]) < 0.002
+    assert np.linalg.norm(gap[3:]) < 0.01
+    return found
+
+
+def test_a_recording_of_an_infrared_camera(folder, tmp_path, capsys):
+    infrared_bag(tmp_path / "bag", pictures_of(folder))
+    line = ["calibrate", "--beacon", str(folder / "beacon.yaml"), "--bag", str(tmp_path / "bag")]
+    assert cli.main([*line, "--topic", "/infra/image_raw", "--json", str(tmp_path / "figures.json")]) == 0
+    assert assert_found(tmp_path / "figures.json")["views"] == 11  # the first picture only confirms
+    assert cli.main(line) == 2
+    assert "expected one colour topic, got none; name it. The recording has /color/camera_info" in capsys.readouterr().err
+    assert cli.main([*line, "--topic", "/nothing"]) == 2
+    assert "expected a topic /nothing" in capsys.readouterr().err
+    assert cli.main([*line[:3], "--live", "1", "--ros", "-r image:='unclosed"]) == 2
+    assert capsys.readouterr().err == "perception: calibration: --ros: No closing quotation\n"
+
+
+def test_a_recording_of_jpegs_and_a_calibration_in_place_of_the_recorded_one(folder, tmp_path, capsys):
+    wrong = CameraModel(fx=250.0, fy=250.0, cx=160.0, cy=120.0, width=320, height=240)
+    write_recording(tmp_path / "bag", [Frame(rgb=np.repeat(gray[..., None], 3, axis=2), depth_m=None, camera=wrong,
+                                             stamp_ns=10**9 + number * 33_000_000, frame_id="infra")
+                                       for number, gray in enumerate(pictures_of(folder))], quality=95)
+    line = ["calibrate", "--beacon", str(folder / "beacon.yaml"), "--bag", str(tmp_path / "bag")]
+    assert cli.main([*line, "--camera", "500,500,162,118", "--json", str(tmp_path / "figures.json")]) == 0
+    assert_found(tmp_path / "figures.json")
+    assert cli.main([*line, "--camera", "500,500"]) == 2
+    assert "camera 500,500: expected fx,fy,cx,cy or a readable YAML file" in capsys.readouterr().err
+
+
 def test_a_bad_verdict_writes_nothing_and_is_status_1(folder, tmp_path, capsys):
     pictures = [str(folder / "pictures" / f"{k:02d}.png") for k in range(4)]
     assert cli.main(arguments(folder, "--pictures", *pictures, "--out", str(tmp_path / "cell.yaml"))) == 1
@@ -103,11 +165,11 @@ def test_a_bad_verdict_writes_nothing_and_is_status_1(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    ({"--camera": "/nothing.yaml"}, "/nothing.yaml: expected a readable file"),
+    ({"--camera": "/nothing.yaml"}, "camera /nothing.yaml: expected fx,fy,cx,cy or a readable YAML file"),
     ({"--beacon": "/nothing.yaml"}, "/nothing.yaml: expected a readable file"),
     ({"--pictures": "/"}, "expected pictures"),
     ({"--beacon-in-cell": ["0"] * 7}, "expected a unit quaternion"),
-    ({"--camera": "beacon.yaml"}, "expected a calibration as ROS' camera_calibration writes it"),
+    ({"--camera": "beacon.yaml"}, "expected image_width, image_height, camera_matrix"),
     ({"--pictures": "camera.yaml"}, "a file that cannot be read as one")])
 def test_bad_input_is_one_line(folder, change, words, capsys):
     given = {"--beacon": "beacon.yaml", "--camera": "camera.yaml", "--pictures": "pictures"} | change
