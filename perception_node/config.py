@@ -36,7 +36,7 @@ class SegmentConfig:
     runtime: str = option("auto", "what runs the network", choices=("auto", "onnxruntime", "openvino", "torch"))
     device: str = option("auto", "where the network runs", choices=("auto", "cpu", "cuda"))
     threads: int = option(2, "threads of the network on the CPU", low=1, high=64)
-    score_threshold: float = option(0.5, "packages below this score are not reported", low=0.0, high=1.0, live=True)
+    score_threshold: float = option(0.3, "packages below this score are not reported", low=0.0, high=1.0, live=True)
     min_area_px: int = option(150, "smaller masks are not reported", unit="px", low=1, high=1e6, live=True)
 
 

@@ -154,7 +154,7 @@ def test_live_parameters(running, fault):
         return running.call(SetParameters, "/perception/set_parameters", request).results[0]
 
     assert put("segment.score_threshold", double_value=0.6).successful
-    assert put("segment.score_threshold", double_value=0.5).successful
+    assert put("segment.score_threshold", double_value=0.3).successful
     refused = put("segment.score_threshold", double_value=1.5)
     assert not refused.successful
     assert "1.5" in refused.reason
