@@ -10,7 +10,7 @@ from typing import Any
 
 from perception_node import __version__
 from perception_node.errors import PerceptionError
-from perception_node.grasp.score import FORMAT, OWN, PRIORS, RankingModel, load_ranking
+from perception_node.grasp.score import FORMAT, OWN, OWN_FILE, PRIORS, RankingModel, load_ranking
 from perception_node.learn.outcome_log import Log, read_logs
 from perception_node.learn.ranking import fit, held_out, measure, probabilities
 from perception_node.types import GRASP_KINDS, GraspKind
@@ -59,6 +59,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
 
 
+def _lineage(base: str) -> list[Any]:
+    """The logs that a ranking's file, already read without an error, was fitted to, its bases' included; none if hand-set."""
+    if base == _PRIOR:
+        return []
+    document = json.loads((OWN_FILE if base == OWN else Path(base)).read_text(encoding="utf-8"))
+    return [*document.get("logs", []), *document.get("base_logs", [])]
+
+
 def run(args: argparse.Namespace) -> int:
     """Fit, judge, and write the file when it is no worse.
 
@@ -84,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
         return 1
     document = {
         "format": FORMAT, "made_by": f"perception fit-ranking {__version__}", "base": str(args.base), "logs": list(log.files),
+        "base_logs": _lineage(args.base),
         "held_out": {kind: {key: report[kind][key] for key in ("before", "after")} for kind in fitted},
         "models": {kind: {"bias": model.bias, "weights": dict(model.weights), "source": model.source}
                    for kind, model in models.items()}}

@@ -125,6 +125,10 @@ def test_refitting_writes_the_same_bytes_and_its_lineage_and_the_pipeline_reads_
     document = json.loads((tmp_path / "a.json").read_text())
     assert document["logs"][0]["lines"] == 600
     assert len(document["logs"][0]["sha256"]) == 64
+    assert document["base_logs"] == []
+    more = write_log(tmp_path / "more.jsonl", rows_of(2000, 2))
+    assert main(["fit-ranking", str(more), "--base", str(tmp_path / "a.json"), "--out", str(tmp_path / "c.json")]) == 0
+    assert json.loads((tmp_path / "c.json").read_text())["base_logs"] == document["logs"]
     assert document["held_out"]["suction"]["after"]["log_loss"] < document["held_out"]["suction"]["before"]["log_loss"]
     masks = TrueMasks()
     ranking = str(tmp_path / "a.json")
