@@ -24,6 +24,7 @@ TOPICS = {
     "depth": "depth image, aligned to the colour image ('/compressedDepth' is appended where that is read)",
     "camera_info": "calibration of the colour image",
     "belt_velocity": "measured velocity of the belt (optional)",
+    "beacon_pose": "pose of the LED beacon that watches over the camera (optional, docs/calibration.md)",
 }
 CONSOLE_PORT = 8765
 FROM_CONFIG = "empty: as in the configuration file"

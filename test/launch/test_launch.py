@@ -159,10 +159,13 @@ def test_cell_starts_one_node_for_each_camera(domain, tmp_path):
     config = Path(get_package_share_directory("perception_node")) / "config" / "cell.yaml"
     text = config.read_text()
     assert "cameras: []" in text
-    (tmp_path / "cell.yaml").write_text(text.replace("cameras: []", 'cameras: ["left", "right"]'))
-    with listener(domain) as (node, wait), launched(domain, tmp_path, "cell", "namespace:=line", "config:=cell.yaml"):
+    calibrated = text.replace("orientation_xyzw: [0.0, 0.0, 0.0, 0.0]", "orientation_xyzw: [0.0, 0.0, 0.0, 1.0]")
+    (tmp_path / "cell.yaml").write_text(calibrated.replace("cameras: []", 'cameras: ["left", "right"]'))
+    arguments = "namespace:=line", "config:=cell.yaml", "beacon_pose:=beacon/pose"
+    with listener(domain) as (node, wait), launched(domain, tmp_path, "cell", *arguments):
         wait(lambda: {("perception", "/line/left"), ("perception", "/line/right")} <= set(node.get_node_names_and_namespaces()))
         wait(lambda: node.count_subscribers("/line/left/image") and node.count_subscribers("/line/right/image"))
+        wait(lambda: node.count_subscribers("/line/left/beacon/pose") and node.count_subscribers("/line/right/beacon/pose"))
 
 
 def test_cell_serves_the_console_and_passes_the_enclave_on(domain, tmp_path):
