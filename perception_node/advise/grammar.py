@@ -12,6 +12,13 @@ from perception_node.advise.words import ECHOES, FILL, PLURALS, POLITE, WHOLE, T
 _WHOLE: tuple[Action, ...] = ("start_over", "undo", "help", "confirm", "deny")
 _NO_WISH = {"show", "only", "not", "recommend", "help"}
 _PREDICATES = ("size", "height", "weight")
+_ASKING = frozenset({"what", "whats", "which", "who", "whos"})
+_VAGUE = frozenset({"wh", "modal", "is", "deixis", "relation", "generic", "count", "not", "dont", "where", "confirm", "command"})
+"""Kinds of tags that do not carry a meaning beside words that were not understood: "is it going to rain"."""
+_ORDERS = frozenset({"take", "never", "later", "not", "dont", "class", "colour", "size", "height", "weight", "where", "lies",
+                     "gripper", "score", "amount", "number", "deixis", "generic", "most", "ordinal", "relation", "recommend", "modal",
+                     "only", "is", "comparative", "other", "confirm", "but", "about", "number_word"})
+"""Kinds of tags that a plain order may have."""
 _SLOTS = ("class", "colour", "size", "height", "weight", "where", "lies", "gripper", "score")
 
 
@@ -32,7 +39,11 @@ def decide(reading: Reading) -> Action:
     _settle_clauses(reading)
     has, values = reading.has, {tag.kind: tag for tag in reading.tags}
     kinds = [tag.kind for tag in reading.tags]
-    asks = has("wh") and kinds[0] != "take"
+    asks = bool(kinds) and kinds[0] != "take" and (has("wh") or reading.words[0] in _ASKING)
+    if has("off"):
+        return "unknown"
+    if reading.unknown and _VAGUE.issuperset(kinds):
+        return "unknown"
     if len(reading.unknown) >= 2 and len(reading.unknown) >= len(kinds):
         return "unknown"
     if has("explain"):
@@ -146,6 +157,7 @@ def compose(reading: Reading, action: Action) -> Request:
         reading.unsure.append("take")
     if action in FILL:  # whatever else is said may turn a choice into something else
         reading.unsure += [word for word in reading.loose if word not in FILL[action] and word[0].isalpha()]
+        reading.unsure += [reading.words[tag.at] for tag in reading.tags if tag.kind not in _ORDERS]
     if action == "recommend":
         conditions = tuple(c for c in what.conditions if (c.slot, c.value) != ("score", "good"))
         what = replace(what, conditions=conditions)

@@ -14,6 +14,7 @@ from perception_node.advise.words import (
     NEUTRAL,
     NUMBER_SIGNS,
     NUMBER_WORDS,
+    SPLIT,
     UNITS,
     VOCABULARY,
     Tag,
@@ -79,8 +80,21 @@ def spelled(raw: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
     return words, unknown, unsure
 
 
+def joined(words: Sequence[str]) -> list[str]:
+    """`hold number 5 back` as `hold back number 5`: verbs stand beside their particles."""
+    for verb, particle in SPLIT:
+        if verb in words:
+            start = words.index(verb)
+            for at in range(start + 2, len(words) - len(particle) + 1):
+                after = words[at + len(particle):at + len(particle) + 1]
+                if tuple(words[at:at + len(particle)]) == particle and not (after and (after[0] in _POINTERS or after[0] == "of")):
+                    return [*words[:start + 1], *particle, *words[start + 1:at], *words[at + len(particle):]]
+    return list(words)
+
+
 def tagged(words: Sequence[str]) -> Reading:
     """The meaning of each phrase, the longest first."""
+    words = joined(words)
     reading = Reading(list(words))
     i = 0
     while i < len(words):
@@ -105,7 +119,10 @@ def _amount(words: Sequence[str], i: int, reading: Reading) -> int:
             break
     if words[i] in ("<", "<=", ">", ">="):
         operator, start = words[i][0] + "=", i + 1
-    if start < len(words) and words[start] in ("a", "about"):
+    while start < len(words) - 1 and words[start] in ("a", "an", "about", "around", "roughly", "half"):
+        if words[start + 1] in UNITS or (words[start] == "half" and words[start + 1] in ("a", "an")):
+            words = [*words[:start], "0.5" if "half" in words[max(start - 1, 0):start + 1] else "1", *words[start + 1:]]
+            break
         start += 1
     if not operator or start >= len(words) or not words[start][0].isdigit():
         return 0
@@ -181,10 +198,14 @@ def _phrase(words: Sequence[str], i: int, reading: Reading) -> int:
             if about or words[i + size - 1] == "than":
                 reading.tags.append(Tag("comparative", about or "", i))
         elif kind != "skip":
+            if tuple(words[i:i + 2]) == ("on", "top") and words[i + 2:i + 3] in (["left"], ["right"]):
+                kind, value, size = "where", "top", 2  # "on top right"
             unsure = " ".join(words[i:i + size]) if tuple(words[i:i + size]) in AMBIGUOUS else ""
             if unsure == "top" and i + 1 < len(words) and words[i + 1] in ("left", "right", "row", "half"):
                 unsure = ""
             reading.tags.append(Tag(kind, value, i, unsure))
+        else:  # "dont forget to take 14": an order with it is confirmed first
+            reading.loose += [word for word in words[i:i + size] if word in ("not", "dont")]
         return size
     if words[i] == "but":
         reading.tags.append(Tag("but", "", i))

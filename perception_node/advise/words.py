@@ -57,9 +57,23 @@ _TOKEN = re.compile(r"\d+(?:st|nd|rd|th)\b|[a-z]+|\d+(?:\.\d+)?|[#%?]|<=|>=|<|>|
 _DASHES = re.compile(r"[-‐-―_/]+")
 
 
+SPLIT: tuple[tuple[str, tuple[str, ...]], ...] = tuple(
+    (phrase[0], phrase[1:]) for phrase in _split(" ".join(_LEXICON["split"].split())))
+"""Verbs with their particles, which may stand apart."""
+
+
+def _only_whole(kind: str, phrase: tuple[str, ...]) -> bool:
+    """`do that` agrees when nothing else is said; in `do that one next` its words mean something else."""
+    return len(phrase) > 1 and (kind == "deny" or (kind in ("confirm", "help") and not _POINTING.isdisjoint(phrase)))
+
+
+_POINTING = frozenset(["that", "thats", "it", "one", "leave", "lets", "why", "not", "do", "how", "you", "i"])
+
+
 def _lexicon() -> dict[tuple[str, ...], tuple[str, str]]:
     table = {phrase: (kind, value) for kind, groups in _LEXICON["tags"].items() for value, phrases in groups.items()
-             for phrase in _split(phrases)}
+             for phrase in _split(phrases) if not _only_whole(kind, phrase)}
+    table.update(dict.fromkeys(_split(" ".join(_LEXICON["elsewhere"].split())), ("off", "")))
     table.update({(word,): ("number_word", str(number)) for word, number in NUMBER_WORDS.items() if word != "one"})
     return {**{phrase: ("limit", operator) for phrase, operator in AFTER_NUMBER_LIMIT.items()}, **table}
 
@@ -67,7 +81,8 @@ def _lexicon() -> dict[tuple[str, ...], tuple[str, str]]:
 LEXICON = _lexicon()
 LONGEST = max(len(phrase) for phrase in LEXICON)
 SINGLE = frozenset(word for phrase in LEXICON for word in phrase)
-VOCABULARY = SINGLE | NEUTRAL | frozenset(UNITS) | NUMBER_SIGNS
+VOCABULARY = SINGLE | frozenset(
+    word for phrases in WHOLE.values() for phrase in phrases for word in phrase) | NEUTRAL | frozenset(UNITS) | NUMBER_SIGNS
 
 
 def tokens(text: str) -> list[str]:
