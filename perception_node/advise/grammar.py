@@ -16,8 +16,8 @@ _ASKING = frozenset({"what", "whats", "which", "who", "whos"})
 _VAGUE = frozenset({"wh", "modal", "is", "deixis", "relation", "generic", "count", "not", "dont", "where", "confirm", "command"})
 """Kinds of tags that do not carry a meaning beside words that were not understood: "is it going to rain"."""
 _ORDERS = frozenset({"take", "never", "later", "not", "dont", "class", "colour", "size", "height", "weight", "where", "lies",
-                     "gripper", "score", "amount", "number", "deixis", "generic", "most", "ordinal", "relation", "recommend", "modal",
-                     "only", "is", "comparative", "other", "confirm", "but", "about", "number_word"})
+                     "gripper", "score", "amount", "number", "deixis", "generic", "most", "ordinal", "relation", "recommend",
+                     "modal", "only", "is", "comparative", "other", "confirm", "but", "about", "number_word"})
 """Kinds of tags that a plain order may have."""
 _SLOTS = ("class", "colour", "size", "height", "weight", "where", "lies", "gripper", "score")
 
