@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--colour-topic", metavar="TOPIC", help="Image or CompressedImage (default: found by type and name)")
     parser.add_argument("--depth-topic", metavar="TOPIC", help="depth, aligned to the colour picture (default: found)")
     parser.add_argument("--camera-info-topic", metavar="TOPIC", help="calibration (default: found)")
+    parser.add_argument("--belt-topic", metavar="TOPIC",
+                        help="the belt's measured velocity in m/s, TwistStamped (default: named belt_velocity; '' = not used)")
     parser.add_argument("--camera", default="", metavar="FX,FY,CX,CY|YAML",
                         help="calibration in px, or a file of camera_calibration, in place of the recorded one")
     parser.add_argument("--frame-id", default="", metavar="NAME", help="optical frame of the pictures, in place of the recorded")
@@ -71,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
         raise DatasetError(f"--frames: expected 1 or more, got {args.frames}")
     settings = Settings(
         config=_config(args.config, args.set), colour=args.colour_topic, depth=args.depth_topic, camera_info=args.camera_info_topic,
-        use_depth=not args.no_depth, camera=args.camera, frame_id=args.frame_id, film=not args.no_film,
+        belt=args.belt_topic, use_depth=not args.no_depth, camera=args.camera, frame_id=args.frame_id, film=not args.no_film,
         published=not args.no_published, frames=args.frames)
     tolerances = Tolerances(**{entry.name: getattr(args, entry.name) for entry in dataclasses.fields(Tolerances)})
     return _many(args, settings, tolerances) if args.many else _one(args, settings, tolerances)

@@ -141,6 +141,8 @@ def _frame(old: Line, now: Line, result: Comparison, ids: dict[int, int]) -> lis
     if "failed" in old or "failed" in now:
         if ("failed" in old) != ("failed" in now):
             return [(0, "failed", f"failed: {now.get('failed') or 'no longer'}")]
+        if old.get("dropped") != now.get("dropped"):
+            return [(0, "failed", f"{old.get('dropped') or 'failed'} became {now.get('dropped') or 'failed'}: {now['failed']}")]
         return []
     found: list[tuple[int, str, str]] = []
     if _shape(old["degraded"]) != _shape(now["degraded"]):

@@ -58,7 +58,7 @@ def overlay(rgb: Picture, scene: Scene | None, number: int, failure: str) -> Pic
     """Masks with track ids, and a line of words, on a frame's picture."""
     if scene is None:
         picture = rgb.copy()
-        words = f"{number}: failed: {failure}"[:90]
+        words = f"{number}: no scene: {failure}"[:90]
     else:
         picture = draw_segmentation(rgb, scene.segmentation, text=False)
         for track in scene.tracks:

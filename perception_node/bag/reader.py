@@ -10,9 +10,11 @@ from types import TracebackType
 from typing import Any
 
 from perception_node.bag import decode
+from perception_node.bag.belt import Reading, Readings
 from perception_node.bag.camera import camera_model, frame_from_messages
 from perception_node.bag.storage import Storage, deserialize
 from perception_node.bag.topics import INFO, choose_topics
+from perception_node.bag.watch import Serialised
 from perception_node.errors import DatasetError, FrameError
 from perception_node.types import CameraModel, Frame
 
@@ -35,15 +37,34 @@ class Span:
     duration_s: float
 
 
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A frame, the messages that it came from, and the belt's reading (None = there was none) when it was complete."""
+
+    frame: Frame
+    colour: Serialised
+    depth: Serialised | None
+    belt: Reading | None
+
+
+@dataclass(frozen=True)
+class _Message:
+    """A picture's message: decoded, as it was recorded, and when."""
+
+    message: Any
+    raw: Serialised
+    logged_ns: int
+
+
 @dataclass(frozen=True)
 class _Waiting:
     """A picture with what belongs to it: still messages."""
 
     stamp_ns: int
-    logged_ns: int
-    colour: Any
-    depth: Any | None
+    colour: _Message
+    depth: _Message | None
     camera: Calibration | None
+    belt: Reading | None
 
 
 class Recording:
@@ -51,7 +72,7 @@ class Recording:
 
     Args:
         path: a rosbag2 folder, or a bare .mcap or .db3 file; one that a crash cut off is read as far as it is whole.
-        colour, depth, camera_info: topic names; None = found by type and name.
+        colour, depth, camera_info, belt: topic names; None = found by type and name.
         camera: calibration for recordings without camera_info, or to be used in its place.
         use_depth: False = frames without depth.
         pair_tolerance_s: colour and depth belong together when their stamps differ by at most this, in seconds.
@@ -66,8 +87,8 @@ class Recording:
     """
 
     def __init__(self, path: str | Path, *, colour: str | None = None, depth: str | None = None, camera_info: str | None = None,
-                 camera: Calibration | None = None, use_depth: bool = True, pair_tolerance_s: float = 0.005,
-                 frame_id: str = "") -> None:
+                 belt: str | None = None, camera: Calibration | None = None, use_depth: bool = True,
+                 pair_tolerance_s: float = 0.005, frame_id: str = "") -> None:
         self._path = Path(path)
         self._camera, self._frame_id = camera, frame_id
         self._tolerance_ns = round(pair_tolerance_s * 1e9)
@@ -76,7 +97,7 @@ class Recording:
         self._storage = Storage(self._path)
         try:
             self.topics = choose_topics(self._storage.connections, str(self._path), colour=colour,
-                                        depth=depth if use_depth else "", camera_info=camera_info)
+                                        depth=depth if use_depth else "", camera_info=camera_info, belt=belt)
             if self.topics.camera_info is None and camera is None:
                 raise DatasetError(f"{self._path}: expected a topic of type {INFO}, got none: name the calibration yourself")
             count = sum(c.msgcount for c in self._storage.connections if c.topic == self.topics.colour)
@@ -98,6 +119,11 @@ class Recording:
         return [*self._storage.notes, *unstamped]
 
     def frames(self) -> Iterator[Frame]:
+        """The frames of `pictures`."""
+        for picture in self.pictures():
+            yield picture.frame
+
+    def pictures(self) -> Iterator[Picture]:
         """Every usable colour picture once, in the order of the stamps, with its depth and calibration.
 
         Pictures that were recorded late are put where they belong. Stamps that go back by more than `RESTART_NS` begin a new
@@ -119,11 +145,12 @@ class Recording:
             try:
                 if waiting.camera is None:
                     raise FrameError("camera_info: expected a usable calibration, got none")
-                frame = frame_from_messages(waiting.colour, waiting.depth, waiting.camera)
+                depth = waiting.depth
+                frame = frame_from_messages(waiting.colour.message, None if depth is None else depth.message, waiting.camera)
             except FrameError as error:
                 self.skipped[str(error)] += 1
                 continue
-            yield frame
+            yield Picture(frame, waiting.colour.raw, None if depth is None else depth.raw, waiting.belt)
 
     def _in_order(self) -> Iterator[_Waiting | None]:
         """Pictures sorted by stamp within `RESTART_NS`; None where a new sequence begins."""
@@ -143,21 +170,24 @@ class Recording:
         yield from held
 
     def _paired(self) -> Iterator[_Waiting]:
-        """Pictures with their depth and calibration, in the order of recording."""
-        colours: deque[tuple[int, int, Any]] = deque()
-        depths: dict[int, Any] = {}
+        """Pictures with their depth, calibration and belt velocity, in the order of recording."""
+        colours: deque[_Message] = deque()
+        depths: dict[int, _Message] = {}
+        readings = Readings()
         camera = self._camera or self._first_camera()
         topics = self.topics
 
         def pair() -> _Waiting:
-            logged_ns, stamp_ns, message = colours.popleft()
+            colour = colours.popleft()
+            stamp_ns = colour.raw.stamp_ns
             key = self._find(stamp_ns, depths)
             depth = depths.pop(key) if key is not None else None
             for old in [stamp for stamp in depths if stamp < stamp_ns - 2 * PAIR_WAIT_NS]:
                 del depths[old]
-            return _Waiting(stamp_ns, logged_ns, message, depth, camera)
+            complete_ns = colour.logged_ns if depth is None else max(colour.logged_ns, depth.logged_ns)
+            return _Waiting(stamp_ns, colour, depth, camera, readings.at(complete_ns))
 
-        wanted = [topic for topic in (topics.colour, topics.depth, topics.camera_info) if topic]
+        wanted = [topic for topic in (topics.colour, topics.depth, topics.camera_info, topics.belt) if topic]
         for connection, logged_ns, raw in self._storage.messages(wanted):
             try:
                 message = deserialize(connection, raw)
@@ -168,13 +198,17 @@ class Recording:
                 if self._camera is None:
                     camera = self._calibration(message) or camera
                 continue
+            if connection.topic == topics.belt:
+                readings.put(logged_ns, message)
+                continue
             stamp_ns = self._stamp(message, logged_ns, connection.topic == topics.colour)
+            entry = _Message(message, Serialised(raw, stamp_ns), logged_ns)
             if connection.topic == topics.colour:
-                colours.append((logged_ns, stamp_ns, message))
+                colours.append(entry)
             else:
-                depths[stamp_ns] = message
-            while colours and (topics.depth is None or self._find(colours[0][1], depths) is not None
-                               or logged_ns - colours[0][0] > PAIR_WAIT_NS):
+                depths[stamp_ns] = entry
+            while colours and (topics.depth is None or self._find(colours[0].raw.stamp_ns, depths) is not None
+                               or logged_ns - colours[0].logged_ns > PAIR_WAIT_NS):
                 yield pair()
         while colours:
             yield pair()
@@ -190,7 +224,7 @@ class Recording:
         message.header.stamp.sec, message.header.stamp.nanosec = divmod(logged_ns, 1_000_000_000)
         return logged_ns
 
-    def _find(self, stamp_ns: int, depths: dict[int, Any]) -> int | None:
+    def _find(self, stamp_ns: int, depths: dict[int, _Message]) -> int | None:
         if stamp_ns in depths:
             return stamp_ns
         near = min(depths, key=lambda other: abs(other - stamp_ns), default=None)

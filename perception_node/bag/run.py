@@ -34,7 +34,7 @@ class Settings:
     """How recordings are replayed.
 
     Attributes:
-        config: everything the pipeline reads. colour, depth, camera_info: topic names, None = found.
+        config: everything the pipeline reads. colour, depth, camera_info, belt: topic names, None = found.
         use_depth: False = colour only. camera: as on the command line, "" = the recording's.
         frame_id: in place of the recorded one, "" = the recorded one. film, published: write them.
         frames: at most so many, None = all.
@@ -44,6 +44,7 @@ class Settings:
     colour: str | None = None
     depth: str | None = None
     camera_info: str | None = None
+    belt: str | None = None
     use_depth: bool = True
     camera: str = ""
     frame_id: str = ""
@@ -56,7 +57,7 @@ def open_recording(path: Path, settings: Settings) -> Recording:
     """The recording with the settings' topics and calibration."""
     node = settings.config.node
     return Recording(path, colour=settings.colour, depth=settings.depth, camera_info=settings.camera_info,
-                     camera=camera_argument(settings.camera) if settings.camera else None,
+                     belt=settings.belt, camera=camera_argument(settings.camera) if settings.camera else None,
                      use_depth=settings.use_depth and node.depth != "off", pair_tolerance_s=node.pair_tolerance_s,
                      frame_id=settings.frame_id)
 
@@ -106,7 +107,8 @@ def _write(recording: Recording, name: str, part: Path, settings: Settings, pipe
                 tally.add(step)
                 times.add(step)
                 if step.scene is None:
-                    lines.write(text_of_line({"stamp_ns": step.frame.stamp_ns, "failed": step.failure}))
+                    dropped = {"dropped": step.dropped} if step.dropped else {}
+                    lines.write(text_of_line({"stamp_ns": step.frame.stamp_ns, "failed": step.failure, **dropped}))
                 else:
                     lines.write(text_of_line(line_of_scene(step.scene)))
                     if published is not None:
@@ -126,7 +128,7 @@ def _write(recording: Recording, name: str, part: Path, settings: Settings, pipe
 def _steps(recording: Recording, settings: Settings, pipeline: Pipeline, progress: bool) -> Iterator[Step]:
     total = min(recording.span.frames, settings.frames) if settings.frames else recording.span.frames
     with tqdm(total=total, unit="frame", disable=None if progress else True) as bar:
-        for step in replay(recording.frames(), pipeline, recording.skipped):
+        for step in replay(recording.pictures(), pipeline, recording.skipped):
             if step.number == settings.frames:
                 return
             yield step

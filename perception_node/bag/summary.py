@@ -20,6 +20,7 @@ class Tally:
     def __init__(self) -> None:
         self.frames = 0
         self.failed: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
         self._grasps: Counter[str] = Counter()
         self._rejections: Counter[str] = Counter()
@@ -28,6 +29,7 @@ class Tally:
         self._best: list[float] = []
         self._speeds: list[float] = []
         self._degraded: Counter[str] = Counter()
+        self._belt: Counter[str] = Counter()
 
     def add(self, step: Step) -> None:
         """Take one frame in."""
@@ -35,13 +37,17 @@ class Tally:
         self._run += step.restarted
         self._counts["with_depth"] += step.frame.depth_m is not None
         scene = step.scene
+        if step.dropped:
+            self.dropped[f"{step.dropped}: {_shape(step.failure)}"] += 1
+            return
+        self._belt[_shape(step.belt)] += 1
         if scene is None:
             self.failed[step.failure] += 1
             return
         self._counts["packages"] += len(scene.tracks)
         self._ids.update((self._run, track.track_id) for track in scene.tracks if track.track_id)
         self._grasps.update(grasp.kind for grasp in scene.grasps)
-        self._rejections.update(f"{r.kind}: {re.sub(r'[-+]?[0-9]+(?:[.][0-9]+)?', '#', r.reason)}" for r in scene.rejections)
+        self._rejections.update(f"{r.kind}: {_shape(r.reason)}" for r in scene.rejections)
         if scene.grasps:
             self._best.append(scene.grasps[0].score)
         if scene.belt_velocity_m_s is not None:
@@ -54,15 +60,17 @@ class Tally:
         return {
             "recording": name, "version": __version__, "model_id": model_id,
             "topics": {"colour": recording.topics.colour, "depth": recording.topics.depth,
-                       "camera_info": recording.topics.camera_info},
+                       "camera_info": recording.topics.camera_info, "belt": recording.topics.belt},
             "duration_s": round(recording.span.duration_s, 6), "pictures": recording.span.frames, "frames": self.frames,
             "frames_with_depth": self._counts["with_depth"], "frames_failed": dict(sorted(self.failed.items())),
+            "frames_dropped": dict(sorted(self.dropped.items())),
             "skipped": dict(sorted(recording.skipped.items())), "notes": recording.notes, "restarts": self._run,
             "packages": self._counts["packages"], "tracks": len(self._ids),
             "grasps": dict(sorted(self._grasps.items())), "rejections": dict(self._rejections.most_common()),
             "frames_degraded": dict(self._degraded.most_common()),
             "best_score_mean": round(float(np.mean(self._best)), 4) if self._best else None,
-            "belt_speed_m_s": round(float(np.median(self._speeds)), 4) if self._speeds else None}
+            "belt_speed_m_s": round(float(np.median(self._speeds)), 4) if self._speeds else None,
+            "frames_by_belt": dict(self._belt.most_common()) if recording.topics.belt else {}}
 
 
 def text(summary: Mapping[str, Any]) -> str:
@@ -71,19 +79,26 @@ def text(summary: Mapping[str, Any]) -> str:
     lines = [
         f"{summary['recording']}: {summary['frames']} of {summary['pictures']} pictures in {summary['duration_s']:.1f} s, "
         f"{summary['frames_with_depth']} with depth",
-        f"  topics      {topics['colour']}, {topics['depth'] or 'no depth'}, {topics['camera_info'] or 'calibration as given'}",
+        f"  topics      {topics['colour']}, {topics['depth'] or 'no depth'}, {topics['camera_info'] or 'calibration as given'}"
+        + (f", {topics['belt']}" if topics["belt"] else ""),
         f"  model       {summary['model_id']}",
         f"  packages    {summary['packages']} in all frames, {summary['tracks']} ids",
         f"  grasps      {_counted(summary['grasps']) or 'none'}",
         f"  belt        {_or_unknown(summary['belt_speed_m_s'], 'm/s')}",
         f"  best score  {_or_unknown(summary['best_score_mean'], 'on average')}"]
-    for title, entries in (("skipped", summary["skipped"]), ("failed", summary["frames_failed"]),
+    for title, entries in (("skipped", summary["skipped"]), ("dropped", summary["frames_dropped"]),
+                           ("failed", summary["frames_failed"]), ("belt is", summary["frames_by_belt"]),
                            ("degraded", summary["frames_degraded"])):
         lines += [f"  {title:<11} {count} x {reason}" for reason, count in entries.items()]
     lines += [f"  note        {note}" for note in summary["notes"]]
     if summary["restarts"]:
         lines.append(f"  restarts    {summary['restarts']}: stamps went back or the camera's frame changed, tracks were forgotten")
     return "\n".join(lines) + "\n"
+
+
+def _shape(words: str) -> str:
+    """Words without their numbers, so that equal reasons are counted together."""
+    return re.sub(r"[-+]?[0-9]+(?:[.][0-9]+)?", "#", words)
 
 
 def _counted(entries: Mapping[str, int]) -> str:

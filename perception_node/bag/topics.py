@@ -11,25 +11,30 @@ from perception_node.errors import DatasetError
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED = "sensor_msgs/msg/CompressedImage"
 INFO = "sensor_msgs/msg/CameraInfo"
+TWIST = "geometry_msgs/msg/TwistStamped"
+BELT_NAME = "belt_velocity"
+"""Last part of the name of the topic with the belt's measured velocity; other twists are commands to robots, or bases' speeds."""
+
 _DEPTH_WORDS = ("depth", "disparity", "stereo")
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Which topic of a recording is what; `depth` and `camera_info` may be missing (None)."""
+    """Which topic of a recording is what; `depth`, `camera_info` and `belt` may be missing (None)."""
 
     colour: str
     depth: str | None
     camera_info: str | None
+    belt: str | None = None
 
 
 def choose_topics(connections: list[Connection], where: str, *, colour: str | None, depth: str | None,
-                  camera_info: str | None) -> Topics:
-    """Decide which topic is colour, depth and calibration.
+                  camera_info: str | None, belt: str | None = None) -> Topics:
+    """Decide which topic is colour, depth, calibration and belt velocity.
 
     Args:
         connections: of the recording. where: its name, for errors.
-        colour, depth, camera_info: names that win over guessing; "" = leave it out.
+        colour, depth, camera_info, belt: names that win over guessing; "" = leave it out.
 
     Raises:
         DatasetError: a named topic is missing or of another type; no colour topic; several and none named.
@@ -63,7 +68,13 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
         camera_info = infos[0] if infos else ""
     if camera_info:
         named(camera_info, (INFO,))
-    return Topics(colour=colour, depth=depth or None, camera_info=camera_info or None)
+    if belt is None:
+        belts = sorted((name for name, kind in types.items() if kind == TWIST and name.rsplit("/", 1)[-1] == BELT_NAME),
+                       key=lambda name: (-_shared(name, colour), name))
+        belt = belts[0] if belts else ""
+    if belt:
+        named(belt, (TWIST,))
+    return Topics(colour=colour, depth=depth or None, camera_info=camera_info or None, belt=belt or None)
 
 
 def _is_depth(name: str) -> bool:

@@ -134,7 +134,7 @@ def _stamps(stream: Stream, simulated: bool) -> Iterator[Finding]:
 
 def _contents(alive: Mapping[str, Stream]) -> Iterator[Finding]:
     from perception_node.bag.camera import camera_model, colour_pixels, depth_metres
-    from perception_node.ros.watch import Exposure
+    from perception_node.bag.watch import Exposure
 
     if "colour" in alive:
         try:

@@ -12,6 +12,7 @@ import numpy as np
 from perception_node.bag import decode
 from perception_node.bag.camera import camera_model
 from perception_node.bag.gray import gray_pixels
+from perception_node.bag.watch import Unchanged, UnusablePicture
 from perception_node.beacon.config import BeaconConfig
 from perception_node.beacon.layout import Layout
 from perception_node.beacon.tracker import BeaconPose, BeaconTracker
@@ -19,7 +20,6 @@ from perception_node.errors import FrameError
 from perception_node.ros import drops as reasons
 from perception_node.ros.belt import BeltInput
 from perception_node.ros.inbox import Inbox, Item
-from perception_node.ros.watch import Unchanged, UnusablePicture
 from perception_node.ros.worker import Links, Worker
 from perception_node.types import CameraModel
 

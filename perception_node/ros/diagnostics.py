@@ -7,12 +7,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from perception_node.bag.watch import WARN_BRIGHT_SHARE, Exposure
 from perception_node.config import Config
 from perception_node.ros import drops as reasons
 from perception_node.ros.belt import BeltInput
 from perception_node.ros.drops import Rate
 from perception_node.ros.inbox import Inbox
-from perception_node.ros.watch import WARN_BRIGHT_SHARE, Exposure
 from perception_node.ros.worker import Worker
 
 OK, WARN, ERROR, STALE = 0, 1, 2, 3

@@ -6,13 +6,14 @@ import threading
 import time
 from collections import Counter, deque
 
+from perception_node.bag import watch
+
 LOST = "lost"
 SUPERSEDED = "superseded"
 UNPAIRED = "unpaired"
 NO_CALIBRATION = "no_calibration"
 BAD_FRAME = "bad_frame"
-BLIND = "blind"
-FROZEN = "frozen"
+BLIND, FROZEN = watch.BLIND, watch.FROZEN
 TOO_OLD = "too_old"
 FROM_THE_FUTURE = "from_the_future"
 OUT_OF_ORDER = "out_of_order"

@@ -13,6 +13,7 @@ import numpy as np
 
 from perception_node.bag.camera import frame_from_messages
 from perception_node.bag.reader import RESTART_NS
+from perception_node.bag.watch import UnusablePicture, Watch
 from perception_node.config import Config
 from perception_node.errors import FrameError, PerceptionError
 from perception_node.pipeline import Pipeline
@@ -20,7 +21,6 @@ from perception_node.ros import drops as reasons
 from perception_node.ros.belt import BeltInput
 from perception_node.ros.drops import Rate
 from perception_node.ros.inbox import Inbox, Item, Raw
-from perception_node.ros.watch import UnusablePicture, Watch
 from perception_node.types import CameraModel, Frame, Scene
 
 

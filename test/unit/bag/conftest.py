@@ -11,6 +11,7 @@ from perception_node.types import CameraModel, Frame
 
 STORE = get_typestore(Stores.ROS2_KILTED)
 IMAGE, INFO = (f"sensor_msgs/msg/{name}" for name in ("Image", "CameraInfo"))
+TWIST = "geometry_msgs/msg/TwistStamped"
 WIDTH, HEIGHT, FRAMES = 48, 32, 10
 CAMERA = CameraModel(fx=50.0, fy=50.0, cx=23.5, cy=15.5, width=WIDTH, height=HEIGHT)
 
@@ -53,18 +54,27 @@ def camera():
 
 
 def raw_bag(path, frames, depth_shift_ns=0, plugin=StoragePlugin.SQLITE3, topics=("/cam/rgb/image_raw", "/cam/depth/image"),
-            info=True, stamps=None, frame_id="cam"):
+            info=True, stamps=None, frame_id="cam", belt=()):
     """A recording as `ros2 bag record` makes it: raw pictures, calibration last of each moment.
 
     Args:
         topics: of colour and depth; one = no depth. info: with calibration. stamps: in place of the frames' own, in ns; the time of
-            recording stays the frames'.
+            recording stays the frames'. belt: (time of recording in ns, m/s along x, frame) of each reading of the belt's drive.
     """
     types = STORE.types
     names = {"colour": (topics[0], IMAGE), **({"depth": (topics[1], IMAGE)} if len(topics) > 1 else {}),
              **({"info": (f"{topics[0].rsplit('/', 1)[0]}/camera_info", INFO)} if info else {})}
     with Writer(path, version=8, storage_plugin=plugin) as writer:
         ids = {key: writer.add_connection(*name, typestore=STORE) for key, name in names.items()}
+        if belt:
+            drive = writer.add_connection("/cell/belt_velocity", TWIST, typestore=STORE)
+            servo = writer.add_connection("/servo/delta_twist_cmds", TWIST, typestore=STORE)
+        for logged_ns, speed, frame in belt:
+            vector = types["geometry_msgs/msg/Vector3"]
+            twist = types[TWIST](types["std_msgs/msg/Header"](types["builtin_interfaces/msg/Time"](0, 0), frame),
+                                 types["geometry_msgs/msg/Twist"](vector(speed, 0.0, 0.0), vector(0.0, 0.0, 0.0)))
+            for connection in (drive, servo):
+                writer.write(connection, logged_ns, STORE.serialize_cdr(twist, TWIST))
         for number, frame in enumerate(frames):
             def header(shift=0, frame=frame, number=number):
                 stamp = (frame.stamp_ns if stamps is None else stamps[number]) + shift

@@ -37,14 +37,14 @@ def pipeline():
     return Pipeline(CONFIG)
 
 
-def replayed(pipeline, frames):
-    return [line_of_scene(step.scene) for step in replay(frames, pipeline)]
+def replayed(pipeline, pictures):
+    return [line_of_scene(step.scene) for step in replay(pictures, pipeline)]
 
 
 @pytest.fixture(scope="module")
 def lines(pipeline):
     with Recording(ROOT / "perception_node" / "data" / "demo") as recording:
-        return replayed(pipeline, recording.frames())
+        return replayed(pipeline, recording.pictures())
 
 
 def test_the_bundled_recording_gives_what_it_gave(lines):
@@ -73,7 +73,7 @@ class Noisy:
 def test_rounding_is_tolerated(pipeline, lines, monkeypatch):
     monkeypatch.setattr(pipeline._segmenter, "heads", Noisy(pipeline._segmenter).heads)
     with Recording(ROOT / "perception_node" / "data" / "demo") as recording:
-        noisy = replayed(pipeline, itertools.islice(recording.frames(), 12))
+        noisy = replayed(pipeline, itertools.islice(recording.pictures(), 12))
     result = compare(lines[:12], noisy, PORTABLE)
     assert result.same, result.kinds
 
@@ -98,12 +98,13 @@ class Shrunk:
 @pytest.mark.parametrize("fault", ["shrunk masks", "depth 3 % too far"])
 def test_a_broken_pipeline_is_noticed(pipeline, lines, fault):
     with Recording(ROOT / "perception_node" / "data" / "demo") as recording:
-        frames = list(itertools.islice(recording.frames(), 6))
+        pictures = list(itertools.islice(recording.pictures(), 6))
     if fault == "shrunk masks":
         pipeline = Pipeline(CONFIG, segmenter=Shrunk(pipeline._segmenter))
     else:
-        frames = [dataclasses.replace(frame, depth_m=frame.depth_m * np.float32(1.03)) for frame in frames]
-    assert not compare(lines[:6], replayed(pipeline, frames), PORTABLE).same
+        pictures = [dataclasses.replace(picture, frame=dataclasses.replace(
+            picture.frame, depth_m=picture.frame.depth_m * np.float32(1.03))) for picture in pictures]
+    assert not compare(lines[:6], replayed(pipeline, pictures), PORTABLE).same
 
 
 @pytest.mark.parametrize("fault", ["grasps 15 mm aside", "scores halved", "ids exchanged", "a package lost in every third frame",

@@ -42,7 +42,7 @@ def test_raw_recordings_of_others(tmp_path, scene, plugin, write_raw):
     frames, _ = scene
     write_raw(tmp_path / "raw", frames, plugin=plugin)
     with Recording(tmp_path / "raw") as opened:
-        assert dataclasses.astuple(opened.topics) == ("/cam/rgb/image_raw", "/cam/depth/image", "/cam/rgb/camera_info")
+        assert dataclasses.astuple(opened.topics) == ("/cam/rgb/image_raw", "/cam/depth/image", "/cam/rgb/camera_info", None)
         back = list(opened.frames())
     assert len(back) == len(frames)
     assert np.array_equal(back[3].rgb, frames[3].rgb)

@@ -142,7 +142,7 @@ def test_calibration_given_on_the_command_line(tmp_path, small_frames, write_raw
     assert "name the calibration yourself" in capsys.readouterr().err
     assert cli.main([*arguments, "--camera", "50,50,23.5,15.5", "--json", str(tmp_path / "r.json")]) == 0
     report = json.loads((tmp_path / "r.json").read_text())
-    assert report["summary"]["topics"] == {"colour": "/odd/name", "depth": None, "camera_info": None}
+    assert report["summary"]["topics"] == {"colour": "/odd/name", "depth": None, "camera_info": None, "belt": None}
     assert report["summary"]["frames_with_depth"] == 0
     file = tmp_path / "camera.yaml"
     file.write_text("image_width: 48\nimage_height: 32\n"

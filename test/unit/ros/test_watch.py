@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from perception_node.bag.watch import Exposure, UnusablePicture, Watch
 from perception_node.ros.inbox import Item, Raw
-from perception_node.ros.watch import Exposure, UnusablePicture, Watch
 from perception_node.types import CameraModel, Frame
 
 SECOND = 10**9

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.errors import PerceptionError
-from perception_node.ros import drops as reasons
-from perception_node.ros.inbox import Item, Raw
 from perception_node.types import Frame
+
+BLIND, FROZEN = "blind", "frozen"
+"""What such pictures are counted as."""
 
 DARK, BRIGHT = 16, 250
 """Grey values of 0 to 255: below the first a pixel is black, from the second on it is blown out. Source: judgement; a sensor's
@@ -54,6 +56,34 @@ class Exposure:
         return ""
 
 
+@dataclass(frozen=True)
+class Serialised:
+    """A message as it was sent, and its header's stamp."""
+
+    data: bytes
+    stamp_ns: int
+
+
+class Stamped(Protocol):
+    """What a stream is judged by: a message as it was sent, and its header's stamp."""
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def stamp_ns(self) -> int: ...
+
+
+class Pair(Protocol):
+    """A frame's messages, still serialised."""
+
+    @property
+    def colour(self) -> Stamped: ...
+
+    @property
+    def depth(self) -> Stamped | None: ...
+
+
 class UnusablePicture(PerceptionError):
     """A picture that is whole but shows nothing, or not the present. `reason` is what it is counted as."""
 
@@ -69,7 +99,7 @@ class Watch:
         self.exposure: Exposure | None = None
         self._colour, self._depth = Unchanged(), Unchanged()
 
-    def check(self, item: Item, frame: Frame, max_age_s: float, detect_frozen: bool) -> None:
+    def check(self, item: Pair, frame: Frame, max_age_s: float, detect_frozen: bool) -> None:
         """Accept a frame or say why not.
 
         What repeats byte for byte is as old as its first appearance: a camera's noise never does.
@@ -82,7 +112,7 @@ class Watch:
         colour_s = self._colour.since(item.colour)
         depth_s = self._depth.since(item.depth) if item.depth is not None else 0.0
         if fault:
-            raise UnusablePicture(reasons.BLIND, f"colour: {fault}")
+            raise UnusablePicture(BLIND, f"colour: {fault}")
         if not detect_frozen:
             return
         if depth_s > max_age_s and frame.depth_m is not None and not np.isfinite(frame.depth_m[::_STRIDE, ::_STRIDE]).any():
@@ -90,7 +120,7 @@ class Watch:
         for name, still_s in (("colour", colour_s), ("depth", depth_s)):
             if still_s > max_age_s:
                 words = f"{name}: expected new pixels, got the same bytes for {still_s:.1f} s under new stamps"
-                raise UnusablePicture(reasons.FROZEN, f"{words}: the driver repeats its buffer (simulated camera without noise: "
+                raise UnusablePicture(FROZEN, f"{words}: the driver repeats its buffer (simulated camera without noise: "
                                       "set node.detect_frozen to false)")
 
 
@@ -101,7 +131,7 @@ class Unchanged:
         self._last: bytes = b""
         self._since_ns = 0
 
-    def since(self, raw: Raw) -> float:
+    def since(self, raw: Stamped) -> float:
         """Seconds between the stamps of the first message with these bytes and this one."""
         if raw.stamp_ns < self._since_ns or not _same(self._last, raw.data):
             self._since_ns = raw.stamp_ns
