@@ -126,7 +126,8 @@ def draw_plot(results: Sequence[Result], path: Path) -> None:
             values = [r["cell"][mode]["pickable_mask"]["AP"] for r in rs if mode in r["cell"]]
             if start == "simulated" and values:
                 side.axhline(statistics.fmean(values), color="tab:blue", linestyle="--", label=f"{_WORDS[start]} ({images})")
-        side.set(title=words, xlabel="the cell's own pictures", ylim=(0, 1), xscale="symlog", xlim=(-0.4, 130), xticks=(0, 5, 20, 80, 100),
+        side.set(title=words, xlabel="the cell's own pictures", ylim=(0, 1), xscale="symlog", xlim=(-0.4, 130),
+                 xticks=(0, 5, 20, 80, 100),
                  xticklabels=("0", "5", "20", "80", ""))
         side.minorticks_off()
         side.grid(alpha=0.3)
