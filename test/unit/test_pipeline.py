@@ -86,7 +86,7 @@ def test_a_backward_stamp_resets_and_is_counted(setup):
 
 def test_packages_below_the_limits_are_not_reported(setup, belt):
     frame, answers, pipeline = setup
-    low = tuple(Instance(i.label, i.class_name, 0.3 if i.label == 1 else 0.9, i.bbox_xyxy, i.area_px)
+    low = tuple(Instance(i.label, i.class_name, 0.2 if i.label == 1 else 0.9, i.bbox_xyxy, i.area_px)
                 for i in answers.segmentation.instances)
     answers.segmentation = Segmentation(answers.segmentation.labels, low)
     scene = pipeline.process(frame)
