@@ -106,8 +106,8 @@ def measure(segmenter: Segmenter, frame: Frame, heads: NDArray[np.float32] | Non
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception bench segment`."""
     parser.add_argument("--model", type=Path, help=".onnx file (default: the universal model)")
-    parser.add_argument("--runtime", nargs="+", choices=("openvino", "onnxruntime", "torch"),
-                        help="default: each that is installed")
+    parser.add_argument("--runtime", nargs="+", choices=("auto", "openvino", "onnxruntime", "torch"),
+                        help="default: auto, then each that is installed with the model as it is")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"),
                         help="cuda needs the torch runtime (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
@@ -129,16 +129,15 @@ def run(args: argparse.Namespace) -> int:
             raise PerceptionError(f"--size: expected WIDTHxHEIGHT in pixels, got {args.size!r}") from None
         cv2.setNumThreads(args.threads)
         print(f"{args.size}, {args.threads} threads of {os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.2f} at the start")
-        print(f"{'runtime':12}{'packages':>9}{'p50 ms':>9}{'p95 ms':>9}" + "".join(f"{name:>10}" for name in _STAGES))
-        for runtime in args.runtime or (["torch"] if args.device == "cuda" else installed_runtimes()):
+        print(f"{'runtime':16}{'packages':>9}{'p50 ms':>9}{'p95 ms':>9}" + "".join(f"{name:>10}" for name in _STAGES))
+        for runtime in args.runtime or (["torch"] if args.device == "cuda" else ["auto", *installed_runtimes()]):
             segmenter = Segmenter(args.model, runtime=runtime, device=args.device, threads=args.threads)
-            report["model_id"] = segmenter.model_id
             for packages in PACKAGE_COUNTS:
                 frame = bench_frame(packages, width, height)
                 grid = segmenter.heads(frame).shape
                 line = measure(segmenter, frame, synthetic_heads(packages, grid[2], grid[1]), args.repeats)
-                report["runs"].append({"runtime": runtime, "packages": packages, **line})
-                print(f"{runtime:12}{packages:9d}{line['p50_ms']:9.1f}{line['p95_ms']:9.1f}"
+                report["runs"].append({"runtime": segmenter.runtime, "model_id": segmenter.model_id, "packages": packages, **line})
+                print(f"{segmenter.runtime:16}{packages:9d}{line['p50_ms']:9.1f}{line['p95_ms']:9.1f}"
                       + "".join(f"{line['stages_p50_ms'][name]:10.1f}" for name in _STAGES))
         report["load_average_end"] = os.getloadavg()
         if args.json:

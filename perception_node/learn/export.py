@@ -19,6 +19,7 @@ from onnx import helper, numpy_helper
 from safetensors.torch import load_file, save_file
 
 from perception_node.errors import ModelError, PerceptionError
+from perception_node.learn.quantise import add_int8
 from perception_node.segment.encode import INPUT_DEPTH, INPUT_RGB, OUTPUT_HEADS
 from perception_node.segment.model import ExportedNet, NetworkShape, PackageNet
 from perception_node.segment.weights import CARD_FORMAT, file_sha256
@@ -147,16 +148,23 @@ def _calibrated(path: Path, dataset: Path, grouping: Mapping[str, Any]) -> tuple
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception export`."""
-    parser.add_argument("run", type=Path, metavar="RUN", help="folder that `perception train` wrote")
-    parser.add_argument("--out", type=Path, required=True, help="folder for NAME.onnx, NAME.safetensors, NAME.card.json")
+    parser.add_argument("run", type=Path, metavar="RUN",
+                        help="folder that `perception train` wrote; or an exported .onnx file, to add --int8's file to it")
+    parser.add_argument("--out", type=Path, help="folder for NAME.onnx, NAME.safetensors, NAME.card.json")
     parser.add_argument("--calibrate", type=Path, metavar="DATASET",
                         help="fit the scores' calibration on this data set and put the figures on it into the card")
+    parser.add_argument("--int8", type=Path, nargs="+", metavar="DATASET",
+                        help="write NAME.int8.onnx too: 8-bit integers, with their ranges from pictures of these data sets")
     parser.add_argument("--name", default="universal", help="name of the model and its files (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Export the best weights of a training run; exit status 0, or 2 for bad input."""
     try:
+        if args.run.suffix == ".onnx":
+            return _add_to_exported(args)
+        if not args.out:
+            raise PerceptionError("--out: expected a folder for the files, got none")
         source = args.run / "best.safetensors"
         net = load_network(source)
         card = json.loads((args.run / "best.card.json").read_text(encoding="utf-8"))
@@ -164,8 +172,17 @@ def run(args: argparse.Namespace) -> int:
         if args.calibrate:
             grouping, metrics = _calibrated(path, args.calibrate, card["grouping"])
             path = export_model(net, args.out, args.name, card["training"], metrics, grouping)
+        if args.int8:
+            add_int8(path, args.int8)
     except (PerceptionError, OSError) as error:
         print(f"export: {error}", file=sys.stderr)
         return 2
     print(path)
+    return 0
+
+
+def _add_to_exported(args: argparse.Namespace) -> int:
+    if not args.int8 or args.out or args.calibrate:
+        raise PerceptionError(f"{args.run}: expected --int8 DATASET and neither --out nor --calibrate with an exported model")
+    print(add_int8(args.run, args.int8))
     return 0

@@ -6,12 +6,13 @@ The network works on a grid of half the network picture's resolution ("grid pixe
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.types import CLASS_NAMES, F32, F64, CameraModel
+from perception_node.types import CLASS_NAMES, F32, F64, CameraModel, Frame
 
 INPUT_RGB, INPUT_DEPTH, OUTPUT_HEADS = "rgb", "depth", "heads"
 """Names of the exported model's inputs and output (the model contract, docs/segmenter.md)."""
@@ -172,3 +173,21 @@ def encode_depth(depth_m: F32 | None, camera: CameraModel, grid_size: tuple[int,
     slopes = grid_rays(camera, grid_size)
     plane = fit_belt_plane(depth, share, slopes) if belt_plane is None else belt_plane
     return blank if plane is None else encode_height(height_above_plane(depth, slopes, plane), share)
+
+
+def encode_frame(frame: Frame, belt_plane: F64 | None) -> dict[str, NDArray[Any]]:
+    """Make the network's inputs out of a frame.
+
+    Args:
+        frame: colour picture of any size, with or without depth. belt_plane: as for `encode_depth`.
+
+    Returns:
+        "rgb": (1, H, W, 3) uint8 and "depth": (1, H/2, W/2, 3) float32, H and W as `network_size` says.
+    """
+    width, height = network_size(frame.camera.width, frame.camera.height)
+    rgb: NDArray[Any] = frame.rgb
+    if rgb.shape[:2] != (height, width):
+        shrink = width < rgb.shape[1]
+        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+    depth = encode_depth(frame.depth_m, frame.camera, (width // 2, height // 2), belt_plane)
+    return {INPUT_RGB: np.ascontiguousarray(rgb)[None], INPUT_DEPTH: depth[None]}

@@ -6,14 +6,13 @@ import importlib.util
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from perception_node.errors import FrameError, ModelError
-from perception_node.segment.encode import INPUT_DEPTH, INPUT_RGB, OUTPUT_CHANNELS, encode_depth, network_size
+from perception_node.segment.encode import INPUT_DEPTH, OUTPUT_CHANNELS, encode_frame
 from perception_node.segment.postprocess import Grouping, group
-from perception_node.segment.runtime import RUNTIME_MODULES, Runtime, open_runtime
-from perception_node.segment.weights import ModelCard, check_weights, default_weights
+from perception_node.segment.runtime import RUNTIME_MODULES, Runtime, has_byte_dot_products, open_runtime
+from perception_node.segment.weights import ModelCard, check_weights, default_weights, int8_weights
 from perception_node.types import F32, F64, Frame, Segmentation
 
 
@@ -27,7 +26,8 @@ class Segmenter:
 
     Args:
         path: `.onnx` file (`.safetensors` for torch) with its card next to it; None = the model that ships with the package.
-        runtime: "openvino", "onnxruntime", "torch" or "auto" (torch on "cuda", else the fastest that is installed).
+        runtime: "openvino", "onnxruntime" or "torch" run exactly that file; "auto" takes torch on "cuda", else the fastest that
+            is installed, and `name.int8.onnx` where the card of `name.onnx` names it and the processor gains by it.
         device: "cpu", "cuda" or "auto" (CUDA only where `runtime` is torch and a GPU is there).
         threads: CPU threads, 0 = the runtime's choice.
 
@@ -44,11 +44,13 @@ class Segmenter:
             raise ModelError(f"device: expected 'cpu', 'cuda' or 'auto', got {device!r}")
         if runtime == "auto":
             runtime = "torch" if device == "cuda" else self._fastest(weights)
+            if runtime != "torch" and has_byte_dot_products():
+                weights = int8_weights(weights) or weights
         if runtime == "torch" and weights.suffix == ".onnx":
             weights = weights.with_suffix(".safetensors")
         self.card: ModelCard
         self.card, self._sha256 = check_weights(weights)
-        self.runtime: str = runtime
+        self.runtime: str = f"{runtime} int8" if weights.name.endswith(".int8.onnx") else runtime
         self.grouping = _grouping(self.card, weights)
         self._run: Runtime = open_runtime(runtime, weights, self.card, device, threads)
         self.last_timing_ms: dict[str, float] = {}
@@ -78,18 +80,12 @@ class Segmenter:
             ModelError: when it answers in another shape than the contract's.
         """
         start = time.perf_counter()
-        width, height = network_size(frame.camera.width, frame.camera.height)
-        rgb = frame.rgb
-        if rgb.shape[:2] != (height, width):
-            shrink = width < rgb.shape[1]
-            rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)  # type: ignore[assignment]
-        grid = (width // 2, height // 2)
-        depth = encode_depth(frame.depth_m, frame.camera, grid, belt_plane)
+        arrays = encode_frame(frame, belt_plane)
         encoded = time.perf_counter()
-        heads = self._run({INPUT_RGB: np.ascontiguousarray(rgb)[None], INPUT_DEPTH: depth[None]})
+        heads = self._run(arrays)
         ran = time.perf_counter()
         self.last_timing_ms = {"encode": (encoded - start) * 1e3, "network": (ran - encoded) * 1e3}
-        expected = (1, OUTPUT_CHANNELS, grid[1], grid[0])
+        expected = (1, OUTPUT_CHANNELS, *arrays[INPUT_DEPTH].shape[1:3])
         if heads.shape != expected:
             raise ModelError(f"model {self.model_id}: expected an output of shape {expected}, got {heads.shape}")
         if not np.isfinite(heads.sum()):

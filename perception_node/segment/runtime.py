@@ -19,6 +19,19 @@ RUNTIME_MODULES: dict[str, str] = {"openvino": "openvino", "onnxruntime": "onnxr
 """Runtime names and the modules they need, fastest on a CPU first. Source: measured: docs/segmenter.md."""
 
 
+_BYTE_DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni"})
+"""Processor flags. Without these instructions 8-bit products are added up in 16 bits, which overflow, and are not faster.
+Source: ONNX Runtime, "Quantize ONNX models" (U8S8 on AVX2 and AVX512)."""
+
+
+def has_byte_dot_products() -> bool:
+    """Whether this machine's processor has the instructions that an 8-bit model pays on (known on Linux and x86 only)."""
+    try:
+        return not _BYTE_DOT_PRODUCTS.isdisjoint(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    except (OSError, ValueError):
+        return False
+
+
 def open_runtime(runtime: str, weights: Path, card: ModelCard, device: str, threads: int) -> Runtime:
     """Load a model that `check_weights` found whole.
 

@@ -43,6 +43,23 @@ def default_weights() -> Path:
     return Path(__file__).resolve().parent / "weights" / "universal.onnx"
 
 
+def int8_path(weights: Path) -> Path:
+    """`name.int8.onnx` for `name.onnx`: the same network in 8-bit integers; one card speaks for both."""
+    return weights.with_suffix(".int8.onnx")
+
+
+def int8_weights(weights: Path) -> Path | None:
+    """The file in 8-bit integers that belongs to `name.onnx`: beside it and named by its card; None where there is none.
+
+    Raises:
+        ModelError: there is such a file, but no readable card.
+    """
+    path = int8_path(weights)
+    if weights.suffix != ".onnx" or not weights.is_file() or not path.is_file():
+        return None
+    return path if path.name in read_card(weights).sha256 else None
+
+
 def file_sha256(path: Path) -> str:
     """Hex SHA-256 digest of a file."""
     digest = hashlib.sha256()
@@ -53,7 +70,7 @@ def file_sha256(path: Path) -> str:
 
 
 def card_path(weights: Path) -> Path:
-    """`name.card.json` next to `name.onnx` or `name.safetensors`."""
+    """`name.card.json` next to `name.onnx`, `name.int8.onnx` or `name.safetensors`."""
     return weights.with_suffix("").with_suffix(".card.json")
 
 
