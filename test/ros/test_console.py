@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.skipif(not os.environ.get("CONSOLE_TESTS"), reason="set CONSOLE_TESTS=1: they need minutes and a machine at rest")
+
 aiohttp = pytest.importorskip("aiohttp", reason="pip install -r requirements/runtime.txt")
 
 SCREENS = Path(os.environ.get("CONSOLE_SCREENSHOTS", Path(__file__).resolve().parents[2] / "out" / "console"))
