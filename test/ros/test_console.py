@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not os.environ.get("CONSOLE_TESTS"), reason="set CONSOLE_TESTS=1: they need minutes and a machine at rest")
+pytestmark = pytest.mark.skipif(not os.environ.get("CONSOLE_TESTS"), reason="set CONSOLE_TESTS=1: needs minutes")
 
 aiohttp = pytest.importorskip("aiohttp", reason="pip install -r requirements/runtime.txt")
 
