@@ -54,8 +54,10 @@ def cell_findings(topics: Mapping[str, str], seconds: float, depth: str, pair_to
         cameras = [node.topics for node in nodes if node.topics] or ([dict(topics)] if topics else [_guess(graph)])
         if topics and nodes:
             cameras = [{**camera, **topics} for camera in cameras]
-        watched = [_watch(graph, camera, nodes) for camera in cameras]
+        watched = [_watch(graph, camera) for camera in cameras]
         spin(time.monotonic() + seconds)
+        for streams in watched:
+            _connect(graph, streams, nodes)
         found += _node_findings(nodes, graph)
         simulated = graph.count_publishers("/clock") > 0
         for streams in watched:
@@ -114,33 +116,40 @@ def _guess(graph: Any) -> dict[str, str]:
     return found or {"colour": "/image", "info": "/camera_info"}
 
 
-def _watch(graph: Any, topics: Mapping[str, str], nodes: list[Node]) -> dict[str, Stream]:
+def _watch(graph: Any, topics: Mapping[str, str]) -> dict[str, Stream]:
     """Subscribe to a camera's topics; the streams fill while the executor spins."""
-    from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
     from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
     kinds = {"sensor_msgs/msg/Image": Image, _COMPRESSED: CompressedImage, "sensor_msgs/msg/CameraInfo": CameraInfo}
-    known, streams = dict(graph.get_topic_names_and_types()), {}
+    streams = {}
     for name in ("colour", "depth", "info"):
         topic = topics.get(name)
         if topic is None:
             continue
         compressed = topic.endswith(("/compressed", "/compressedDepth"))
         stream = streams[name] = Stream(name, topic, _COMPRESSED if compressed else _TYPES[name])
-        publishers = graph.get_publishers_info_by_topic(topic)
-        stream.types = known.get(topic, ()) if publishers else ()
+        graph.create_subscription(kinds[stream.expected], topic, _keeper(stream),
+                                  QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
+    return streams
+
+
+def _connect(graph: Any, streams: Mapping[str, Stream], nodes: list[Node]) -> None:
+    """Note who publishes and whether the nodes can hear it: after the listening, when all of the cell has been found."""
+    from rclpy.qos import QoSCompatibility, qos_check_compatible
+
+    known, full = dict(graph.get_topic_names_and_types()), {node.name for node in nodes}
+    for stream in streams.values():
+        publishers = graph.get_publishers_info_by_topic(stream.topic)
+        stream.types = known.get(stream.topic, ()) if publishers else ()
         stream.publishers = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in publishers]
-        full = {node.name for node in nodes}
-        for reader in graph.get_subscriptions_info_by_topic(topic):
+        for reader in graph.get_subscriptions_info_by_topic(stream.topic):
             if f"{reader.node_namespace.rstrip('/')}/{reader.node_name}" in full:
                 for info in publishers:
                     fit, why = qos_check_compatible(info.qos_profile, reader.qos_profile)
                     if fit == QoSCompatibility.ERROR:
                         stream.misfits = [*stream.misfits, f"{info.node_name} and {reader.node_name} do not fit "
                                           f"({' '.join(why.split())})"]
-        graph.create_subscription(kinds[stream.expected], topic, _keeper(stream),
-                                  QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
-    return streams
 
 
 def _keeper(stream: Stream) -> Callable[[Any, Any], None]:

@@ -77,8 +77,11 @@ class ConsoleLink:
         """Call `~/ask`; may be called from any thread."""
         return self._call(self._ask, Ask.Request(text=text, session_id=session_id, point=point))
 
-    def report(self, track_id: int, kind: str, success: bool, failure: str) -> Future[Any]:
-        """Call `~/report_outcome` for the grasp that was last proposed for a package.
+    def report(self, track_id: int, kind: str, success: bool, failure: str) -> tuple[str, Future[Any]]:
+        """Call `~/report_outcome` for the grasp that was last proposed for a package; returns its kind too.
+
+        Args:
+            kind: of the grasp that was used, "" = the more probable one.
 
         Raises:
             PerceptionError: there was none.
@@ -88,7 +91,7 @@ class ConsoleLink:
             raise PerceptionError(f"number {track_id} had no grasp lately that an outcome could be reported for")
         stamp, grasp = found
         request = ReportOutcome.Request(scene_stamp=stamp, grasp=grasp, success=success, failure="" if success else failure)
-        return self._call(self._report, request)
+        return grasp.kind, self._call(self._report, request)
 
     def health(self) -> dict[str, Any]:
         """The worst level and one line for each part of the node."""

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from perception_node.advise.replies import KIND_WORDS
 from perception_node.errors import PerceptionError
 from perception_node.ros.console_guard import Bucket, Guard, known_form, new_session
 from perception_node.ros.console_view import Moment
@@ -45,8 +46,8 @@ class Link(Protocol):
     def ask(self, text: str, session_id: str, point: list[int]) -> Future[Any]:
         """Call the advisor."""
 
-    def report(self, track_id: int, kind: str, success: bool, failure: str) -> Future[Any]:
-        """Report an outcome."""
+    def report(self, track_id: int, kind: str, success: bool, failure: str) -> tuple[str, Future[Any]]:
+        """Report an outcome; returns the kind of the grasp, too."""
 
     def health(self) -> dict[str, Any]:
         """Level and lines of the diagnostics."""
@@ -240,8 +241,10 @@ class Console:
             await self._send_ranked(page, reply.ranked)
 
     async def _outcome(self, page: Page, track_id: int, kind: str, success: bool, failure: str) -> None:
-        reply = await asyncio.wrap_future(self._link.report(track_id, kind, success, failure))
-        words = f"Noted: number {track_id} {'was picked' if success else 'failed: ' + failure.replace('_', ' ')}."
+        used, answer = self._link.report(track_id, kind, success, failure)
+        reply = await asyncio.wrap_future(answer)
+        words = (f"Noted: number {track_id} {'was picked' if success else 'failed'} ({KIND_WORDS[used]})"
+                 f"{'' if success else ': ' + failure.replace('_', ' ')}.")
         said = {"text": words, "done": "outcome"} if reply.accepted else {"text": reply.message, "refused": reply.message}
         await self._said(page, {"type": "reply", **said})
 

@@ -171,8 +171,10 @@ class Cell:
             self.executor.spin_once(timeout_sec=0.05)
 
     def listen(self, kind, topic, qos=None):
-        """Subscribe; the list that is returned grows as messages come. Waits until a publisher is matched."""
-        received = self.heard.setdefault(topic, [])
+        """Subscribe, once to each topic; the list that is returned grows as messages come. Waits until a publisher is matched."""
+        if topic in self.heard:
+            return self.heard[topic]
+        received = self.heard[topic] = []
         subscription = self.node.create_subscription(kind, topic, received.append, qos or 10)
         self.wait_until(lambda: subscription.get_publisher_count() > 0, f"publisher of {topic}")
         return received
@@ -191,6 +193,11 @@ class Cell:
 
     def drops(self, reason):
         return int(self.statuses["pipeline"][2][f"dropped_{reason}"]) if "pipeline" in self.statuses else 0
+
+    def settle(self):
+        """Wait for diagnostics that were published from now on: those at hand may be older than the last frame."""
+        now = self.now_ns()
+        self.wait_until(lambda: self.history and self.history[-1][0] > now, "new diagnostics")
 
     def publisher(self, topic, kind, wait=True):
         """A reliable publisher, made once; waits until the node has matched it."""
@@ -231,7 +238,7 @@ class Cell:
     def scenes(self, topic="/perception/scene"):
         """The list of scenes as they come, emptied."""
         from perception_node_msgs.msg import PickScene
-        received = self.heard[topic] if topic in self.heard else self.listen(PickScene, topic)
+        received = self.listen(PickScene, topic)
         received.clear()
         return received
 

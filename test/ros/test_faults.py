@@ -100,6 +100,7 @@ def test_a_slow_camera_is_computed_and_said(running, good, fault):
 
 @pytest.mark.fault("burst of eight pictures")
 def test_a_burst_gives_the_newest_and_counts_the_others(running, scenes, good, frames, messages, fault):
+    running.settle()
     before = total(running)
     burst = [messages.triple(frames[number], running.next_stamp_ns() + 1_000_000 * number) for number in range(8)]
     for triple in burst:

@@ -100,6 +100,7 @@ function rank(rows) {
     const button = item.firstElementChild;
     const score = row.kind ? `${KINDS[row.kind]} ${Math.round(row.score * 100)} %` : "no grasp";
     button.className = row.kind ? "" : "none";
+    item.dataset.kind = row.kind;
     const parts = [String(row.id), NAMES[row.name] || row.name, score, row.reasons.join("; ")];
     button.querySelectorAll("span").forEach((span, i) => { if (span.textContent !== parts[i]) span.textContent = parts[i]; });
     return item;
@@ -211,7 +212,8 @@ document.addEventListener("click", (event) => {
   if (button.dataset.say) send({ type: "ask", text: button.dataset.say.replace("{id}", state.selected), point: button.closest("#chosen") ? state.selected : 0 });
   if (button.dataset.outcome) {
     const success = button.dataset.outcome === "picked";
-    send({ type: "outcome", id: state.selected, kind: "", success, failure: success ? "" : $("failure").value });
+    const shown = document.querySelector(`#ranking li[data-id="${state.selected}"]`);
+    send({ type: "outcome", id: state.selected, kind: shown ? shown.dataset.kind : "", success, failure: success ? "" : $("failure").value });
   }
 });
 $("picture").addEventListener("click", (event) => {
