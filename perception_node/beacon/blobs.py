@@ -102,7 +102,7 @@ def find_spots(gray: Gray, windows: Sequence[Window], limits: Limits, top: int, 
     return found
 
 
-def search_spots(gray: Gray, top: int, limits: Limits = ANY) -> list[Spot]:
+def search_spots(gray: Gray, top: int) -> list[Spot]:
     """Spots of the whole picture when nothing is known.
 
     The background, median over some hundred pixels, is taken away: a light in a bright corner counts as one in a dark corner,
@@ -121,7 +121,7 @@ def search_spots(gray: Gray, top: int, limits: Limits = ANY) -> list[Spot]:
     kept: list[Spot] = []
     for level in (0.08, 0.25, 0.6):
         threshold = max(level * above, 6.0 * noise + 3.0 * top / 255.0)
-        for spot in _measure(gray, light, 0, 0, threshold, noise, limits, top):
+        for spot in _measure(gray, light, 0, 0, threshold, noise, ANY, top):
             if all(abs(spot.u - other.u) + abs(spot.v - other.v) > 3.0 + 0.5 * other.diameter_px for other in kept):
                 kept.append(spot)
     return kept

@@ -75,11 +75,11 @@ def calibrate(poses: Sequence[BeaconPose], T_cell_beacon: F64, refused: int = 0)
     if not good:
         raise DatasetError(f"calibration: expected views of the beacon, got none that is good ({refused} refused)")
     stack = np.array([pose.T_cam_beacon for pose in good])
-    middle = _middle(stack)
+    middle = middle_pose(stack)
     gaps = np.array([difference(T, middle) for T in stack])
     distance = np.linalg.norm(gaps[:, :3], axis=1)
     near = distance <= 4.0 * float(np.median(distance)) + 1e-6
-    middle = _middle(stack[near])
+    middle = middle_pose(stack[near])
     gaps = np.array([difference(T, middle) for T in stack])
     spread = np.sqrt((gaps.reshape(-1, 2, 3) ** 2).sum(axis=2).mean(axis=0))
     sigma = _sigma(good)
@@ -100,7 +100,8 @@ def calibrate(poses: Sequence[BeaconPose], T_cell_beacon: F64, refused: int = 0)
         sigma_rad=sigma[1], reprojection_px=reprojection, range_m=float(np.linalg.norm(middle[:3, 3])), faults=tuple(faults))
 
 
-def _middle(stack: F64) -> F64:
+def middle_pose(stack: F64) -> F64:
+    """(4, 4) middle of (N, 4, 4) poses near each other: median position, chordal mean of the rotations."""
     u, _, vt = np.linalg.svd(stack[:, :3, :3].mean(axis=0))
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = u @ vt, np.median(stack[:, :3, 3], axis=0)

@@ -11,6 +11,7 @@ from perception_node.beacon.identify import Measured, Solution, fit_lights, plau
 from perception_node.beacon.layout import Layout
 from perception_node.beacon.settings import BeaconSettings
 from perception_node.beacon.solve import Fit, mirrored, rotation, rotation_vector, three_point_poses
+from perception_node.geometry import transform_points
 from perception_node.types import F64
 
 MAX_CHI2 = 16.0
@@ -115,6 +116,12 @@ def step(old: Hypothesis, T: F64, places: F64, data: Measured, layout: Layout, s
     return [new, *_mirrors(new, T, data, layout, settings)]
 
 
+def spacing_px(places: F64) -> float:
+    """Distance of the two nearest of (N, 2) pixels; those that are NaN (behind the camera) do not count."""
+    gaps = np.hypot(*(places[:, None] - places[None]).T) + np.eye(len(places)) * 1e9
+    return float(np.nanmin(gaps, initial=1e9))
+
+
 def judge(hypotheses: Sequence[Hypothesis], layout: Layout) -> list[Hypothesis]:
     """Those that live on, best first: duplicates and copies by the layout's symmetry are joined, hopeless ones given up."""
     kept: list[Hypothesis] = []
@@ -154,8 +161,7 @@ def _same(one: Hypothesis, other: Hypothesis, layout: Layout) -> bool:
 
 def _associate(places: F64, data: Measured) -> tuple[int, ...]:
     """The spot nearest to each predicted LED, none twice, after the shift that all have in common is taken away."""
-    gaps = np.hypot(*(places[:, None] - places[None]).T) + np.eye(len(places)) * 1e9
-    gate = 0.4 * float(np.nanmin(gaps, initial=1e9))
+    gate = 0.4 * spacing_px(places)
     away = places[:, None] - data.pixels[None]
     away[~np.isfinite(away)] = 1e9
     shift = np.zeros(2)
@@ -218,7 +224,7 @@ def _mirrors(new: Hypothesis, predicted: F64 | None, data: Measured, layout: Lay
 
 def _near(T: F64, leds: list[int], used: list[int], data: Measured, layout: Layout) -> bool:
     """Can a pose of a layout that is not flat explain the lights after refinement? Not when it misses them by far."""
-    points = layout.leds_m[leds] @ T[:3, :3].T + T[:3, 3]
+    points = transform_points(T, layout.leds_m[leds])
     missed = points[:, :2] / points[:, 2:] - data.rays[used]
     return bool(np.abs(missed).max() * data.focal_px < _MISSED_PX)
 

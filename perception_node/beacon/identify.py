@@ -150,15 +150,15 @@ def _verify(data: Measured, layout: Layout, base: tuple[int, int, int], poses: F
     seen = (nearest >= 0).sum(axis=1)
     score = np.where(distance > near[:, None], near[:, None], distance).sum(axis=1) / near
     solutions: dict[tuple[int, ...], Solution] = {}
-    tried: set[tuple[tuple[int, ...], int]] = set()
+    tried = 0
     for k in np.lexsort((score, -seen)):
         spot_of = tuple(int(n) for n in nearest[k])
         used = [n for n in spot_of if n >= 0]
-        if seen[k] < least or len(tried) >= 4 * _TRY:
+        if seen[k] < least or tried >= 4 * _TRY:
             break
-        if not ahead[k] or len(set(used)) < len(used) or (spot_of, k) in tried:
+        if not ahead[k] or len(set(used)) < len(used):
             continue
-        tried.add((spot_of, k))
+        tried += 1
         fit = fit_lights(poses[k], spot_of, data, layout)
         if fit is None or not plausible(fit.T, max_roll_rad) or fit.chi2 > max_chi2 * (2 * len(used) - 6):
             continue

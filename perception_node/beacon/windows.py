@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from perception_node.beacon.blobs import Window
-from perception_node.beacon.hypotheses import Hypothesis
+from perception_node.beacon.hypotheses import Hypothesis, spacing_px
 from perception_node.beacon.layout import Layout
 from perception_node.beacon.limits import Limits, schedule
 from perception_node.geometry import project, transform_points
@@ -30,8 +30,7 @@ def plan(camera: CameraModel, layout: Layout, last: Hypothesis, places: Sequence
     before = project(camera, transform_points(last.fit.T, layout.leds_m))
     range_now, range_last = (float(np.linalg.norm(T[:3, 3])) for T in (T, last.fit.T))
     first = places[0]
-    gaps = np.hypot(*(first[:, None] - first[None]).T) + np.eye(len(first)) * 1e9
-    limits = schedule(last.area_px, range_last, range_now, float(np.nanmin(gaps)))
+    limits = schedule(last.area_px, range_last, range_now, spacing_px(first))
     across = 2.0 * np.sqrt(max(last.area_px, 4.0) / np.pi) * max(range_last / range_now, 1.0)
     moved = float(np.nanmax(np.linalg.norm(first - before, axis=1), initial=0.0))
     missed = max(1e-9 * (stamp_ns - last.stamp_ns) / 0.05, 1.0)

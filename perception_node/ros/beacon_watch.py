@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from perception_node.beacon.calibration import middle_pose
+from perception_node.beacon.hypotheses import difference
 from perception_node.config import CameraConfig
 from perception_node.geometry import rotation_from_quaternion, transform_inverse
 from perception_node.ros.diagnostics import ERROR, WARN, Status
@@ -41,8 +44,7 @@ class BeaconWatch:
         numbers = np.array([p.x, p.y, p.z, q.x, q.y, q.z, q.w])
         if not np.isfinite(numbers).all() or not 0.9 < float(np.linalg.norm(numbers[3:])) < 1.1:
             return
-        T = np.eye(4)
-        T[:3, :3], T[:3, 3] = rotation_from_quaternion((q.x, q.y, q.z, q.w)), numbers[:3]
+        T = _transform(numbers[:3], numbers[3:])
         with self._lock:
             self._frame_id = str(message.header.frame_id)
             self._poses.append((time.monotonic(), T))
@@ -87,17 +89,15 @@ def expected_pose(config: CameraConfig) -> F64 | None:
 
 
 def moved(poses: F64, expected: F64) -> tuple[float, float]:
-    """How far, in metres and rad, the median of (N, 4, 4) T_cam_beacon is from the expected one.
+    """How far, in metres and rad, the middle of (N, 4, 4) T_cam_beacon is from the expected one.
 
     The shift is that of the beacon as the camera sees it: by so much a pick at the beacon's place would miss.
     """
-    shift = np.median(poses[:, :3, 3], axis=0) - expected[:3, 3]
-    u, _, vt = np.linalg.svd(poses[:, :3, :3].mean(axis=0))
-    cosine = (float(np.trace(u @ vt @ expected[:3, :3].T)) - 1.0) / 2.0
-    return float(np.linalg.norm(shift)), float(np.arccos(np.clip(cosine, -1.0, 1.0)))
+    gap = difference(middle_pose(poses), expected)
+    return float(np.linalg.norm(gap[:3])), float(np.linalg.norm(gap[3:]))
 
 
-def _transform(position: tuple[float, ...], xyzw: tuple[float, ...]) -> F64:
+def _transform(position: Sequence[float] | F64, xyzw: Sequence[float] | F64) -> F64:
     x, y, z, w = xyzw
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = rotation_from_quaternion((x, y, z, w)), position

@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.geometry import transform_points
 from perception_node.types import F32, F64, CameraModel
 
 PoseAt = Callable[[float], F64]
@@ -154,7 +155,7 @@ class BeaconCamera:
     def _poses(self, scene: BeaconScene, pose_at: PoseAt, stamp_s: float) -> list[F64]:
         """Poses along the exposure, so many that the lights move by less than a pixel between two of them."""
         half = self.sensor.exposure_s / 2
-        ends = [self.project(_points(pose_at(t), scene.leds_m)) for t in (stamp_s - half, stamp_s + half)]
+        ends = [self.project(transform_points(pose_at(t), scene.leds_m)) for t in (stamp_s - half, stamp_s + half)]
         moved = float(np.nanmax(np.abs(ends[1] - ends[0]), initial=0.0))
         count = int(np.clip(np.ceil(moved), 1, 24))
         return [pose_at(stamp_s + half * (2 * (k + 0.5) / count - 1)) for k in range(count)]
@@ -183,8 +184,8 @@ class BeaconCamera:
         if uneven is not None:
             share += np.sqrt((np.arange(_DISC_POINTS) + 0.5) / _DISC_POINTS) * (uneven[0] * np.cos(turn) + uneven[1] * np.sin(turn))
         disc = place + np.column_stack([spread * np.cos(turn), spread * np.sin(turn), np.zeros(_DISC_POINTS)])
-        pixels = np.concatenate([self.project(_points(pose, disc)) for pose in poses])
-        middle = _points(poses[len(poses) // 2], place[None])[0]
+        pixels = np.concatenate([self.project(transform_points(pose, disc)) for pose in poses])
+        middle = transform_points(poses[len(poses) // 2], place[None])[0]
         if not np.isfinite(pixels).all() or middle[2] <= 0.03:
             return
         range_m = float(np.linalg.norm(middle))
@@ -242,7 +243,7 @@ class BeaconCamera:
         _paste(light, (level * inside[0] * inside[1]).astype(np.float32), int(low[0]), int(low[1]))
 
     def _sunlight(self, light: F32, corners: F64, pose: F64) -> None:
-        pixels = self.project(_points(pose, corners))
+        pixels = self.project(transform_points(pose, corners))
         if not np.isfinite(pixels).all() or np.abs(pixels).max() > 20_000:
             return
         mask = np.zeros(light.shape, np.uint8)
@@ -254,7 +255,7 @@ class BeaconCamera:
 
     def _shade(self, light: F32, half_m: float, pose: F64) -> None:
         """The plate: as dark as the rest, without what shines behind it."""
-        corners = self.project(_points(pose, half_m * np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])))
+        corners = self.project(transform_points(pose, half_m * np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])))
         if np.isfinite(corners).all() and np.abs(corners).max() < 20_000:
             mask = np.zeros(light.shape, np.uint8)
             cv2.fillPoly(mask, [np.round(corners * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
@@ -282,11 +283,6 @@ def _behind(place: F64, half_m: float, pose: F64) -> bool:
         return False
     crossing = camera + (place - camera) * camera[2] / (camera[2] - place[2])
     return bool(np.abs(crossing[:2]).max() < half_m)
-
-
-def _points(T_a_b: F64, points: F64) -> F64:
-    moved: F64 = points @ T_a_b[:3, :3].T + T_a_b[:3, 3]
-    return moved
 
 
 def _paste(light: F32, patch: F32, column: int, row: int) -> None:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.geometry import transform_points
 from perception_node.sim.beacon import BeaconCamera, BeaconScene, Lamp, Optics, PoseAt, Sensor
 from perception_node.types import F64, CameraModel
 
@@ -76,8 +77,7 @@ class Conditions:
     bits: int = 8
 
 
-def docking_run(seed: int, leds_m: F64, conditions: Conditions | None = None, camera: CameraModel = CAMERA,
-                ) -> Iterator[BeaconFrame]:
+def docking_run(seed: int, leds_m: F64, conditions: Conditions | None = None) -> Iterator[BeaconFrame]:
     """The pictures of one run, in order.
 
     Args:
@@ -92,7 +92,7 @@ def docking_run(seed: int, leds_m: F64, conditions: Conditions | None = None, ca
     optics = Optics(psf_sigma_px=rng.uniform(0.8, 1.3), flare_px=rng.uniform(6.0, 10.0), flare_aspect=rng.uniform(1.0, 1.8),
                     flare_turn_rad=rng.uniform(-0.4, 0.4), flare_shift=rng.uniform(-0.03, 0.03))
     sensor = Sensor(bits=conditions.bits, exposure_s=rng.uniform(0.001, 0.004), ambient=rng.uniform(0.02, 0.15))
-    lens = BeaconCamera(camera, optics, sensor, seed + 1)
+    lens = BeaconCamera(CAMERA, optics, sensor, seed + 1)
     for number in range(len(ranges)):
         stamp_s = number / conditions.hz
         hidden: frozenset[int] = frozenset()
@@ -100,7 +100,7 @@ def docking_run(seed: int, leds_m: F64, conditions: Conditions | None = None, ca
             hidden = frozenset({conditions.hide[0]})
         gray = lens.take(replace(scene, hidden=hidden), pose_at, stamp_s)
         T = pose_at(stamp_s)
-        lights = lens.project(scene.leds_m @ T[:3, :3].T + T[:3, 3])
+        lights = lens.project(transform_points(T, scene.leds_m))
         yield BeaconFrame(gray, 1_000_000_000 + round(stamp_s * 1e9), T, lights)
 
 
