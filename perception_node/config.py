@@ -151,6 +151,29 @@ class AdviseConfig:
     seed: int = option(0, "which picks explore; the same seed and outcomes give the same picks", low=0, high=2**31 - 1)
 
 
+CAPTURE_RULES = ("failed_pick", "split_or_merge", "class_flip", "unsure", "random")
+"""What `capture.rules` may name; what each means: docs/fleet.md."""
+
+
+@dataclass(frozen=True)
+class CaptureConfig:
+    """Which frames are kept for training, beside those that `~/capture` asks for (docs/fleet.md)."""
+
+    rules: tuple[str, ...] = option(("failed_pick",), f"which frames are kept unasked: {', '.join(CAPTURE_RULES)}; none = only on "
+                                    "~/capture")
+    unsure_low: float = option(0.3, "rule unsure: a package with a score from this", low=0.0, high=1.0)
+    unsure_high: float = option(0.6, "to this is in sight", low=0.0, high=1.0)
+    random_share: float = option(0.0005, "rule random: this share of the frames", low=0.0, high=1.0)
+    seed: int = option(0, "which ones; the same seed and stamps give the same frames", low=0, high=2**31 - 1)
+    interval_s: float = option(2.0, "frames of rules are kept this far apart at least; failed picks and requests are not held back",
+                               unit="s", low=0.1, high=86400.0)
+    budget_mb: float = option(4000.0, "disk space of the store: the oldest of the least useful frames go first", unit="MB", low=10.0,
+                              high=1e7)
+    hold_s: float = option(20.0, "rule failed_pick: frames are held in memory for this long, until a pick's outcome is reported",
+                           unit="s", low=0.5, high=300.0)
+    hold_mb: float = option(128.0, "memory for them; the less, the further apart they are", unit="MB", low=8.0, high=16000.0)
+
+
 @dataclass(frozen=True)
 class NodeConfig:
     """The ROS node around the pipeline."""
@@ -187,6 +210,7 @@ class Config:
     grasp: GraspConfig = field(default_factory=GraspConfig)
     gripper: GripperConfig = field(default_factory=GripperConfig)
     advise: AdviseConfig = field(default_factory=AdviseConfig)
+    capture: CaptureConfig = field(default_factory=CaptureConfig)
     node: NodeConfig = field(default_factory=NodeConfig)
 
     def __post_init__(self) -> None:
@@ -207,6 +231,10 @@ class Config:
             if length and abs(length - 1.0) > 1e-3:
                 raise ConfigError(f"{name}: expected a unit quaternion (or all zero), got one of length {length:.4g}")
         _require_order(self, "belt.reach_min_m", "belt.reach_max_m")
+        _require_order(self, "capture.unsure_low", "capture.unsure_high")
+        unknown = [name for name in self.capture.rules if name not in CAPTURE_RULES]
+        if unknown:
+            raise ConfigError(f"capture.rules: expected names out of {', '.join(CAPTURE_RULES)}, got {unknown[0]!r}")
         _require_order(self, "gripper.parallel_jaw.opening_min_m", "gripper.parallel_jaw.opening_max_m")
         jaw, suction = self.gripper.parallel_jaw, self.gripper.suction
         if jaw.opening_min_m + 2 * jaw.clearance_m >= jaw.opening_max_m:

@@ -8,7 +8,6 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco_mask
 
 from perception_node.learn.dataset import IGNORE
 from perception_node.types import CLASS_NAMES
@@ -38,6 +37,8 @@ def outlines(labels: NDArray[np.uint16], label: int, tolerance_px: float) -> lis
 
 def run_lengths(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """COCO's compressed run lengths of an (H, W) mask."""
+    from pycocotools import mask as coco_mask  # not on a cell's computer, where `perception capture export` runs
+
     rle: dict[str, Any] = coco_mask.encode(np.asfortranarray(mask.view(np.uint8)))
     return {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode()}
 
