@@ -1,76 +1,25 @@
-"""The beacon node's topics: subscriptions that feed the inbox, publishers of pose and markers, and its diagnostics."""
+"""What the beacon node gives: publishers of pose and markers, and its diagnostics."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
-from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
-from rclpy.serialization import deserialize_message
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from perception_node.bag.filling import set_poses
-from perception_node.beacon.config import BeaconNodeConfig
 from perception_node.beacon.tracker import BeaconPose
-from perception_node.config import Config, NodeConfig
-from perception_node.errors import FrameError
 from perception_node.geometry import transform_points
 from perception_node.ros import drops as reasons
 from perception_node.ros.beacon_worker import BeaconWorker, covariance_list
-from perception_node.ros.diagnostics import ERROR, OK, STALE, WARN, Status, camera_status, summary, transport_hint
-from perception_node.ros.inbox import Inbox
+from perception_node.ros.diagnostics import ERROR, OK, WARN, Status
+from perception_node.ros.messages import time_message
 from perception_node.types import F64
-
-if TYPE_CHECKING:
-    from perception_node.ros.beacon_node import BeaconNode
 
 _LIFETIME_NS = 500_000_000
 _QUEUE = 2
-
-
-class BeaconInputs:
-    """Subscribes to the picture and `camera_info` when made; `topics` are the resolved names by "colour" and "info"."""
-
-    def __init__(self, node: LifecycleNode, config: BeaconNodeConfig, inbox: Inbox) -> None:
-        self._node = node
-        raw = config.image_transport == "raw"
-        self.types = {"colour": Image if raw else CompressedImage, "info": CameraInfo}
-        # A transport's topic hangs on the remapped base topic, as image_transport does it.
-        image = node.resolve_topic_name("image") + ("" if raw else "/compressed")
-        policy = ReliabilityPolicy.RELIABLE if config.reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
-        qos = QoSProfile(depth=1, reliability=policy)
-        options = QoSOverridingOptions.with_default_policies()
-        self._made = [
-            node.create_subscription(self.types["colour"], image, lambda data, about: inbox.put_colour(data, about), qos, raw=True,
-                                     qos_overriding_options=options),
-            node.create_subscription(CameraInfo, "camera_info", inbox.put_info, qos, raw=True, qos_overriding_options=options)]
-        self.topics = dict(zip(("colour", "info"), (made.topic_name for made in self._made), strict=True))
-
-    def decode(self, kind: str, data: bytes) -> Any:
-        """The message of its serialised form; FrameError when it is damaged."""
-        try:
-            return deserialize_message(data, self.types[kind])
-        except Exception as error:  # rclpy raises types of its own
-            raise FrameError(f"{kind}: expected a serialised {self.types[kind].__name__}, got {len(data)} bytes that are none "
-                             f"({type(error).__name__})") from None
-
-    def publishers(self) -> dict[str, int]:
-        """How many publishers each topic has."""
-        return {name: self._node.count_publishers(topic) for name, topic in self.topics.items()}
-
-    def destroy(self) -> None:
-        """Remove the subscriptions."""
-        for subscription in self._made:
-            self._node.destroy_subscription(subscription)
 
 
 class BeaconOutputs:
@@ -84,8 +33,7 @@ class BeaconOutputs:
 
     def publish(self, pose: BeaconPose, frame_id: str, trusted: bool) -> None:
         """The pose, when it is `trusted`, with the picture's stamp and frame; what it looks like in RViz, when someone looks."""
-        sec, nanosec = divmod(pose.stamp_ns, 1_000_000_000)
-        header = Header(stamp=Time(sec=sec, nanosec=nanosec), frame_id=frame_id)
+        header = Header(stamp=time_message(pose.stamp_ns), frame_id=frame_id)
         if trusted:
             message = PoseWithCovarianceStamped(header=header)
             set_poses([message.pose.pose], [pose.T_cam_beacon])
@@ -121,47 +69,6 @@ def markers(pose: BeaconPose, leds_m: F64, header: Header) -> MarkerArray:
     for marker in made:
         marker.lifetime.nanosec = _LIFETIME_NS
     return MarkerArray(markers=made)
-
-
-class BeaconHealth:
-    """Publishes /diagnostics by a timer on a steady clock: node, camera, beacon."""
-
-    def __init__(self, node: BeaconNode) -> None:
-        self._node = node
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        node.create_timer(node.config.node.diagnostics_period_s, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
-
-    def _tick(self) -> None:
-        name = self._node.get_fully_qualified_name().strip("/")
-        message = DiagnosticArray()
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        message.status = [DiagnosticStatus(name=f"{name}: {status.name}", level=bytes([status.level]), message=status.words,
-                                           hardware_id=status.hardware or name,
-                                           values=[KeyValue(key=key, value=value) for key, value in status.values.items()])
-                          for status in self._statuses()]
-        self._publisher.publish(message)
-
-    def _statuses(self) -> list[Status]:
-        node = self._node
-        state = Status("node", words="active", values={"failure": node.failure})
-        worker, inputs = node.worker, node.inputs
-        if node.failure:
-            state.worsen(ERROR, f"configure failed: {node.failure}")
-        elif worker is None or inputs is None:
-            state.worsen(STALE, "configured, not active" if node.outputs is not None else "not configured")
-        if worker is None or inputs is None:
-            return [state]
-        camera = camera_status(node.inbox, Config(node=camera_config(node.config.node)), inputs.publishers(), inputs.topics)
-        camera.hardware = worker.frame_id
-        if hint := transport_hint():
-            state.worsen(WARN, hint)
-        others = [camera, beacon_status(worker)]
-        return [summary(state, others), *others]
-
-
-def camera_config(node: Any) -> NodeConfig:
-    """What the inbox and the camera's diagnostics need, of the beacon node's parameters."""
-    return NodeConfig(depth="off", max_age_s=node.max_age_s, camera_timeout_s=node.camera_timeout_s, reliability=node.reliability)
 
 
 def beacon_status(worker: BeaconWorker) -> Status:

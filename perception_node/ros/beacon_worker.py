@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +17,8 @@ from perception_node.beacon.layout import Layout
 from perception_node.beacon.tracker import BeaconPose, BeaconTracker
 from perception_node.errors import FrameError
 from perception_node.ros import drops as reasons
-from perception_node.ros.belt import BeltInput
 from perception_node.ros.inbox import Inbox, Item
-from perception_node.ros.worker import Links, Worker
+from perception_node.ros.worker import CameraWorker, Links
 from perception_node.types import CameraModel
 
 
@@ -68,59 +66,38 @@ class BeaconFinder:
         return self.pose
 
 
-Publish = Callable[[BeaconPose, str], None]
-"""Gets the pose and the picture's frame_id."""
+class BeaconWorker(CameraWorker):
+    """Follows the beacon."""
 
-
-class BeaconWorker(Worker):
-    """Admission of pictures, time limits, resets and counting are `Worker`'s; what is computed is the beacon's pose."""
-
-    def __init__(self, finder: BeaconFinder, inbox: Inbox, links: Links, publish: Publish) -> None:
-        super().__init__(finder, inbox, BeltInput(), links)  # type: ignore[arg-type]  # has what Worker needs of a pipeline
+    def __init__(self, finder: BeaconFinder, inbox: Inbox, links: Links) -> None:
+        super().__init__(finder, inbox, links)
         self.finder = finder
-        self._publish = publish
         self._unchanged = Unchanged()
 
     def _process(self, item: Item) -> None:
         began = time.perf_counter()
-        if self._new_config is not None:
-            config, self._new_config = self._new_config, None
-            self.finder.update_config(config)  # type: ignore[arg-type]
-        self._restart_if_needed(item)
-        if not self._admit(item.colour.stamp_ns):
+        info = self._begin(item)
+        if info is None:
             return
-        if item.info is None:
-            self._drop(reasons.NO_CALIBRATION, "pictures come, but no camera_info: expected it with every picture")
-            return
-        camera = self._calibrated(item)
+        camera = camera_model(info)
         message = self.links.decode("colour", item.colour.data)
         stamp_ns, frame_id = decode.stamp_ns(message.header), str(message.header.frame_id)
         if not frame_id:
             raise FrameError("image: expected a frame_id (the camera's optical frame), got an empty one")
         gray = gray_pixels(message)
         self._check_new(item)
-        if frame_id != self.frame_id:
-            if self.frame_id:
-                self._reset(f"the picture's frame_id changed from {self.frame_id!r} to {frame_id!r}")
-            self.frame_id = frame_id
+        self._follow(frame_id)
         decoded = time.perf_counter()
         pose = self.finder.process(gray, camera, stamp_ns)
         computed = time.perf_counter()
-        if item.generation != self.inbox.generation:
-            self._drop(reasons.RESET, "")
-            return
-        if not self._young(stamp_ns):
+        if not self._wanted(item, stamp_ns):
             return
         if pose is not None:
-            self._publish(pose, frame_id)
+            self.links.publish(pose, frame_id)
             self.results.tick()
         self.age_s = 1e-9 * (self.links.now_ns() - stamp_ns)
         self.timing_ms = {"decode": 1e3 * (decoded - began), "track": 1e3 * (computed - decoded),
                           "publish": 1e3 * (time.perf_counter() - computed)}
-
-    def _calibrated(self, item: Item) -> CameraModel:
-        assert item.info is not None
-        return camera_model(self._calibration(item.info))
 
     def _check_new(self, item: Item) -> None:
         still_s, node = self._unchanged.since(item.colour), self.finder.config.node

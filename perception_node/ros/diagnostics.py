@@ -71,11 +71,10 @@ def summary(state: Status, others: Sequence[Status]) -> Status:
     return state
 
 
-def camera_status(inbox: Inbox, config: Config, publishers: dict[str, int], topics: dict[str, str],
-                  exposure: Exposure | None = None) -> Status:
+def camera_status(inbox: Inbox, publishers: dict[str, int], topics: dict[str, str], exposure: Exposure | None = None) -> Status:
     """Is the camera alive, complete and consistent, and does it see? `publishers` counts and `topics` names what it publishes, by
     colour, depth, info."""
-    node, colour, drops = config.node, inbox.colour_rate, inbox.drops
+    node, colour, drops = inbox.config, inbox.colour_rate, inbox.drops
     status = Status("camera", words=f"{colour.hz():.1f} Hz")
     silent_s, interval_s = colour.silent_s(), colour.interval_s()
     if silent_s is None or silent_s > node.camera_timeout_s:

@@ -5,27 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.clock import Clock
 from rclpy.clock_type import ClockType
 
-from perception_node.ros.beacon_watch import BeaconWatch
-from perception_node.ros.diagnostics import ERROR, STALE, WARN, Status, camera_status, pipeline_status, summary, transport_hint
+from perception_node.ros.diagnostics import ERROR, STALE, WARN, Status, camera_status, summary, transport_hint
 
 if TYPE_CHECKING:
-    from perception_node.ros.node import PerceptionNode
+    from perception_node.ros.camera_node import CameraNode
 
 
 class Health:
-    """The timer and the publisher; what is said comes from `diagnostics.py`."""
+    """The timer and the publisher; what is said comes from `diagnostics.py` and from the node's `statuses`."""
 
-    def __init__(self, node: PerceptionNode) -> None:
+    def __init__(self, node: CameraNode) -> None:
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._said_transport = False
-        self._watch = BeaconWatch(node.config.camera)
-        if self._watch.expected is not None:
-            node.create_subscription(PoseWithCovarianceStamped, "beacon_pose", self._watch.put, 10)
         node.create_timer(node.config.node.diagnostics_period_s, self._tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     def _tick(self) -> None:
@@ -38,14 +33,14 @@ class Health:
     def _statuses(self) -> list[Status]:
         node = self._node
         state = Status("node", words="active", values={"failure": node.failure})
-        worker, inputs, pipeline = node.worker, node.inputs, node.pipeline
+        worker, inputs = node.worker, node.inputs
         if node.failure:
             state.worsen(ERROR, f"configure failed: {node.failure}")
-        elif worker is None or inputs is None or pipeline is None:
-            state.worsen(STALE, "configured, not active" if pipeline is not None else "not configured")
-        if worker is None or inputs is None or pipeline is None:
+        elif worker is None or inputs is None:
+            state.worsen(STALE, "configured, not active" if node.configured else "not configured")
+        if worker is None or inputs is None:
             return [state]
-        camera = camera_status(node.inbox, node.config, inputs.publishers(), inputs.topics, worker.watch.exposure)
+        camera = camera_status(node.inbox, inputs.publishers(), inputs.topics, worker.exposure)
         camera.hardware = worker.frame_id
         hint = transport_hint()
         if camera.level == ERROR and hint and node.inbox.colour_rate.total == 0 and not self._said_transport:
@@ -53,10 +48,7 @@ class Health:
             node.get_logger().warning(f"no picture has come so far; {hint}")
         if hint:
             state.worsen(WARN, hint)
-        others = [camera, pipeline_status(worker, node.config, pipeline.model_id, node.belt, pipeline.runtime)]
-        self._watch.update_config(node.config.camera)
-        watched = self._watch.status(worker.frame_id)
-        others += [watched] if watched is not None else []
+        others = [camera, *node.statuses()]
         return [summary(state, others), *others]
 
     def _message(self, status: Status) -> DiagnosticStatus:

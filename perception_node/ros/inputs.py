@@ -18,9 +18,9 @@ from perception_node.ros.inbox import Inbox
 
 
 class Inputs:
-    """Subscribes when made; `topics` are the resolved names by "colour", "depth", "info", "belt"."""
+    """Subscribes when made; `topics` are the resolved names by "colour", "depth", "info", "belt" (with a `belt`)."""
 
-    def __init__(self, node: LifecycleNode, config: NodeConfig, inbox: Inbox, belt: BeltInput) -> None:
+    def __init__(self, node: LifecycleNode, config: NodeConfig, inbox: Inbox, belt: BeltInput | None = None) -> None:
         self._node = node
         self._subscriptions: list[Any] = []
         colour_raw, depth_raw = config.image_transport == "raw", config.depth_transport == "raw"
@@ -43,7 +43,8 @@ class Inputs:
         if config.depth != "off":
             subscribe("depth", self.types["depth"], depth if depth_raw else f"{depth}/compressedDepth", inbox.put_depth, True)
         subscribe("info", CameraInfo, "camera_info", inbox.put_info, True)
-        subscribe("belt", TwistStamped, "belt_velocity", belt.put, False)
+        if belt is not None:
+            subscribe("belt", TwistStamped, "belt_velocity", belt.put, False)
 
     def decode(self, kind: str, data: bytes) -> Any:
         """The message of its serialised form; FrameError when it is damaged."""

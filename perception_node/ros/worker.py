@@ -7,14 +7,13 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from perception_node.bag.camera import frame_from_messages
 from perception_node.bag.reader import RESTART_NS
-from perception_node.bag.watch import UnusablePicture, Watch
-from perception_node.config import Config
+from perception_node.bag.watch import Exposure, UnusablePicture, Watch
 from perception_node.errors import FrameError, PerceptionError
 from perception_node.pipeline import Pipeline
 from perception_node.ros import drops as reasons
@@ -30,36 +29,50 @@ class Links:
 
     Attributes:
         decode: (kind "colour" | "depth" | "info", serialised bytes) -> message; raises FrameError.
-        now_ns: the node's clock, 0 = no time yet. publish: gets the scene and its frame.
+        now_ns: the node's clock, 0 = no time yet. publish: gets the scene and its frame; of a beacon, the pose and its frame_id.
         say: (subject, words, level "warn" | "error"); the same subject is said again only after a while.
     """
 
     decode: Callable[[str, bytes], Any]
     now_ns: Callable[[], int]
-    publish: Callable[[Scene, Frame], None]
+    publish: Callable[[Any, Any], None]
     say: Callable[[str, str, str], None]
 
 
-class Worker:
-    """Runs the pipeline on the newest frame until stopped. A bad frame costs one frame."""
+class Computation(Protocol):
+    """What a worker asks of all that it may run: the pipeline, or the search for a beacon. `config.node` holds the time limits."""
 
-    def __init__(self, pipeline: Pipeline, inbox: Inbox, belt: BeltInput, links: Links) -> None:
+    @property
+    def config(self) -> Any: ...
+
+    def reset(self) -> None: ...
+
+    def update_config(self, config: Any) -> None: ...
+
+
+class CameraWorker:
+    """Computes on the newest frame until stopped. A bad frame costs one frame. What is computed is a child's `_process`."""
+
+    def __init__(self, computation: Computation, inbox: Inbox, links: Links) -> None:
         self.inbox, self.drops, self.links = inbox, inbox.drops, links
         self.results = Rate()
         self.age_s: float | None = None
         """Stamp to publishing of the last result, seconds."""
         self.timing_ms: dict[str, float] = {}
-        self.last: tuple[Frame, Scene] | None = None
         self.resets, self.last_reset = 0, "none"
-        self.watch = Watch()
         self.frame_id = ""
-        self._pipeline, self._belt = pipeline, belt
-        self._new_config: Config | None = None
+        self._computation = computation
+        self._new_config: Any = None
         self._last_stamp_ns: int | None = None
         self._generation = inbox.generation
         self._info: tuple[bytes, Any] | None = None
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="perception", daemon=True)
+
+    @property
+    def exposure(self) -> Exposure | None:
+        """Of the last picture, None = not looked at."""
+        return None
 
     def start(self) -> None:
         """Start computing."""
@@ -71,7 +84,7 @@ class Worker:
         self.inbox.close()
         self._thread.join()
 
-    def update_config(self, config: Config) -> None:
+    def update_config(self, config: Any) -> None:
         """Take over live parameters before the next frame."""
         self._new_config = config
 
@@ -89,44 +102,39 @@ class Worker:
             except PerceptionError as error:
                 self._drop(reasons.FAILED, str(error))
             except Exception as error:  # a fault of ours must cost a frame, not the cell
-                self._pipeline.reset()
+                self._computation.reset()
                 self.resets += 1
                 self._drop(reasons.FAILED, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}", "error")
 
     def _process(self, item: Item) -> None:
-        began = time.perf_counter()
+        raise NotImplementedError
+
+    def _begin(self, item: Item) -> Any:
+        """The decoded calibration of a picture whose time is usable, else None, and that is counted."""
         if self._new_config is not None:
             config, self._new_config = self._new_config, None
-            self._pipeline.update_config(config)
+            self._computation.update_config(config)
         self._restart_if_needed(item)
         if not self._admit(item.colour.stamp_ns):
-            return
+            return None
         if item.info is None:
             self._drop(reasons.NO_CALIBRATION, "pictures come, but no camera_info: expected it with every picture")
-            return
-        info = self._calibration(item.info)
-        colour = self.links.decode("colour", item.colour.data)
-        depth = None if item.depth is None else self.links.decode("depth", item.depth.data)
-        frame = frame_from_messages(colour, depth, info)
-        limits = self._pipeline.config.node
-        self.watch.check(item, frame, limits.max_age_s, limits.detect_frozen)
-        if frame.frame_id != self.frame_id:
+            return None
+        return self._calibration(item.info)
+
+    def _follow(self, frame_id: str) -> None:
+        """Start over when the pictures' frame is another one."""
+        if frame_id != self.frame_id:
             if self.frame_id:
-                self._reset(f"the picture's frame_id changed from {self.frame_id!r} to {frame.frame_id!r}")
-            self.frame_id = frame.frame_id
-        decoded = time.perf_counter()
-        scene = self._pipeline.process(frame, self._belt.velocity(frame.frame_id, self._pipeline.config.belt))
-        computed = time.perf_counter()
+                self._reset(f"the picture's frame_id changed from {self.frame_id!r} to {frame_id!r}")
+            self.frame_id = frame_id
+
+    def _wanted(self, item: Item, stamp_ns: int) -> bool:
+        """False (and counted) when the result came too late: the clock has jumped meanwhile, or it is too old."""
         if item.generation != self.inbox.generation:
             self._drop(reasons.RESET, "")
-            return
-        if not self._young(frame.stamp_ns):
-            return
-        self.last = frame, scene  # before publishing: who asks for this frame when it arrives must get it
-        self.links.publish(scene, frame)
-        self.age_s = 1e-9 * (self.links.now_ns() - frame.stamp_ns)
-        self.timing_ms = {"decode": 1e3 * (decoded - began), **scene.timing_ms, "publish": 1e3 * (time.perf_counter() - computed)}
-        self.results.tick()
+            return False
+        return self._young(stamp_ns)
 
     def _restart_if_needed(self, item: Item) -> None:
         if item.generation != self._generation:
@@ -137,7 +145,7 @@ class Worker:
             self._reset(f"the pictures' stamps went back by {1e-9 * (last - item.colour.stamp_ns):.1f} s")
 
     def _reset(self, why: str) -> None:
-        self._pipeline.reset()
+        self._computation.reset()
         self._last_stamp_ns = None
         self.resets, self.last_reset = self.resets + 1, why
         self.links.say("reset", f"starting over, tracks are forgotten: {why}", "warn")
@@ -157,7 +165,7 @@ class Worker:
         return True
 
     def _young(self, stamp_ns: int) -> bool:
-        limit_s, now_ns = self._pipeline.config.node.max_age_s, self.links.now_ns()
+        limit_s, now_ns = self._computation.config.node.max_age_s, self.links.now_ns()
         age_s = 1e-9 * (now_ns - stamp_ns)
         if now_ns == 0:
             self._drop(reasons.FROM_THE_FUTURE, "use_sim_time is set, but no /clock has come")
@@ -179,6 +187,42 @@ class Worker:
         self.drops.add(reason, words)
         if words:
             self.links.say(reason, f"frame dropped ({reason}): {words}", level)
+
+
+class Worker(CameraWorker):
+    """Runs the pipeline."""
+
+    def __init__(self, pipeline: Pipeline, inbox: Inbox, belt: BeltInput, links: Links) -> None:
+        super().__init__(pipeline, inbox, links)
+        self.last: tuple[Frame, Scene] | None = None
+        self._pipeline, self._belt, self._watch = pipeline, belt, Watch()
+
+    @property
+    def exposure(self) -> Exposure | None:
+        """Of the last picture, None = none came."""
+        return self._watch.exposure
+
+    def _process(self, item: Item) -> None:
+        began = time.perf_counter()
+        info = self._begin(item)
+        if info is None:
+            return
+        colour = self.links.decode("colour", item.colour.data)
+        depth = None if item.depth is None else self.links.decode("depth", item.depth.data)
+        frame = frame_from_messages(colour, depth, info)
+        limits = self._pipeline.config.node
+        self._watch.check(item, frame, limits.max_age_s, limits.detect_frozen)
+        self._follow(frame.frame_id)
+        decoded = time.perf_counter()
+        scene = self._pipeline.process(frame, self._belt.velocity(frame.frame_id, self._pipeline.config.belt))
+        computed = time.perf_counter()
+        if not self._wanted(item, frame.stamp_ns):
+            return
+        self.last = frame, scene  # before publishing: who asks for this frame when it arrives must get it
+        self.links.publish(scene, frame)
+        self.age_s = 1e-9 * (self.links.now_ns() - frame.stamp_ns)
+        self.timing_ms = {"decode": 1e3 * (decoded - began), **scene.timing_ms, "publish": 1e3 * (time.perf_counter() - computed)}
+        self.results.tick()
 
 
 def _clock_hint(age_s: float) -> str:

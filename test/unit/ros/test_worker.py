@@ -209,7 +209,7 @@ def test_live_parameters_reach_the_pipeline(stand):
 
 def statuses(stand, publishers=1):
     counts, topics = {"colour": publishers, "depth": 0, "info": 1}, {"colour": "/image", "depth": "/depth"}
-    camera = camera_status(stand.inbox, stand.config, counts, topics, stand.worker.watch.exposure)
+    camera = camera_status(stand.inbox, counts, topics, stand.worker.exposure)
     return camera, pipeline_status(stand.worker, stand.config, "m 0", BeltInput())
 
 
