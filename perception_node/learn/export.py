@@ -22,7 +22,7 @@ from perception_node.errors import ModelError, PerceptionError
 from perception_node.learn.quantise import add_int8
 from perception_node.segment.encode import INPUT_DEPTH, INPUT_RGB, OUTPUT_HEADS
 from perception_node.segment.model import ExportedNet, NetworkShape, PackageNet
-from perception_node.segment.weights import CARD_FORMAT, file_sha256
+from perception_node.segment.weights import CARD_FORMAT, INT8_SUFFIX, card_path, file_sha256
 from perception_node.types import CLASS_NAMES
 
 _OPSET = 17
@@ -46,12 +46,15 @@ def export_model(net: PackageNet, folder: Path, name: str, training: Mapping[str
         Path of the ONNX file.
 
     Raises:
-        ModelError: when a weight does not fit into half precision; then nothing is written.
+        ModelError: when a weight does not fit into half precision, or the name is one of an 8-bit file; then nothing is written.
     """
+    if name.endswith(INT8_SUFFIX):
+        raise ModelError(f"export: expected a name that does not end in {INT8_SUFFIX!r}, got {name!r}")
     folder.mkdir(parents=True, exist_ok=True)
     training_mode = net.training
     net = net.eval()
-    graph, tensors, card = (folder / f"{name}{suffix}" for suffix in (".onnx", ".safetensors", ".card.json"))
+    graph, tensors = (folder / f"{name}{suffix}" for suffix in (".onnx", ".safetensors"))
+    card = card_path(graph)
     aside = {path: path.with_name(f".{path.name}.part") for path in (graph, tensors, card)}
     try:
         example = (torch.zeros(1, 64, 96, 3, dtype=torch.uint8), torch.zeros(1, 32, 48, 3))
@@ -112,14 +115,13 @@ def _store_halves(path: Path) -> None:
 
 
 def load_network(weights: Path) -> PackageNet:
-    """Load a `.safetensors` file whose card (or, for a checkpoint, `state.json`) names the network's shape.
+    """Load a `.safetensors` file whose card names the network's shape.
 
     Raises:
         ModelError: when a file is missing or they do not fit together.
     """
-    card = weights.with_suffix("").with_suffix(".card.json")
     try:
-        net = PackageNet(NetworkShape.from_json(json.loads(card.read_text(encoding="utf-8"))["network"]))
+        net = PackageNet(NetworkShape.from_json(json.loads(card_path(weights).read_text(encoding="utf-8"))["network"]))
         net.load_state_dict(load_file(str(weights)))
     except FileNotFoundError as error:
         raise ModelError(f"model: expected a file {error.filename or weights}, found none") from None

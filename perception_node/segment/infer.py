@@ -12,7 +12,7 @@ from perception_node.errors import FrameError, ModelError
 from perception_node.segment.encode import INPUT_DEPTH, OUTPUT_CHANNELS, encode_frame
 from perception_node.segment.postprocess import Grouping, group
 from perception_node.segment.runtime import RUNTIME_MODULES, Runtime, has_byte_dot_products, open_runtime
-from perception_node.segment.weights import ModelCard, check_weights, default_weights, int8_weights
+from perception_node.segment.weights import INT8_SUFFIX, ModelCard, check_weights, default_weights, int8_weights
 from perception_node.types import F32, F64, Frame, Segmentation
 
 
@@ -50,7 +50,7 @@ class Segmenter:
             weights = weights.with_suffix(".safetensors")
         self.card: ModelCard
         self.card, self._sha256 = check_weights(weights)
-        self.runtime: str = f"{runtime} int8" if weights.name.endswith(".int8.onnx") else runtime
+        self.runtime: str = f"{runtime} int8" if weights.stem.endswith(INT8_SUFFIX) else runtime
         self.grouping = _grouping(self.card, weights)
         self._run: Runtime = open_runtime(runtime, weights, self.card, device, threads)
         self.last_timing_ms: dict[str, float] = {}

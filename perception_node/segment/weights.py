@@ -13,6 +13,7 @@ from perception_node.errors import ModelError
 from perception_node.types import CLASS_NAMES
 
 CARD_FORMAT = 1
+INT8_SUFFIX = ".int8"
 
 MAX_WEIGHTS_BYTES = 500_000_000
 MAX_CARD_BYTES = 1_000_000
@@ -45,7 +46,7 @@ def default_weights() -> Path:
 
 def int8_path(weights: Path) -> Path:
     """`name.int8.onnx` for `name.onnx`: the same network in 8-bit integers; one card speaks for both."""
-    return weights.with_suffix(".int8.onnx")
+    return weights.with_suffix(f"{INT8_SUFFIX}.onnx")
 
 
 def int8_weights(weights: Path) -> Path | None:
@@ -70,8 +71,8 @@ def file_sha256(path: Path) -> str:
 
 
 def card_path(weights: Path) -> Path:
-    """`name.card.json` next to `name.onnx`, `name.int8.onnx` or `name.safetensors`."""
-    return weights.with_suffix("").with_suffix(".card.json")
+    """`name.card.json` next to `name.onnx`, `name.int8.onnx` or `name.safetensors`; the name may hold dots."""
+    return weights.with_name(f"{weights.stem.removesuffix(INT8_SUFFIX)}.card.json")
 
 
 def read_card(weights: Path) -> ModelCard:

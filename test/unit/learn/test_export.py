@@ -112,3 +112,15 @@ def test_bad_input(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
     with pytest.raises(DatasetError):
         quantise.calibration_arrays([tmp_path])
+
+
+def test_a_name_may_hold_dots(tmp_path: Path) -> None:
+    net = PackageNet(NetworkShape(widths=(8, 8, 8, 8, 8), blocks=(1, 1, 1, 1)))
+    paths = [export.export_model(net, tmp_path, name, {}, {}) for name in ("cell.v1.2", "cell.v1.3")]
+    assert [card_path(path).name for path in paths] == ["cell.v1.2.card.json", "cell.v1.3.card.json"]
+    for path in paths:
+        assert card_path(int8_path(path)) == card_path(path.with_suffix(".safetensors")) == card_path(path)
+    assert [Segmenter(path).card.name for path in paths] == ["cell.v1.2", "cell.v1.3"]
+    assert export.load_network(paths[0].with_suffix(".safetensors")).shape == net.shape
+    with pytest.raises(ModelError, match=r"does not end in '\.int8', got 'cell\.int8'"):
+        export.export_model(net, tmp_path, "cell.int8", {}, {})
