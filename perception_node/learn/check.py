@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from perception_node.learn.dataset import (
     read_labels,
     read_plane,
 )
-from perception_node.learn.near import F32, content_hash, near_pairs, thumbnail
+from perception_node.learn.near import F32, near_pairs, thumbnail
+from perception_node.segment.weights import file_sha256
 from perception_node.types import CLASS_NAMES
 
 BAD, DEPTH, NOTE = "bad", "depth", "note"
@@ -187,8 +188,8 @@ def _check_picture(folder: Path, image: dict[str, Any], annotations: list[dict[s
     if any(d.grade == BAD for d in found.report.defects[before:]):
         return
     report = found.report
-    report.entries.append(entry if depth_ok else Entry(**{**entry.__dict__, "depth": None}))
-    report.hashes.append(content_hash(entry.rgb))
+    report.entries.append(entry if depth_ok else replace(entry, depth=None))
+    report.hashes.append(file_sha256(entry.rgb))
     report.thumbnails.append(thumbnail(picture))
     for _, class_id, _ in entry.instances:
         report.packages[CLASS_NAMES[class_id - 1]] = report.packages.get(CLASS_NAMES[class_id - 1], 0) + 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from perception_node.learn.files import put
 
 
 def draw_curve(history: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -34,7 +36,7 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=8)
-    part = path.with_name(f".{path.name}")
-    figure.savefig(part, dpi=100, format="png")
+    stream = io.BytesIO()
+    figure.savefig(stream, dpi=100, format="png")
     pyplot.close(figure)
-    os.replace(part, path)
+    put(path, stream.getvalue())

@@ -105,7 +105,7 @@ def _segmentation(shapes: Sequence[Mapping[str, Any]], image: Mapping[str, Any])
     outlines = [_outline(shape) for shape in shapes if shape.get("shape_type") != "mask"]
     if "mask" not in kinds:
         return [outline.ravel().tolist() for outline in outlines]
-    from pycocotools import mask as coco_mask
+    from perception_node.learn.coco import run_lengths  # which imports this file's users
 
     canvas = np.zeros((image["height"], image["width"]), np.uint8)
     for outline in outlines:
@@ -118,8 +118,7 @@ def _segmentation(shapes: Sequence[Mapping[str, Any]], image: Mapping[str, Any])
                 raise DatasetError(f"the mask labelled {shape['label']!r} cannot be decoded")
             view = canvas[y:y + piece.shape[0], x:x + piece.shape[1]]
             view |= (piece[:view.shape[0], :view.shape[1]] > 0).astype(np.uint8)
-    rle: dict[str, Any] = coco_mask.encode(np.asfortranarray(canvas))
-    return {"size": [int(n) for n in rle["size"]], "counts": rle["counts"].decode()}
+    return run_lengths(canvas > 0)
 
 
 def _outline(shape: Mapping[str, Any]) -> NDArray[np.float64]:

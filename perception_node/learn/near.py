@@ -6,9 +6,7 @@ the belt are other pictures to this: films are divided by time.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -34,11 +32,6 @@ def thumbnail(picture: NDArray[np.uint8]) -> F32:
     small = small - small.mean()
     out: F32 = (small / max(float(small.std()), _MIN_DEVIATION)).ravel()
     return out
-
-
-def content_hash(path: Path) -> str:
-    """Hex SHA-256 of a picture's file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def near_pairs(first: Sequence[F32], second: Sequence[F32] | None = None) -> Iterator[tuple[int, int]]:

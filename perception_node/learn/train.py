@@ -34,6 +34,7 @@ from perception_node.learn.cache import CachedSet, cached
 from perception_node.learn.curve import draw_curve
 from perception_node.learn.dataset import Entry, read_dataset
 from perception_node.learn.export import export_model, load_network
+from perception_node.learn.files import put_json
 from perception_node.learn.targets import LossWeights, compute_loss, make_targets
 from perception_node.learn.validate import validate
 from perception_node.segment.model import NetworkShape, PackageNet
@@ -291,7 +292,7 @@ def train(config: TrainConfig, progress: bool = True) -> dict[str, Any]:
             bar.write(json.dumps(state["history"][-1]), file=sys.stdout)
             sys.stdout.flush()
             draw_curve(state["history"], out / "curve.png")
-            _write_json(out / "run.json", {"config": asdict(config), "data": _training_record(config, state, sets), **state})
+            put_json(out / "run.json", {"config": asdict(config), "data": _training_record(config, state, sets), **state})
         if done % config.checkpoint_every == 0 or done == config.steps:
             save_checkpoint(out / "last.safetensors", net, average, optimiser, state)
     bar.close()
@@ -331,12 +332,6 @@ def _training_record(config: TrainConfig, state: dict[str, Any], sets: Sequence[
     return record
 
 
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception train`."""
     parser.add_argument("--config", type=Path, help="YAML file with training settings (config/train.yaml)")
@@ -361,7 +356,7 @@ def run(args: argparse.Namespace) -> int:
             torch.set_num_threads(args.threads)
         metrics = train(config)
         if args.json:
-            _write_json(args.json, metrics)
+            put_json(args.json, metrics)
     except (PerceptionError, OSError) as error:
         print(f"train: {error}", file=sys.stderr)
         return 2
