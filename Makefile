@@ -38,10 +38,10 @@ test: build $(VENV)/.dev
 
 # Every figure of docs/results.md. Without DATASET and MEMORY (the universal model's validation set) both are simulated by another
 # engine than the training data. A target that is missed (status 1) does not stop the rest; out/results holds JSON, text and pictures.
-RESULTS := out/results
+QUICK ?=
+RESULTS := out/results$(if $(QUICK),-quick)
 DATASET ?= $(RESULTS)/cell
 MEMORY ?= $(RESULTS)/memory
-QUICK ?=
 results: build $(VENV)/.dev
 	@$(ENTER); mkdir -p $(RESULTS); measure() { local name=$$1 status=0; shift; echo "== perception $$*"; \
 		perception "$$@" --json $(RESULTS)/$$name.json 2>&1 | tee $(RESULTS)/$$name.txt || status=$$?; [ $$status -le 1 ]; }; \
@@ -51,10 +51,10 @@ results: build $(VENV)/.dev
 	measure memory evaluate $(MEMORY) $(if $(QUICK),--first 4); \
 	measure segment bench segment $(if $(QUICK),--repeats 5); \
 	measure grasp bench grasp $(DATASET) --masks model $(if $(QUICK),--frames 4); \
-	measure track bench track; \
+	measure track bench track$(if $(QUICK), --seeds 901); \
 	measure publish bench publish; \
 	measure demo demo --out $(RESULTS)/demo; \
-	measure adaptation adaptation $(DATASET) --out $(RESULTS)/adaptation$(if $(QUICK),-quick --quick,) --memory $(MEMORY) \
+	measure adaptation adaptation $(DATASET) --out $(RESULTS)/adaptation $(if $(QUICK),--quick) --memory $(MEMORY) \
 		$(if $(QUICK),,--docs docs) $(ARGS)
 
 lint: $(VENV)/.dev
