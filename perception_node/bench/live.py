@@ -17,7 +17,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from perception_node.bench.live_cell import live_cell
 from perception_node.bench.live_figures import Run, Scenario, figures, lines, shortfalls
 from perception_node.bench.usage import MachineUse, ProcessUse
 from perception_node.errors import PerceptionError
@@ -86,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
 
 def measure(scenario: Scenario, seconds: float, folder: Path, arguments: tuple[str, ...] = ()) -> dict[str, Any]:
     """One scenario with fresh processes."""
+    from perception_node.ros.live_cell import live_cell
+
     frames = max(2, round(seconds * scenario.hz))
     with live_cell(scenario.cameras, (scenario.width, scenario.height), folder, arguments) as cell:
         cell.connect()

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from perception_node.bench.live_cell import Arrival
 
 MAX_AGE_MS = 500.0
 """No result may be older. Source: config.py, node.max_age_s."""
@@ -34,6 +31,19 @@ class Scenario:
     p95_ms: float | None = None
     dropped: float | None = None
     overhead_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One scene as the listener got it: nanoseconds of stamp and receipt, seconds from stamp to publishing, milliseconds of the
+    pipeline, packages, and whether depth took part."""
+
+    stamp_ns: int
+    received_ns: int
+    latency_s: float
+    pipeline_ms: float
+    packages: int
+    depth_used: bool
 
 
 @dataclass(frozen=True)

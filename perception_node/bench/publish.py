@@ -8,36 +8,17 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from perception_node.config import GripperConfig
-from perception_node.errors import MissingDependencyError
 from perception_node.types import CameraModel, Frame, Grasp, Instance, Package, Rejection, Scene, Segmentation, Track
 
 TARGET_MS = 3.0
 """Source: the project's requirement for the node (docs/results.md)."""
 
 _TERMS = ("seal", "edge", "flatness", "normal", "cover", "weight")
-_LISTENER = """
-import sys, rclpy
-from perception_node_msgs.msg import PickScene
-from geometry_msgs.msg import PoseArray
-from sensor_msgs.msg import Image
-rclpy.init(args=sys.argv)
-node = rclpy.create_node("listener")
-for kind, topic in ((PickScene, "scene"), (PoseArray, "grasp_poses"), (Image, "masks")):
-    node.create_subscription(kind, f"/bench_publish/{topic}", lambda message: None, 2, raw=True)
-try:
-    rclpy.spin(node)
-except (KeyboardInterrupt, rclpy.executors.ExternalShutdownException):
-    pass
-"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,39 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure and print; 0 = within the target, 1 = slower.
+    """Measure and print; 0 = within the target, 1 = slower."""
+    from perception_node.ros.publish_times import publish_times
 
-    Raises:
-        MissingDependencyError: no rclpy or no perception_node_msgs.
-    """
-    try:
-        import rclpy
-        from rclpy.lifecycle import LifecycleNode
-
-        from perception_node.ros.outputs import Outputs
-    except ImportError as error:
-        raise MissingDependencyError(f"bench publish: expected ROS 2 and the built messages (. ./env.sh): {error}") from None
     scene, frame = full_scene(args.width, args.height, args.packages)
-    listener = subprocess.Popen([sys.executable, "-c", _LISTENER])
-    rclpy.init()
-    node = LifecycleNode("bench_publish")
-    try:
-        node.trigger_configure()
-        outputs = Outputs(node, GripperConfig())
-        node.trigger_activate()
-        _wait(lambda: node.count_subscribers("/bench_publish/masks") > 0 and node.count_subscribers("/bench_publish/scene") > 0)
-        times_ms, cpu_s = [], 0.0
-        for _ in range(args.frames + 5):
-            began, cpu_began = time.perf_counter(), time.thread_time()
-            outputs.publish(scene, frame, time.time_ns)
-            times_ms.append(1e3 * (time.perf_counter() - began))
-            cpu_s += time.thread_time() - cpu_began
-            time.sleep(0.01)
-    finally:
-        listener.terminate()
-        listener.wait()
-        node.destroy_node()
-        rclpy.try_shutdown()
+    times_ms, cpu_s = publish_times(scene, frame, args.frames + 5)
     cpu_ms = 1e3 * cpu_s / len(times_ms)
     p50, p95, p99 = (float(p) for p in np.percentile(times_ms[5:], (50, 95, 99)))
     figures = {"frames": args.frames, "packages": args.packages, "grasps": len(scene.grasps), "width_px": args.width,
@@ -124,9 +77,3 @@ def full_scene(width: int, height: int, packages: int) -> tuple[Scene, Frame]:
     scene = Scene(frame.stamp_ns, frame.frame_id, segmentation, tuple(tracks), tuple(grasps), tuple(rejections), order, np.zeros(3),
                   {"segment": 10.0, "total": 20.0}, "", True, "bench 0")
     return scene, frame
-
-
-def _wait(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
-    until = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < until:
-        time.sleep(0.05)

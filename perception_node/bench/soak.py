@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from perception_node.bench.live_cell import live_cell
 from perception_node.bench.usage import MachineUse, ProcessUse
 from perception_node.errors import PerceptionError
 
@@ -43,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if args.frames < 20 or not 0.1 <= args.hz <= 240.0:
         raise PerceptionError(f"expected --frames of at least 20 and --hz of 0.1 to 240, got {args.frames} and {args.hz:g}")
+    from perception_node.ros.live_cell import live_cell
+
     samples: list[tuple[int, ProcessUse]] = []
     with live_cell(1, (args.width, args.height), args.out, keep=False) as cell:
         camera, = cell.cameras

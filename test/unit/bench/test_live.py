@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from perception_node.bench import soak
-from perception_node.bench.live_cell import Arrival
-from perception_node.bench.live_figures import Run, Scenario, figures, lines, shortfalls
+from perception_node.bench.live_figures import Arrival, Run, Scenario, figures, lines, shortfalls
 from perception_node.bench.usage import MachineUse, ProcessUse
 
 MS = 1_000_000
@@ -85,8 +84,8 @@ def test_a_scene_without_its_pixels_is_a_scene(width, height, frame_id):
 
     from rclpy.serialization import deserialize_message, serialize_message
 
-    from perception_node.bench.live_cell import without_pixels
     from perception_node.bench.publish import full_scene
+    from perception_node.ros.live_cell import without_pixels
     from perception_node.ros.messages import scene_message
     from perception_node_msgs.msg import PickScene
 

@@ -17,26 +17,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
+from rclpy.signals import SignalHandlerOptions
+
+from perception_node.bench.live_figures import Arrival
 from perception_node.errors import PerceptionError
+from perception_node.ros.demo import ros_environment
+from perception_node.ros.processes import Processes, interrupt_on_sigterm
+from perception_node_msgs.msg import PickScene
 
 START_S = 90.0
 """How long processes may take to start, to connect and to compute a first result on a slow, busy machine."""
 
 PROBES = 3  # frames that are sent one by one before measuring: connections, and the network compiled for the size
 _SETTLE_S = 4.0  # after the last frame, longer than any result may be old
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """One scene as the listener got it: nanoseconds of stamp and receipt, seconds from stamp to publishing, milliseconds of the
-    pipeline, packages, and whether depth took part."""
-
-    stamp_ns: int
-    received_ns: int
-    latency_s: float
-    pipeline_ms: float
-    packages: int
-    depth_used: bool
 
 
 @dataclass
@@ -67,14 +66,8 @@ class Camera:
 class LiveCell:
     """Made by `live_cell`. `values(camera)` are the newest diagnostics of a camera's node, `spin` takes what has arrived."""
 
-    def __init__(self, node: Any, processes: Any, namespaces: list[str], size: tuple[int, int], arguments: tuple[str, ...],
-                 keep: bool = True) -> None:
-        from diagnostic_msgs.msg import DiagnosticArray
-        from rclpy.executors import SingleThreadedExecutor
-        from rclpy.qos import QoSProfile
-
-        from perception_node_msgs.msg import PickScene
-
+    def __init__(self, node: Node, processes: Processes, namespaces: list[str], size: tuple[int, int],
+                 arguments: tuple[str, ...], keep: bool) -> None:
         self.processes = processes
         self._keep = keep
         self._statuses: dict[str, dict[str, str]] = defaultdict(dict)
@@ -96,7 +89,7 @@ class LiveCell:
 
     def pid(self, camera: Camera) -> int:
         """Process id of a camera's node."""
-        return int(self.processes.pid(f"node_{camera.namespace}"))
+        return self.processes.pid(f"node_{camera.namespace}")
 
     def values(self, camera: Camera) -> Mapping[str, str]:
         """The newest diagnostic values of a camera's node."""
@@ -118,7 +111,7 @@ class LiveCell:
                         words = self.processes.log(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
                         raise PerceptionError(f"{name} ended with status {status}: {(words or ['nothing said'])[-1]}")
             if time.monotonic() > until:
-                raise PerceptionError(f"expected {what} within {timeout_s:g} s")
+                raise PerceptionError(f"expected {what} within {timeout_s:g} s; the nodes counted so far: {self._counts()}")
 
     def spin(self, timeout_s: float = 0.05) -> None:
         """Take what has arrived; wait at most this long for it."""
@@ -194,10 +187,6 @@ class LiveCell:
 
     def arrivals(self, camera: Camera) -> list[Arrival]:
         """The scenes that came, read after the measurement."""
-        from rclpy.serialization import deserialize_message
-
-        from perception_node_msgs.msg import PickScene
-
         found = []
         for received_ns, raw in camera.raw:
             scene = deserialize_message(raw, PickScene)
@@ -206,6 +195,13 @@ class LiveCell:
                                  float(timing["total"]), len(scene.packages), bool(scene.depth_used)))
         return found
 
+    def _counts(self) -> str:
+        """What became of the frames at each node, in words."""
+        found = {camera.namespace: ", ".join(f"{count} {name}" for name, count in self.delta(camera).items() if count)
+                 for camera in self.cameras if self.values(camera)}
+        return "; ".join(f"{camera.namespace}: {found.get(camera.namespace, 'no diagnostics came') or 'no frame came'}"
+                         for camera in self.cameras)
+
     def _keeper(self, camera: Camera) -> Callable[[bytes], None]:
         def keep(raw: bytes) -> None:
             received_ns = time.time_ns()
@@ -213,7 +209,7 @@ class LiveCell:
                 camera.raw.append((received_ns, without_pixels(raw)))
         return keep
 
-    def _on_diagnostics(self, message: Any) -> None:
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
             name = status.name.split("/")[0]
             self._statuses[name].update({pair.key: pair.value for pair in status.values})
@@ -228,12 +224,6 @@ def live_cell(cameras: int, size: tuple[int, int], folder: Path, arguments: tupl
         cameras: how many, each with its own node. size: (width, height) of the pictures. folder: for what the processes print.
         arguments: ROS arguments of the nodes. keep: keep the scenes, for `arrivals`.
     """
-    import rclpy
-    from rclpy.signals import SignalHandlerOptions
-
-    from perception_node.ros.demo import ros_environment
-    from perception_node.ros.processes import Processes, interrupt_on_sigterm
-
     interrupt_on_sigterm()
     environment = ros_environment()
     folder.mkdir(parents=True, exist_ok=True)
