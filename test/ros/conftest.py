@@ -285,6 +285,22 @@ def running(tmp_path_factory):
     handle.close()
 
 
+@pytest.fixture(scope="module")
+def patient(running):
+    """The shared node, whose packages keep their numbers however slow this machine is."""
+    from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+    from rcl_interfaces.srv import SetParameters
+
+    def set_patience(seconds):
+        value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=seconds)
+        running.call(SetParameters, "/perception/set_parameters",
+                     SetParameters.Request(parameters=[Parameter(name="track.max_missed_s", value=value)]))
+
+    set_patience(10.0)
+    yield running
+    set_patience(0.6)
+
+
 @pytest.fixture
 def fault(request):
     """Notes what a fault did, for the table of docs/reliability.md: (published, status, words, level, counted).

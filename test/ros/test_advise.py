@@ -1,52 +1,35 @@
 """`~/ask` and `~/preferred` on a running node: questions, choices, refusals, and outcomes that move the order."""
 
-import dataclasses
-import itertools
-
 import pytest
 
 from perception_node.types import CLASS_NAMES
 
 
 @pytest.fixture(scope="module")
-def talking(running, frames, messages):
-    """The shared node, and a function that sends the next frame and then asks."""
-    from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-    from rcl_interfaces.srv import SetParameters
-
+def talking(patient, frames, messages):
+    """The shared node, and functions that send a frame and then ask."""
     from perception_node_msgs.msg import PickScene, Preferred
     from perception_node_msgs.srv import Ask
 
-    def set_patience(seconds):  # numbers stay, however slow this machine is
-        value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=seconds)
-        running.call(SetParameters, "/perception/set_parameters",
-                     SetParameters.Request(parameters=[Parameter(name="track.max_missed_s", value=value)]))
-
-    set_patience(10.0)
-    scenes, preferred = running.listen(PickScene, "/perception/scene"), running.listen(Preferred, "/perception/preferred")
-
-    count = itertools.count()
+    scenes, preferred = patient.listen(PickScene, "/perception/scene"), patient.listen(Preferred, "/perception/preferred")
 
     def send():
-        rgb, depth_m, number = frames[0].rgb.copy(), frames[0].depth_m.copy(), next(count)
-        rgb[0, 0], depth_m[0, 0] = number % 256, 0.5 + 0.001 * number  # a camera's pictures are never twice the same
-        running.send(*messages.triple(dataclasses.replace(frames[0], rgb=rgb, depth_m=depth_m), running.now_ns()))
+        patient.send(*messages.triple(frames[0], patient.now_ns()))
 
     def show():
         before = len(preferred)
-        running.wait_until(lambda: len(preferred) > before, "a scene and what is preferred", each=send)
+        patient.wait_until(lambda: len(preferred) > before, "a scene and what is preferred", each=send)
         return scenes[-1], preferred[-1]
 
     def ask(text, session="test", point=()):
         for _ in range(10):  # on a busy machine a scene may be too old when the question comes
             show()
-            answer = running.call(Ask, "/perception/ask", Ask.Request(text=text, session_id=session, point=list(point)))
+            answer = patient.call(Ask, "/perception/ask", Ask.Request(text=text, session_id=session, point=list(point)))
             if " old: " not in answer.reply:
                 break
         return answer
 
-    yield running, show, ask
-    set_patience(0.6)
+    return patient, show, ask
 
 
 def test_questions_are_answered(talking):

@@ -1,8 +1,6 @@
 """The operator's page: in a real browser on a running node, and what it refuses."""
 
 import asyncio
-import dataclasses
-import itertools
 import os
 import re
 import signal
@@ -45,37 +43,23 @@ class ConsoleProcess:
 
 
 @pytest.fixture(scope="module")
-def belt(running, frames, messages):
+def belt(patient, frames, messages):
     """A camera that goes on and on in a thread: one scene, never twice the same picture."""
-    from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-    from rcl_interfaces.srv import SetParameters
-
-    def set_patience(seconds):  # numbers stay, however slow this machine is
-        value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=seconds)
-        running.call(SetParameters, "/perception/set_parameters",
-                     SetParameters.Request(parameters=[Parameter(name="track.max_missed_s", value=value)]))
-
-    set_patience(10.0)
     for topic, message in zip(("image", "depth", "camera_info"), messages.triple(frames[0], 1), strict=True):
-        running.publisher(topic, type(message))
+        patient.publisher(topic, type(message))
     stop = threading.Event()
 
     def play():
-        for number in itertools.count():
-            if stop.wait(0.1):
-                return
-            rgb, depth_m = frames[0].rgb.copy(), frames[0].depth_m.copy()
-            rgb[0, 0], depth_m[0, 0] = number % 256, 0.5 + 0.001 * (number % 1000)
-            triple = messages.triple(dataclasses.replace(frames[0], rgb=rgb, depth_m=depth_m), running.now_ns())
+        while not stop.wait(0.1):
+            triple = messages.triple(frames[0], patient.now_ns())
             for topic, message in zip(("camera_info", "depth", "image"), (triple[2], triple[1], triple[0]), strict=True):
-                running.publishers[topic].publish(message)
+                patient.publishers[topic].publish(message)
 
     thread = threading.Thread(target=play)
     thread.start()
-    yield running
+    yield patient
     stop.set()
     thread.join()
-    set_patience(0.6)
 
 
 @pytest.fixture(scope="module")
