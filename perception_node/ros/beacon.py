@@ -1,11 +1,12 @@
-"""Entry point of the beacon node: `ros2 run perception_node beacon`. Exit status 0, or 2 with one line when it cannot start."""
+"""Entry point of the beacon node: `ros2 run perception_node beacon`. Exit status 0, 2 with one line when it cannot start, 1 when it
+had to be ended by force."""
 
 from __future__ import annotations
 
 import sys
 from typing import Any
 
-from perception_node.ros.perception import run_node
+from perception_node.ros.runner import run_node
 
 
 def main(args: list[str] | None = None) -> int:

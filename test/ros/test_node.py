@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from perception_node.ros import runner
 from perception_node.segment.weights import file_sha256
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "perception_node" / "segment" / "weights"
@@ -284,6 +285,50 @@ def test_signals_end_cleanly_while_computing(cell, frames, messages, fault, numb
     assert "Traceback" not in process.text
     assert "terminate called" not in process.text
     fault("the frame at hand is finished; exit status 0")
+
+
+STUCK = """
+import ctypes, sys, threading
+import rclpy
+from perception_node.ros import perception, runner, worker
+
+def forever(*_):
+    print("stuck now", flush=True)
+    threading.Event().wait()
+
+def with_the_lock(*_):
+    print("stuck now", flush=True)
+    ctypes.PyDLL(None).sleep(100)
+
+{patch}
+runner.END_S, runner.KILL_S = 1.0, 3.0
+sys.exit(perception.main(sys.argv))
+"""
+REFUSED = ("-p", "track.gate_m:=7.0")
+
+
+@pytest.mark.parametrize(("patch", "arguments", "status", "words"), [
+    ("worker.Worker._process = forever", (), 1, "did not end within 1 s, ended by force with status 1: MainThread in worker.py:"),
+    ("rclpy.try_shutdown = forever", REFUSED, 2, "did not end within 1 s, ended by force with status 2: MainThread in runner.py:"),
+    ("rclpy.try_shutdown = with_the_lock", REFUSED, -signal.SIGALRM, "in run_node"),
+], ids=["computation", "ROS", "library that keeps the interpreter's lock"])
+def test_a_process_that_hangs_is_ended_and_says_where(cell, frames, messages, tmp_path, patch, arguments, status, words):
+    (tmp_path / "stuck.py").write_text(STUCK.format(patch=patch))
+    process = cell.start(*PATIENT, *arguments, ready="", module="stuck",
+                         environment={"PYTHONPATH": f"{tmp_path}:{cell.environment()['PYTHONPATH']}"})
+    if status == 1:
+        process.wait_for_line("active, listening")
+        cell.wait_until(lambda: "stuck now" in process.text, "the worker is stuck",
+                        each=lambda: cell.send(*messages.triple(frames[0], cell.next_stamp_ns())))
+        process.process.send_signal(signal.SIGTERM)
+    assert process.wait_for_exit() == status
+    assert "stuck now" in process.text
+    line = next(line for line in process.lines if words in line)
+    assert status != 1 or "; perception in worker.py:" in line
+
+
+def test_the_process_ends_before_launch_kills_it():
+    assert runner.SPIN_S < runner.END_S < runner.KILL_S < 10.0
 
 
 def test_signal_during_start_ends_cleanly(cell):
