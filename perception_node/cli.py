@@ -39,8 +39,11 @@ VERBS: Mapping[str, Verb] = {
     "synthesize": Verb("perception_node.sim.synthesize", "make training pictures of simulated packages", whole=True),
     "train": Verb("perception_node.learn.train", "train a segmenter on simulated pictures"),
     "finetune": Verb("perception_node.learn.finetune", "adapt the universal model to a cell with a few of its own pictures"),
+    "capture": Verb("perception_node.capture.command", "list frames that a cell kept, count them, make a data set of them"),
     "prelabel": Verb("perception_node.learn.prelabel", "propose masks for pictures, for annotators to correct (COCO and LabelMe)"),
     "dataset": Verb("perception_node.learn.datasets", "check, merge or compare labelled data sets"),
+    "fleet": Verb("perception_node.fleet.command", "keep the registry of all cells' data sets: content, split, licence, source"),
+    "promote": Verb("perception_node.fleet.promote", "make a model the champion of all cells, if no cell loses by it"),
     "adaptation": Verb("perception_node.learn.adaptation", "measure what a few of a cell's own pictures are worth"),
     "export": Verb("perception_node.learn.export", "write a trained segmenter as ONNX with its card"),
     "simulate-picks": Verb("perception_node.learn.simulate_picks", "carry grasps out on simulated pictures and log what happens"),
@@ -67,6 +70,7 @@ BENCHES: Mapping[str, Verb] = {
     "publish": Verb("perception_node.bench.publish", "time to fill and publish the results of one frame"),
     "soak": Verb("perception_node.bench.soak", "memory, file descriptors and threads of the node over 20,000 frames"),
     "live": Verb("perception_node.bench.live", "rates, latencies and drops of the node at 30 and 60 Hz, with one camera and two"),
+    "console": Verb("perception_node.bench.console", "pictures a second on the operator's page, and what the page costs the node"),
 }
 
 _REMEDIES: Mapping[str, str] = {

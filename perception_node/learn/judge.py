@@ -98,6 +98,21 @@ def _touching(ranked: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
     return touches[1:]
 
 
+@dataclass(frozen=True, eq=False)
+class Matches:
+    """What COCO's matching says of one picture at the ten overlaps 0.5, 0.55 .. 0.95.
+
+    Attributes:
+        truths: number of packages that count. scores: (P,) of the predictions. right, ignored: (10, P) bool: is a package that was
+            not found before; neither helps nor hurts.
+    """
+
+    truths: int
+    scores: NDArray[np.float64]
+    right: NDArray[np.bool_]
+    ignored: NDArray[np.bool_]
+
+
 class _Eval(COCOeval):  # type: ignore[misc]
     """COCOeval that honours a ground truth's own "ignore" without treating it as a crowd."""
 
@@ -115,6 +130,38 @@ def coco_ap(verdicts: Sequence[Verdict], pickable_only: bool, by_class: bool) ->
         verdicts: the judged pictures. pickable_only: packages that are not pickable are ignored (neither help nor hurt).
         by_class: mean over classes (a wrong class is a miss); False = one class "package".
     """
+    judge = _judged(verdicts, pickable_only, by_class)
+    if judge is None:
+        return {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
+    with contextlib.redirect_stdout(io.StringIO()):
+        judge.accumulate()
+    precision = judge.eval["precision"][..., 0, -1]  # (T, R, K) at the largest number of detections
+
+    def mean(values: NDArray[np.float64]) -> float:
+        return float(values[values > -1].mean()) if (values > -1).any() else 0.0
+
+    return {"AP": mean(precision), "AP50": mean(precision[0]), "AP75": mean(precision[5])}
+
+
+def coco_matches(verdicts: Sequence[Verdict]) -> list[Matches]:
+    """What stands behind the AP of pickable packages of any class, picture by picture."""
+    judge = _judged(verdicts, True, False)
+    none = np.zeros((10, 0), dtype=bool)
+    if judge is None:
+        return [Matches(int(v.pickable.sum()), np.zeros(0), none, none) for v in verdicts]
+    found: list[Matches] = []
+    for row in judge.evalImgs:  # one class, one range of areas: a row for each picture in order
+        if row is None:
+            found.append(Matches(0, np.zeros(0), none, none))
+            continue
+        ignored = row["dtIgnore"].astype(bool)
+        found.append(Matches(int(np.count_nonzero(row["gtIgnore"] == 0)), np.array(row["dtScores"]),
+                             (row["dtMatches"] > 0) & ~ignored, ignored))
+    return found
+
+
+def _judged(verdicts: Sequence[Verdict], pickable_only: bool, by_class: bool) -> Any:
+    """COCO's evaluation of each picture; None without any package or prediction."""
     truths: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for image, v in enumerate(verdicts, 1):
@@ -125,7 +172,7 @@ def coco_ap(verdicts: Sequence[Verdict], pickable_only: bool, by_class: bool) ->
         found += [{"image_id": image, "category_id": int(v.class_ids[k]) if by_class else 1, "segmentation": rle,
                    "score": float(v.scores[k])} for k, rle in enumerate(v.found_rle)]
     if not truths or not found:
-        return {"AP": 0.0, "AP50": 0.0, "AP75": 0.0}
+        return None
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = {"images": [{"id": i + 1, "height": v.size[0], "width": v.size[1]} for i, v in enumerate(verdicts)],
@@ -136,13 +183,7 @@ def coco_ap(verdicts: Sequence[Verdict], pickable_only: bool, by_class: bool) ->
         judge.params.catIds = sorted({int(t["category_id"]) for t in truths})
         judge.params.areaRng, judge.params.areaRngLbl = [[0, 1e10]], ["all"]
         judge.evaluate()
-        judge.accumulate()
-    precision = judge.eval["precision"][..., 0, -1]  # (T, R, K) at the largest number of detections
-
-    def mean(values: NDArray[np.float64]) -> float:
-        return float(values[values > -1].mean()) if (values > -1).any() else 0.0
-
-    return {"AP": mean(precision), "AP50": mean(precision[0]), "AP75": mean(precision[5])}
+    return judge
 
 
 def summarise(verdicts: Sequence[Verdict]) -> dict[str, Any]:

@@ -28,9 +28,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from perception_node import __version__
 from perception_node.errors import ConfigError, DatasetError, PerceptionError
 from perception_node.learn.augment import Augmentation, augment
 from perception_node.learn.cache import CachedSet, cached
+from perception_node.learn.content import dataset_sha256
 from perception_node.learn.curve import draw_curve
 from perception_node.learn.dataset import Entry, read_dataset
 from perception_node.learn.export import export_model, load_network
@@ -241,6 +243,7 @@ def train(config: TrainConfig, progress: bool = True) -> dict[str, Any]:
             for i, folder in enumerate(config.data)]
     entries = [e for folder in config.validation for e in read_dataset(Path(folder))]
     entries = entries[::max(1, len(entries) // max(1, config.validation_pictures))][:config.validation_pictures]
+    contents = [dataset_sha256(Path(folder), read_dataset(Path(folder))) for folder in config.data] if chief else []
     if chief and world > 1:
         dist.barrier()
 
@@ -288,11 +291,11 @@ def train(config: TrainConfig, progress: bool = True) -> dict[str, Any]:
                                      **{f"loss_{k}": round(v, 5) for k, v in means.items()}, **metrics})
             if metrics["selection"] > state["best"]:
                 state["best"], state["metrics"] = metrics["selection"], metrics
-                export_model(average, out, "best", _training_record(config, state, sets), metrics)
+                export_model(average, out, "best", _training_record(config, state, sets, contents), metrics)
             bar.write(json.dumps(state["history"][-1]), file=sys.stdout)
             sys.stdout.flush()
             draw_curve(state["history"], out / "curve.png")
-            put_json(out / "run.json", {"config": asdict(config), "data": _training_record(config, state, sets), **state})
+            put_json(out / "run.json", {"config": asdict(config), "data": _training_record(config, state, sets, contents), **state})
         if done % config.checkpoint_every == 0 or done == config.steps:
             save_checkpoint(out / "last.safetensors", net, average, optimiser, state)
     bar.close()
@@ -322,10 +325,13 @@ def _blend(average: PackageNet, net: PackageNet, decay: float) -> None:
     torch._foreach_lerp_([target[key] for key in floats], [source[key] for key in floats], 1.0 - decay)
 
 
-def _training_record(config: TrainConfig, state: dict[str, Any], sets: Sequence[CachedSet]) -> dict[str, Any]:
+def _training_record(config: TrainConfig, state: dict[str, Any], sets: Sequence[CachedSet],
+                     contents: Sequence[str]) -> dict[str, Any]:
+    """Lineage for the card: data by name and content, version of this software, settings, the model that it started from."""
     names, checks = (["/".join(Path(folder).parts[-2:]) for folder in folders] for folders in (config.data, config.validation))
-    record = {"data": names, "pictures": sum(len(data) for data in sets), "validation": checks, "seed": config.seed,
-              "steps": state["step"], "batch": config.batch, "seconds": round(float(state["seconds"]), 1)}
+    record = {"data": names, "data_sha256": list(contents), "version": __version__, "pictures": sum(len(data) for data in sets),
+              "validation": checks, "seed": config.seed, "steps": state["step"], "batch": config.batch,
+              "seconds": round(float(state["seconds"]), 1)}
     if config.init:
         card = read_card(Path(config.init))
         record["parent"] = {"sha256": file_sha256(Path(config.init)), "training": dict(card.training)}

@@ -1,0 +1,140 @@
+"""`perception promote CANDIDATE REGISTRY`: a new model for all cells, only if no cell loses by it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from perception_node.errors import DatasetError, ModelError, PerceptionError
+from perception_node.fleet.bootstrap import RESAMPLES
+from perception_node.fleet.registry import Registry, held, read_registry, verify, write_registry
+from perception_node.fleet.verdict import Decision, decide, draw_losses, judge_cell, judge_replay, table
+from perception_node.learn.files import put_json
+from perception_node.segment.infer import Segmenter
+from perception_node.segment.weights import ModelCard, check_weights, default_weights, file_sha256
+
+
+def champion_of(registry: Registry) -> Path:
+    """The model that all cells run; the shipped one while the registry names none.
+
+    Raises:
+        ModelError: it is missing or was changed.
+    """
+    if registry.champion is None:
+        return default_weights()
+    check_weights(registry.champion)
+    found = file_sha256(registry.champion)
+    if found != registry.champion_sha256:
+        raise ModelError(f"champion {registry.champion}: expected sha256 {registry.champion_sha256[:8]}... as registered, got "
+                         f"{found[:8]}...")
+    return registry.champion
+
+
+def lineage(card: ModelCard, weights: Path) -> set[str]:
+    """Content hashes of the data that a model and its ancestors were trained on, as far as their cards know them.
+
+    Raises:
+        ModelError: the card does not say where the model comes from.
+    """
+    found: set[str] = set()
+    training = card.training
+    while True:
+        data = training.get("data")
+        if not data or "seed" not in training or "steps" not in training:
+            raise ModelError(f"model card of {weights}: expected a lineage (training: data, seed, steps, parent), got "
+                             f"{sorted(training)}")
+        found.update(map(str, training.get("data_sha256") or ()))
+        if not training.get("parent"):
+            return found
+        training = training["parent"].get("training") or {}
+
+
+def promote(candidate: Path, path: Path, out: Path | None = None, strict: bool = False, runtime: str = "auto", threads: int = 2,
+            resamples: int = RESAMPLES, seed: int = 0, dry: bool = False, progress: bool = True) -> Decision:
+    """Judge a candidate against the champion on everything that is registered; make it the champion if nothing speaks against it.
+
+    Args:
+        candidate: .onnx file with its card. path: the registry. out: folder for pictures of what got worse. strict: see `decide`.
+        runtime, threads: of both models. resamples, seed: of the bootstrap. dry: change nothing. progress: show bars.
+
+    Raises:
+        PerceptionError: the candidate, its card, the registry or anything that it names is missing, broken or changed, or another
+            process is changing the registry. The champion stays.
+    """
+    with held(path):
+        registry = read_registry(path)
+        card, digest = check_weights(candidate)
+        trained_on = lineage(card, candidate)
+        champion = champion_of(registry)
+        if digest == file_sha256(champion):
+            raise ModelError(f"candidate {candidate}: expected another model than the champion {champion}, got the same")
+        for cell, one in registry.sets("judge"):
+            if one.sha256 in trained_on:
+                raise ModelError(f"candidate {candidate}: was trained on {one.path}, which judges {cell.name}")
+        reports = verify(registry, progress)
+        models = [Segmenter(file, runtime=runtime, threads=threads) for file in (champion, candidate)]
+        judged = [(cell, judge_cell(cell, reports, models[0], models[1], progress)) for cell in registry.cells]
+        if not any(found for _, found in judged):
+            raise DatasetError(f"{path}: expected a judging set at least, found none in {len(registry.cells)} cells")
+        rows = []
+        for cell, found in judged:
+            wrong = [judge_replay(one, candidate, runtime, threads) for one in cell.replays]
+            rows.append((cell, found, tuple(words for words in wrong if words)))
+        decision = decide(rows, strict, resamples, seed)
+        if out is not None:
+            put_json(out / "decision.json", decision.to_json())
+            for verdict, (cell, found, _) in zip(decision.cells, rows, strict=True):
+                if found and (verdict.loses or not verdict.certain):
+                    draw_losses(found, models[0], models[1], out / f"{cell.name}.png")
+        if decision.promoted and not dry:
+            _crown(registry, candidate, digest, decision)
+        return decision
+
+
+def _crown(registry: Registry, candidate: Path, digest: str, decision: Decision) -> None:
+    """Write the candidate into the registry as champion; the golden replays of the old one are judged with it from now on."""
+    data = dict(registry.data)
+    model = os.path.relpath(candidate.resolve(), registry.path.parent.resolve())
+    old = dict(data.get("champion") or {"model": "shipped", "sha256": file_sha256(default_weights())})
+    data["champion"] = {"model": model, "sha256": digest}
+    entry: dict[str, Any] = {
+        "at": datetime.now(timezone.utc).isoformat(timespec="seconds"), **data["champion"], "instead_of": old["sha256"],
+        "mean_ap": [round(decision.mean.before, 4), round(decision.mean.after, 4)],
+        "cells": {v.cell: [round(v.change.before, 4), round(v.change.after, 4)] for v in decision.cells if v.change is not None}}
+    data["promotions"] = [*(data.get("promotions") or []), entry]
+    write_registry(registry.path, data)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `perception promote`."""
+    parser.add_argument("candidate", type=Path, metavar="CANDIDATE", help=".onnx file with its card beside it")
+    parser.add_argument("registry", type=Path, metavar="REGISTRY", help="YAML file of `perception fleet`")
+    parser.add_argument("--strict", action="store_true", help="chance must be ruled out: each cell's whole interval (95 %%) within "
+                        "its tolerance, that of the mean above zero")
+    parser.add_argument("--dry-run", action="store_true", help="judge only; the registry stays as it is")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for decision.json and pictures of what got worse")
+    parser.add_argument("--runtime", default="auto", choices=("auto", "openvino", "onnxruntime", "torch"),
+                        help="what runs both models")
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads (0: the runtime's choice)")
+    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="drawings of the bootstrap (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Judge and decide; exit status 0 promoted, 1 refused, 2 for bad input (the champion stays)."""
+    try:
+        decision = promote(args.candidate, args.registry, args.out, args.strict, args.runtime, args.threads, args.resamples,
+                           args.seed, args.dry_run)
+    except PerceptionError as error:
+        print(f"promote: {error}", file=sys.stderr)
+        return 2
+    print(table(decision))
+    if args.out is not None:
+        print(f"written: {args.out / 'decision.json'} and pictures of cells that lose, or may")
+    if decision.promoted:
+        print(f"{args.candidate} {'could be' if args.dry_run else 'is'} the champion of {args.registry}")
+    return 0 if decision.promoted else 1

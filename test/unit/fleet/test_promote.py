@@ -1,0 +1,135 @@
+"""Promotion: better for the mean and worse for nobody, or not at all; the intervals are those of COCO's own AP."""
+
+import json
+
+import numpy as np
+import pytest
+
+from perception_node.cli import main
+from perception_node.fleet.bootstrap import SetAp, change
+from perception_node.fleet.registry import Cell, read_registry
+from perception_node.fleet.verdict import Judged, decide, table
+from perception_node.learn.judge import coco_ap, coco_matches, compare
+from perception_node.types import Instance, Segmentation
+
+
+def verdicts(seed, blur, pictures=12):
+    """Squares of 60 px, and predictions that are moved by up to `blur` pixels, some left out."""
+    rng, out = np.random.default_rng(seed), []
+    for k in range(pictures):
+        truth, found, instances = np.zeros((240, 320), np.uint16), np.zeros((240, 320), np.uint16), []
+        for n in range(6):
+            y, x = 10 + 110 * (n // 3), 10 + 100 * (n % 3)
+            truth[y:y + 60, x:x + 60] = n + 1
+            dy, dx = rng.integers(0, blur + 1, 2)
+            if rng.random() < 0.9:
+                found[y + dy:y + dy + 60, x + dx:x + dx + 60] = len(instances) + 1
+                instances.append(Instance(len(instances) + 1, "box", float(rng.uniform(0.3, 1)), (x, y, 60, 60), 3600))
+        labels = Segmentation(found, tuple(instances))
+        out.append(compare(str(k), truth, dict.fromkeys(range(1, 7), 1), dict.fromkeys(range(1, 7), 1.0), labels))
+    return out
+
+
+@pytest.mark.parametrize("blur", [2, 10, 25])
+def test_the_bootstraps_ap_is_cocos(blur):
+    judged = verdicts(blur, blur)
+    expected = coco_ap(judged, True, False)["AP"]
+    assert SetAp(coco_matches(judged))(np.ones(len(judged))) == pytest.approx(expected, abs=1e-9)
+    twice = SetAp(coco_matches(judged))(np.full(len(judged), 2.0))
+    assert twice == pytest.approx(expected, abs=0.02)
+
+
+def test_the_interval_holds_the_change_and_shrinks_with_pictures():
+    few, many = ([coco_matches(verdicts(seed, blur, pictures)) for seed, blur in ((1, 12), (2, 6))] for pictures in (8, 80))
+    (a, _), (b, _) = (change([before], [after], 300) for before, after in (few, many))
+    for one in (a, b):
+        assert one.low < one.gain < one.high
+    assert b.high - b.low < 0.6 * (a.high - a.low)
+    assert change([few[0]], [few[1]], 300)[0] == a
+    nothing, draws = change([few[0]], [few[0]], 50)
+    assert (nothing.gain, nothing.low, nothing.high) == (0, 0, 0)
+    assert not draws.any()
+
+
+def cell(name, before, after, tolerance=0.01, replays=()):
+    return Cell(name, tolerance, (), ()), [Judged([], "colour", before, after)], replays
+
+
+def test_one_cell_that_loses_refuses_what_the_mean_gains():
+    good, bad = verdicts(1, 3, 30), verdicts(2, 12, 30)
+    assert decide([cell("north", bad, good)], resamples=100).promoted
+    refused = decide([cell("north", bad, good), cell("east", bad, good), cell("south", good, bad)], resamples=100)
+    assert refused.mean.gain > 0
+    assert [reason.split(":")[0] for reason in refused.reasons] == ["south"]
+    assert "loses" in table(refused)
+    assert not decide([cell("north", good, good)], resamples=100).promoted  # no gain
+    assert not decide([cell("north", bad, good, replays=("monday: 9 of 10 packages changed",))], resamples=100).promoted
+    json.dumps(refused.to_json())
+
+
+def test_strict_wants_chance_ruled_out():
+    a, b = verdicts(1, 6, 6), verdicts(3, 6, 6)
+    better, worse = (b, a) if coco_ap(b, True, False)["AP"] > coco_ap(a, True, False)["AP"] else (a, b)
+    assert decide([cell("north", worse, better)], resamples=200).promoted
+    assert any("--strict" in reason for reason in decide([cell("north", worse, better)], True, 200).reasons)
+
+
+def test_a_worse_model_is_refused_with_pictures_and_a_better_one_becomes_the_champion(two_cells, models, tmp_path, capsys):
+    before = two_cells.read_text()
+    out = tmp_path / "out"
+    assert main(["promote", str(models["worse"]), str(two_cells), "--out", str(out), "--resamples", "50"]) == 1
+    assert "refused: " in capsys.readouterr().out
+    assert two_cells.read_text() == before
+    assert (out / "north.png").stat().st_size > 10_000
+    assert json.loads((out / "decision.json").read_text())["promoted"] is False
+
+    data = read_registry(two_cells)
+    from perception_node.fleet.registry import write_registry
+    from perception_node.segment.weights import file_sha256
+    write_registry(two_cells, {**data.data, "champion": {"model": str(models["worse"]), "sha256": file_sha256(models["worse"])}})
+    assert main(["promote", str(models["near"]), str(two_cells), "--dry-run", "--resamples", "50"]) == 0
+    assert "could be" in capsys.readouterr().out
+    assert main(["promote", str(models["near"]), str(two_cells), "--resamples", "50"]) == 0
+    crowned = read_registry(two_cells)
+    assert crowned.champion.resolve() == models["near"].resolve()
+    assert crowned.data["promotions"][0]["instead_of"] == file_sha256(models["worse"])
+    assert set(crowned.data["promotions"][0]["cells"]) == {"north", "south"}
+
+
+def test_what_cannot_be_judged_leaves_the_champion(two_cells, models, without_lineage, tmp_path, capsys):
+    before = two_cells.read_text()
+
+    def refused(words, *arguments):
+        assert main(["promote", *map(str, arguments)]) == 2
+        said = capsys.readouterr().err
+        assert words in said
+        assert "Traceback" not in said
+        assert two_cells.read_text() == before
+
+    refused("expected another model than the champion", models["same"], two_cells)
+    refused("expected a lineage", without_lineage, two_cells)
+    refused("found none", tmp_path / "nothing.onnx", two_cells)
+    refused("found none", models["near"], tmp_path / "nothing.yaml")
+    without_lineage.write_bytes(models["near"].read_bytes()[:1000])
+    refused("expected sha256", without_lineage, two_cells)
+    card = json.loads(without_lineage.with_name("near.card.json").read_text())
+    trained = {"data": ["x"], "seed": 0, "steps": 1, "data_sha256": [read_registry(two_cells).cells[0].sets[0].sha256]}
+    without_lineage.write_bytes(models["near"].read_bytes())
+    without_lineage.with_name("near.card.json").write_text(json.dumps({**card, "training": trained}))
+    refused("was trained on", without_lineage, two_cells)
+    without_lineage.with_name("near.card.json").write_text(json.dumps({**card, "classes": ["box", "tin"]}))
+    refused("expected classes", without_lineage, two_cells)
+
+
+def test_golden_replays_judge_too(two_cells, models):
+    from pathlib import Path
+
+    import perception_node
+    from perception_node.fleet.command import add_replay
+    from perception_node.fleet.verdict import judge_replay
+
+    recording = Path(perception_node.__file__).parent / "data" / "demo"
+    golden = Path(__file__).parents[2] / "data" / "demo.golden.jsonl.gz"
+    add_replay(two_cells, "south", recording, golden, 0.2)
+    one = read_registry(two_cells).cells[1].replays[0]
+    assert "packages changed" in judge_replay(one, models["worse"], "onnxruntime", 2)

@@ -1,0 +1,114 @@
+"""The registry: sets named by content; whatever was changed, is broken or leaks is named."""
+
+import shutil
+import subprocess
+import sys
+
+import cv2
+import pytest
+
+from perception_node.cli import main
+from perception_node.errors import DatasetError
+from perception_node.fleet.command import add_set
+from perception_node.fleet.registry import read_registry, verify
+from perception_node.learn.content import dataset_sha256
+from perception_node.learn.dataset import read_dataset
+
+
+def register(registry, cell, data, split, **more):
+    return add_set(registry, cell, data, split, "CC0-1.0", "drawn", {}, progress=False, **more)
+
+
+def test_sets_are_known_by_content_and_stay_where_they_are(two_cells, capsys):
+    registry = read_registry(two_cells)
+    assert [cell.name for cell in registry.cells] == ["north", "south"]
+    assert [cell.tolerance for cell in registry.cells] == [0.02, 0.02]
+    assert {one.split for one in registry.cells[0].sets} == {"train", "judge"}
+    assert all(not str(row["path"]).startswith("/") for row in registry.data["cells"]["north"]["sets"])
+    assert set(verify(registry, progress=False)) == {one.path for cell in registry.cells for one in cell.sets}
+    assert main(["fleet", "check", str(two_cells)]) == 0
+    assert "north: 3 pictures to train, 3 to judge" in capsys.readouterr().out
+    assert main(["fleet", "paths", str(two_cells), "--split", "train"]) == 0
+    assert capsys.readouterr().out.strip() == str(two_cells.parent / "north" / "train")
+
+
+def test_the_content_hash_is_of_the_content_alone(tmp_path, make_dataset):
+    data = make_dataset(tmp_path / "a", 2)
+    before = dataset_sha256(data, read_dataset(data))
+    shutil.copytree(data, tmp_path / "b")
+    (tmp_path / "b" / "notes.txt").write_text("beside it")
+    assert dataset_sha256(tmp_path / "b", read_dataset(tmp_path / "b")) == before
+    depth = cv2.imread(str(data / "depth" / "0001.png"), cv2.IMREAD_UNCHANGED)
+    depth[0, 0] += 1
+    cv2.imwrite(str(data / "depth" / "0001.png"), depth)
+    assert dataset_sha256(data, read_dataset(data)) != before
+
+
+def test_a_set_that_was_changed_or_is_gone_is_named(two_cells, capsys):
+    labels = two_cells.parent / "south" / "judge" / "labels" / "0000.png"
+    picture = cv2.imread(str(labels), cv2.IMREAD_UNCHANGED)
+    picture[picture == 1] = 0
+    picture[:5, :5] = 1
+    cv2.imwrite(str(labels), picture)
+    with pytest.raises(DatasetError, match=r"south/judge: expected content .*, got .*: the set was changed"):
+        verify(read_registry(two_cells), progress=False)
+    register(two_cells, "south", labels.parents[1], "judge", again=True)
+    verify(read_registry(two_cells), progress=False)
+    shutil.rmtree(labels.parents[1])
+    assert main(["fleet", "check", str(two_cells)]) == 2
+    assert "south/judge" in capsys.readouterr().err
+
+
+def test_training_pictures_of_any_cell_must_not_judge_any_cell(two_cells, tmp_path, make_dataset):
+    before = two_cells.read_text()
+    copy = make_dataset(tmp_path / "copy", 3, seed=10)  # as north's judging set
+    for file in (copy / "rgb").iterdir():  # nearly: brighter
+        cv2.imwrite(str(file), cv2.convertScaleAbs(cv2.imread(str(file)), alpha=1.05))
+    with pytest.raises(DatasetError, match="3 training pictures are in judging sets"):
+        register(two_cells, "south", copy, "train")
+    assert two_cells.read_text() == before
+
+
+def test_a_set_twice_a_broken_set_and_a_new_one_again_are_refused(two_cells, tmp_path, make_dataset):
+    with pytest.raises(DatasetError, match="expected a set that is not registered"):
+        register(two_cells, "south", tmp_path / "south" / "judge", "judge")
+    fresh = make_dataset(tmp_path / "fresh", 2, seed=77)
+    with pytest.raises(DatasetError, match="expected a set that is registered"):
+        register(two_cells, "south", fresh, "judge", again=True)
+    (fresh / "rgb" / "0001.png").write_bytes(b"no picture")
+    with pytest.raises(DatasetError, match="0001.png"):
+        register(two_cells, "south", fresh, "judge")
+
+
+@pytest.mark.parametrize(("text", "words"), [
+    ("", "expected a registry of format 1"), ("[1, 2]", "expected a registry of format 1"), ("format: 2", "got 2"),
+    ("format: 1\ncells: {a: {tolerance: 7}}", "tolerance: expected 0 to 1, got 7"),
+    ("format: 1\ncells: {a: {sets: [{path: x, split: test, sha256: s, licence: l, source: s}]}}", "expected split train or judge"),
+    ("format: 1\ncells: {a: {sets: [{path: x, split: judge}]}}", "missing"), ("format: 1\nfleet: {}", "got 'fleet'"),
+    ("format: 1\ncells: {a: {sets: [{path: x, split: judge, sha256: s, licence: l, source: s, map: {a: lorry}}]}}", "got 'lorry'"),
+    ("format: 1\ncells: [a]", "wrong kind"), ("format: 1\nchampion: {model: x}\n: :", "cannot be read"),
+    ("\x00", "cannot be read"),
+])
+def test_broken_registries_get_one_line(tmp_path, text, words, capsys):
+    path = tmp_path / "fleet.yaml"
+    path.write_text(text)
+    assert main(["fleet", "check", str(path)]) == 2
+    said = capsys.readouterr().err
+    assert words in said
+    assert said.count("\n") == 1
+
+
+def test_two_writers_at_once(two_cells, tmp_path, make_dataset):
+    program = ("import sys; from pathlib import Path; from perception_node.fleet.registry import held\n"
+               "with held(Path(sys.argv[1])): print('holds', flush=True); sys.stdin.read()")
+    other = subprocess.Popen([sys.executable, "-c", program, str(two_cells)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             text=True)
+    try:
+        assert other.stdout.readline() == "holds\n"
+        with pytest.raises(DatasetError, match="another process is changing it"):
+            register(two_cells, "south", make_dataset(tmp_path / "more", 2, seed=5), "judge")
+    finally:
+        other.communicate(timeout=30)
+    assert "more" not in two_cells.read_text()
+    register(two_cells, "south", tmp_path / "more", "judge")
+    assert "more" in two_cells.read_text()
