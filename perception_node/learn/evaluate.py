@@ -47,6 +47,11 @@ def evaluate(segmenter: Segmenter, entries: Sequence[Entry], mode: str, fit_plan
     return summarise(verdicts), verdicts
 
 
+def modes_of(entries: Sequence[Entry]) -> list[str]:
+    """The modes that pictures can be judged in: "colour", and "depth" where one of them has depth."""
+    return [mode for mode in MODES if mode == "colour" or any(entry.depth for entry in entries)]
+
+
 def badness(verdict: Verdict) -> float:
     """How bad a picture is: what pickable packages lack of IoU, plus half for each confident prediction of nothing."""
     best = verdict.iou.max(axis=1, initial=0.0)[verdict.pickable]
@@ -133,8 +138,7 @@ def run(args: argparse.Namespace) -> int:
         entries = entries[-args.last:] if args.last > 0 else entries
         require_packages(args.dataset, entries)
         segmenter = Segmenter(args.model, runtime=args.runtime, threads=args.threads)
-        has_depth = any(entry.depth for entry in entries)
-        modes = [mode for mode in (MODES if args.mode == "both" else (args.mode,)) if mode == "colour" or has_depth]
+        modes = [mode for mode in modes_of(entries) if args.mode in (mode, "both")]
         if not modes:
             raise PerceptionError(f"{args.dataset}: expected depth pictures for --mode depth, found none")
         figures: dict[str, dict[str, Any]] = {}

@@ -15,12 +15,13 @@ import pytest
 import torch
 
 from perception_node.errors import DatasetError
-from perception_node.learn import datasets, evaluate, finetune
+from perception_node.learn import datasets, evaluate, finetune, quantise
 from perception_node.learn.cache import cached
 from perception_node.learn.export import export_model, load_network
 from perception_node.learn.finetune import blend, finetune_config, scratch_config
 from perception_node.learn.train import _drawn
 from perception_node.segment.model import NetworkShape, PackageNet
+from perception_node.segment.weights import card_path, int8_path, int8_weights
 
 TINY = NetworkShape(widths=(8, 8, 8, 8, 8), blocks=(1, 1, 1, 1))
 
@@ -130,12 +131,35 @@ def test_a_folder_holds_one_run_and_a_finished_one_is_not_repeated(dataset: Path
     assert figures["blend"] == finetune.BLEND
     card = json.loads((tmp_path / "run" / "adapted.card.json").read_text())
     assert card["grouping"]["calibration"] == [0.5, 0.25]
+    assert figures["int8"] == card["int8"]
+    assert (card["int8"]["pictures"], card["int8"]["judged_on"]) == (2, 2)
+    assert int8_weights(tmp_path / "run" / "adapted.onnx") == tmp_path / "run" / "adapted.int8.onnx"
     weights = (tmp_path / "run" / "adapted.safetensors").read_bytes()
     assert call(finetune, dataset, *arguments) == 0
     assert (tmp_path / "run" / "adapted.safetensors").read_bytes() == weights
     assert call(finetune, dataset, *arguments, "--seed", 1) == 2
     assert "holds a run with other settings" in capsys.readouterr().err
     assert call(finetune, dataset, *arguments, "--blend", 2) == 2
+
+
+@pytest.mark.parametrize("bound", [-1.0, 1.0])
+def test_an_8_bit_file_that_loses_too_much_is_not_left(bound: float, dataset: Path, model: Path, tmp_path: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in model.parent.iterdir():
+        shutil.copy(file, tmp_path / file.name)
+    weights = tmp_path / model.name
+    int8_path(weights).write_bytes(b"of a former run")
+    before = card_path(weights).read_bytes()
+    monkeypatch.setattr(quantise, "MAX_LOSS", bound)
+    config = finetune_config(dataset, tmp_path, 2, None, 1, 0, [str(dataset)], "cache", model)
+    said = finetune._add_int8(weights, config)
+    assert said["pictures"] == 8
+    assert {"AP", "AP_int8"} == set(said["depth"]) == set(said["colour"])
+    assert ("refused" in said) == (bound < 0)
+    assert int8_path(weights).is_file() == (bound > 0)
+    assert (card_path(weights).read_bytes() == before) == (bound < 0)
+    words = finetune._int8_words(said)
+    assert words.startswith("note: no 8-bit file" if bound < 0 else "8-bit file")
 
 
 def test_forgotten_pictures_and_proposals_are_said(dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
