@@ -31,8 +31,9 @@ _SMALL = (64, 48)
 
 def encode(frame: Frame, scene: Scene, reason: str, why: str, belt_plane: tuple[float, ...] = ()) -> dict[str, bytes]:
     """A frame's files by folder, in the order of writing. Pictures are encoded outside of Python's lock."""
-    found = {"rgb": encode_colour(frame.rgb, _JPEG_QUALITY), "labels": _png(scene.segmentation.labels), "small": _png(small(frame.rgb)),
-             "scene": scene_text(scene).encode(), "meta": json.dumps(_meta(frame, scene, reason, why, belt_plane)).encode()}
+    found = {"rgb": encode_colour(frame.rgb, _JPEG_QUALITY), "labels": _png(scene.segmentation.labels),
+             "small": _png(small(frame.rgb)), "scene": scene_text(scene).encode(),
+             "meta": json.dumps(_meta(frame, scene, reason, why, belt_plane)).encode()}
     if frame.depth_m is not None:
         found["depth"] = _png(millimetres_from_depth(frame.depth_m))
     return {part: found[part] for part in SUFFIXES if part in found}
@@ -63,7 +64,7 @@ def write(folder: Path, number: int, files: Mapping[str, bytes]) -> None:
 
 def remove(folder: Path, number: int) -> None:
     """Delete a frame, first of all the file that says that it is there. What cannot be deleted stays."""
-    for part in reversed(SUFFIXES):
+    for part in reversed(list(SUFFIXES)):
         path = path_of(folder, part, number)
         for file in (path, path.with_name(f".{path.name}.part")):
             try:
@@ -74,10 +75,10 @@ def remove(folder: Path, number: int) -> None:
 
 def sweep(folder: Path) -> list[int]:
     """Delete what a power cut left of frames that were never whole; the numbers of those that are there."""
-    numbers = {part: _numbers(folder / part) for part in SUFFIXES}
-    for orphan in set().union(*numbers.values()) - numbers["meta"]:
+    whole = listed(folder)
+    for orphan in set().union(*(_numbers(folder / part) for part in SUFFIXES)) - set(whole):
         remove(folder, orphan)
-    return sorted(numbers["meta"])
+    return whole
 
 
 def listed(folder: Path) -> list[int]:

@@ -123,8 +123,9 @@ class CameraNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def close(self) -> None:
-        """Stop the worker and remove the node, in this order: nobody may publish on a dead context."""
+        """Stop the worker, finish what was begun and remove the node, in this order: nobody may publish on a dead context."""
         self._halt()
+        self._release()
         self._jumps.unregister()
         self.destroy_node()
 

@@ -66,18 +66,19 @@ class PerceptionNode(CameraNode):
         return Worker(self.pipeline, self.inbox, self.belt, self.links(inputs, self._publish))
 
     def statuses(self) -> list[Status]:
-        """Of the pipeline, and of the camera's place where a beacon watches over it."""
-        worker, pipeline = self.worker, self.pipeline
+        """Of the pipeline, of kept frames, and of the camera's place where a beacon watches over it."""
+        worker, pipeline, desk = self.worker, self.pipeline, self.service_desk
         assert worker is not None
         assert pipeline is not None
+        assert desk is not None
         self._watch.update_config(self.config.camera)
         watched = self._watch.status(worker.frame_id)
-        status = pipeline_status(worker, self.config, pipeline.model_id, self.belt, pipeline.runtime)
-        return [status] if watched is None else [status, watched]
+        found = [pipeline_status(worker, self.config, pipeline.model_id, self.belt, pipeline.runtime), desk.capture.status()]
+        return found if watched is None else [*found, watched]
 
     def _publish(self, scene: Scene, frame: Frame) -> None:
         assert self.outputs is not None
         assert self.service_desk is not None
         self.service_desk.outcomes.remember(scene)
         self.outputs.publish(scene, frame, self._now_ns)
-        self.service_desk.advise.seen(scene, frame)
+        self.service_desk.seen(scene, frame)

@@ -143,7 +143,8 @@ def test_capture_keeps_the_newest_frame(running, scenes, frames, messages):
     assert cv2.imread(str(folder / "rgb" / f"{names[-1]}.jpg")).shape == (480, 640, 3)
     labels = cv2.imread(str(folder / "labels" / f"{names[-1]}.png"), cv2.IMREAD_UNCHANGED)
     assert labels.tobytes() == scene.labels.data.tobytes()
-    assert len(json.loads((folder / "annotations.json").read_text())["images"]) == len(names)
+    meta = json.loads((folder / "meta" / f"{names[-1]}.json").read_text())
+    assert (meta["reason"], meta["note"]) == ("request", "../../etc/passwd")
 
 
 @pytest.mark.fault("parameter out of range while running")

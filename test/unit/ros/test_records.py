@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 from types import SimpleNamespace as Thing
 
-import cv2
-import numpy as np
 import pytest
 
 from perception_node.bench.publish import full_scene
+from perception_node.capture.store import Store
 from perception_node.errors import PerceptionError
-from perception_node.ros import capture as capture_module
-from perception_node.ros.capture import capture
 from perception_node.ros.outcomes import Outcomes, output_folder
 
 
@@ -80,48 +77,17 @@ def test_nonsense_is_refused(tmp_path, scene_and_frame, changes, words):
 
 
 def test_unwritable_folder_is_one_line(tmp_path, scene_and_frame):
-    scene, frame = scene_and_frame
+    scene, _ = scene_and_frame
     (tmp_path / "file").write_text("")
     outcomes = Outcomes(tmp_path / "file" / "below")
     outcomes.remember(scene)
     with pytest.raises(PerceptionError, match="cannot be written"):
         outcomes.report(request(scene.grasps[0]), 5, scene.stamp_ns)
     with pytest.raises(PerceptionError, match="cannot be written"):
-        capture(tmp_path / "file" / "below", frame, scene, "")
+        Store(tmp_path / "file" / "below", 1e9)
 
 
 def test_folders_of_nodes(tmp_path, monkeypatch):
     assert output_folder(str(tmp_path), "/left/perception") == tmp_path / "left.perception"
     monkeypatch.setenv("ROS_HOME", str(tmp_path / "ros"))
     assert output_folder("", "/perception") == tmp_path / "ros" / "perception_node" / "perception"
-
-
-def test_captures_are_a_data_set(tmp_path, scene_and_frame):
-    from perception_node.learn.dataset import load_sample, read_dataset
-    scene, frame = scene_and_frame
-    for number in range(3):
-        assert capture(tmp_path, frame, scene, "a ../../note", (0.0, 0.0, -1.0, 1.2))[1] == number
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["annotations.json", "depth", "labels", "meta", "rgb"]
-    labels = cv2.imread(str(tmp_path / "labels" / "0002.png"), cv2.IMREAD_UNCHANGED)
-    assert np.array_equal(labels, scene.segmentation.labels)
-    meta = json.loads((tmp_path / "meta" / "0000.json").read_text())
-    assert meta["note"] == "a ../../note"
-    coco = json.loads((tmp_path / "annotations.json").read_text())
-    assert len(coco["images"]) == 3
-    assert len(coco["annotations"]) == 12
-    entries = read_dataset(tmp_path)
-    assert len(entries) == 3
-    sample = load_sample(entries[1])
-    assert sample.frame.rgb.shape == frame.rgb.shape
-    assert sample.frame.camera == frame.camera
-    assert sample.belt_plane.tolist() == [0.0, 0.0, -1.0, 1.2]
-    assert sample.class_ids == {1: 1, 2: 1, 3: 1, 4: 1}
-
-
-def test_a_full_disk_and_long_notes_are_refused(tmp_path, scene_and_frame, monkeypatch):
-    scene, frame = scene_and_frame
-    with pytest.raises(PerceptionError, match="at most 500"):
-        capture(tmp_path, frame, scene, "x" * 501)
-    monkeypatch.setattr(capture_module, "MIN_FREE_BYTES", 10**18)
-    with pytest.raises(PerceptionError, match="free disk"):
-        capture(tmp_path, frame, scene, "")
