@@ -69,6 +69,11 @@ class Pipeline:
         """What runs the network: "openvino", "onnxruntime" or "torch"."""
         return str(getattr(self._segmenter, "runtime", "unknown"))
 
+    @property
+    def device(self) -> str:
+        """Where the network runs: "cpu" or "cuda"."""
+        return str(getattr(self._segmenter, "device", "unknown"))
+
     def reset(self) -> None:
         """Forget all tracks and the belt's velocity."""
         self._tracker.reset()

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from perception_node.bag.watch import WARN_BRIGHT_SHARE, Exposure
-from perception_node.config import Config
 from perception_node.ros import drops as reasons
-from perception_node.ros.belt import BeltInput
 from perception_node.ros.drops import Rate
 from perception_node.ros.inbox import Inbox
 from perception_node.ros.worker import Worker
@@ -116,9 +114,9 @@ def camera_status(inbox: Inbox, publishers: dict[str, int], topics: dict[str, st
     return status
 
 
-def pipeline_status(worker: Worker, config: Config, model_id: str, belt: BeltInput, runtime: str = "unknown") -> Status:
-    """Does it keep up, and how long does each stage take? `runtime` is what runs the network and where."""
-    drops, recent = worker.drops, worker.drops.recent()
+def pipeline_status(worker: Worker) -> Status:
+    """Does it keep up, and how long does each stage take?"""
+    pipeline, drops, recent = worker.pipeline, worker.drops, worker.drops.recent()
     status = Status("pipeline", words=f"{worker.results.hz():.1f} results/s")
     came = worker.inbox.colour_rate.count()
     late = recent[reasons.SUPERSEDED]
@@ -131,13 +129,13 @@ def pipeline_status(worker: Worker, config: Config, model_id: str, belt: BeltInp
             status.worsen(ERROR, f"{recent[reason]} frames dropped ({reason}): {drops.words(reason)}")
     age_s = worker.results.silent_s()
     status.values = {
-        "model_id": model_id, "runtime": runtime, "device": config.segment.device,
+        "model_id": pipeline.model_id, "runtime": pipeline.runtime, "device": pipeline.device,
         "results": str(worker.results.total), "results_hz": f"{worker.results.hz():.2f}",
         "last_result_age_s": "never" if age_s is None else f"{age_s:.3f}",
         "latency_s": "unknown" if worker.age_s is None else f"{worker.age_s:.4f}",
         **{f"{stage}_ms": f"{ms:.2f}" for stage, ms in worker.timing_ms.items()},
         **{f"dropped_{reason}": str(drops.total(reason)) for reason in reasons.REASONS},
-        "resets": str(worker.resets), "last_reset": worker.last_reset, "belt_velocity": belt.words,
+        "resets": str(worker.resets), "last_reset": worker.last_reset, "belt_velocity": worker.belt.words,
     }
     if worker.last is not None and worker.last[1].degraded:
         status.worsen(WARN, f"degraded: {worker.last[1].degraded}")

@@ -73,7 +73,7 @@ class PerceptionNode(CameraNode):
         assert desk is not None
         self._watch.update_config(self.config.camera)
         watched = self._watch.status(worker.frame_id)
-        found = [pipeline_status(worker, self.config, pipeline.model_id, self.belt, pipeline.runtime), desk.capture.status()]
+        found = [pipeline_status(worker), desk.capture.status()]
         return found if watched is None else [*found, watched]
 
     def _publish(self, scene: Scene, frame: Frame) -> None:

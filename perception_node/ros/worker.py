@@ -195,7 +195,7 @@ class Worker(CameraWorker):
     def __init__(self, pipeline: Pipeline, inbox: Inbox, belt: BeltInput, links: Links) -> None:
         super().__init__(pipeline, inbox, links)
         self.last: tuple[Frame, Scene] | None = None
-        self._pipeline, self._belt, self._watch = pipeline, belt, Watch()
+        self.pipeline, self.belt, self._watch = pipeline, belt, Watch()
 
     @property
     def exposure(self) -> Exposure | None:
@@ -210,11 +210,11 @@ class Worker(CameraWorker):
         colour = self.links.decode("colour", item.colour.data)
         depth = None if item.depth is None else self.links.decode("depth", item.depth.data)
         frame = frame_from_messages(colour, depth, info)
-        limits = self._pipeline.config.node
+        limits = self.pipeline.config.node
         self._watch.check(item, frame, limits.max_age_s, limits.detect_frozen)
         self._follow(frame.frame_id)
         decoded = time.perf_counter()
-        scene = self._pipeline.process(frame, self._belt.velocity(frame.frame_id, self._pipeline.config.belt))
+        scene = self.pipeline.process(frame, self.belt.velocity(frame.frame_id, self.pipeline.config.belt))
         computed = time.perf_counter()
         if not self._wanted(item, frame.stamp_ns):
             return

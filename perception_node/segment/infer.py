@@ -31,6 +31,9 @@ class Segmenter:
         device: "cpu", "cuda" or "auto" (CUDA only where `runtime` is torch and a GPU is there).
         threads: CPU threads, 0 = the runtime's choice.
 
+    Attributes:
+        runtime: what runs the network. device: where it runs, "cpu" or "cuda".
+
     Raises:
         ModelError: a file is missing, cut, not its card's, or does not honour the model contract.
         MissingDependencyError: the runtime is not installed.
@@ -52,7 +55,9 @@ class Segmenter:
         self.card, self._sha256 = check_weights(weights)
         self.runtime: str = f"{runtime} int8" if weights.stem.endswith(INT8_SUFFIX) else runtime
         self.grouping = _grouping(self.card, weights)
-        self._run: Runtime = open_runtime(runtime, weights, self.card, device, threads)
+        self._run: Runtime
+        self.device: str
+        self._run, self.device = open_runtime(runtime, weights, self.card, device, threads)
         self.last_timing_ms: dict[str, float] = {}
 
     @staticmethod

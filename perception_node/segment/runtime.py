@@ -32,7 +32,7 @@ def has_byte_dot_products() -> bool:
         return False
 
 
-def open_runtime(runtime: str, weights: Path, card: ModelCard, device: str, threads: int) -> Runtime:
+def open_runtime(runtime: str, weights: Path, card: ModelCard, device: str, threads: int) -> tuple[Runtime, str]:
     """Load a model that `check_weights` found whole.
 
     Args:
@@ -40,7 +40,8 @@ def open_runtime(runtime: str, weights: Path, card: ModelCard, device: str, thre
         device: "cpu", "cuda" or "auto". threads: 0 = the runtime's choice.
 
     Returns:
-        A function from {"rgb": (1, H, W, 3) uint8, "depth": (1, H/2, W/2, 3) float32} to (1, 8, H/2, W/2) float32.
+        A function from {"rgb": (1, H, W, 3) uint8, "depth": (1, H/2, W/2, 3) float32} to (1, 8, H/2, W/2) float32; and where it
+        runs, "cpu" or "cuda".
 
     Raises:
         MissingDependencyError, ModelError: as `Segmenter`.
@@ -51,7 +52,7 @@ def open_runtime(runtime: str, weights: Path, card: ModelCard, device: str, thre
     try:
         if runtime == "torch":
             return _open_torch(weights, card, device, threads)
-        return openers[runtime](weights, threads)
+        return openers[runtime](weights, threads), "cpu"
     except ImportError as error:
         raise MissingDependencyError(f"runtime {runtime}: its library is not installed ({error})") from None
 
@@ -115,7 +116,7 @@ def _open_openvino(weights: Path, threads: int) -> Runtime:
     return run
 
 
-def _open_torch(weights: Path, card: ModelCard, device: str, threads: int) -> Runtime:
+def _open_torch(weights: Path, card: ModelCard, device: str, threads: int) -> tuple[Runtime, str]:
     import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -141,7 +142,7 @@ def _open_torch(weights: Path, card: ModelCard, device: str, threads: int) -> Ru
         out: NDArray[np.float32] = heads.float().cpu().numpy()
         return out
 
-    return run
+    return run, place.type
 
 
 def _first_line(error: BaseException) -> str:

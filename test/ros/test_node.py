@@ -200,6 +200,7 @@ def test_nobody_publishes(cell, fault):
     assert infos[0].qos_profile.reliability.name == "RELIABLE"
     assert {"model_id", "runtime", "device", "last_result_age_s", "results_hz", "latency_s", "dropped_lost"} <= \
         cell.statuses["pipeline"][2].keys()
+    assert cell.statuses["pipeline"][2]["device"] in ("cpu", "cuda")  # where it runs, not "auto"
     assert cell.statuses["camera"][2]["colour_topic"] == "/image"
 
 

@@ -48,6 +48,8 @@ class Stand:
         self.worker.start()
 
     # the pipeline
+    model_id, runtime, device = "m 0", "onnxruntime", "cpu"
+
     def process(self, frame, velocity=None):
         if self.error is not None:
             error, self.error = self.error, None
@@ -210,7 +212,7 @@ def test_live_parameters_reach_the_pipeline(stand):
 def statuses(stand, publishers=1):
     counts, topics = {"colour": publishers, "depth": 0, "info": 1}, {"colour": "/image", "depth": "/depth"}
     camera = camera_status(stand.inbox, counts, topics, stand.worker.exposure)
-    return camera, pipeline_status(stand.worker, stand.config, "m 0", BeltInput())
+    return camera, pipeline_status(stand.worker)
 
 
 def test_statuses(stand, monkeypatch):
@@ -224,7 +226,7 @@ def test_statuses(stand, monkeypatch):
     camera, pipeline = statuses(stand)
     assert camera.level == OK
     assert pipeline.level == WARN  # degraded
-    assert pipeline.values["results"] == "1"
+    assert (pipeline.values["results"], pipeline.values["model_id"], pipeline.values["device"]) == ("1", "m 0", "cpu")
     stand.send(2 * SECOND, b"bad")
     assert "1 frames dropped (bad_frame): colour: expected something else" in statuses(stand)[0].words
     for _ in range(8):

@@ -1,3 +1,4 @@
+import importlib
 import json
 import shutil
 import subprocess
@@ -31,6 +32,15 @@ def test_runtimes_agree(tiny_model: Path, frame: Frame, runtime: str) -> None:
     assert heads.shape == reference.shape == (8, 208, 368)
     assert np.abs(heads[:6] - reference[:6]).max() < 0.08  # bfloat16 where the CPU has it
     assert np.allclose(heads[:4].sum(axis=0), 1.0, atol=0.02)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_it_says_where_it_really_runs(tiny_model: Path, runtime: str, device: str) -> None:
+    if runtime not in installed_runtimes():
+        pytest.skip(f"{runtime} is not installed")
+    on_gpu = runtime == "torch" and device == "auto" and importlib.import_module("torch").cuda.is_available()
+    assert Segmenter(tiny_model, runtime=runtime, device=device).device == ("cuda" if on_gpu else "cpu")
 
 
 def test_segment_keeps_the_pictures_size_and_times_its_stages(tiny_model: Path, frame: Frame) -> None:
