@@ -30,6 +30,19 @@ class ProcessUse:
                    (int(fields[11]) + int(fields[12])) * _TICK_S)
 
 
+def session_cpu_s(leader: int) -> float:
+    """Processor seconds of all living processes of a session, by the process id of its leader. Source: proc(5), stat."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(fields[3]) == leader:
+            total += int(fields[11]) + int(fields[12])
+    return total * _TICK_S
+
+
 class MachineUse:
     """Share of all processors that was busy, in percent, between calls of `sample`."""
 

@@ -82,16 +82,13 @@ async def serve(options: argparse.Namespace, token: str, ros_arguments: Sequence
         port = listener.getsockname()[1]
         guard = Guard(options.host, port, token, tuple(options.name))
         rclpy.init(args=list(ros_arguments), signal_handler_options=SignalHandlerOptions.NO)
-        shown: list[Console] = []
-        link = ConsoleLink(rclpy.create_node("console"), options.node, options.compressed, options.rate,
-                           lambda moment: shown[0].show(moment) if shown else None)
+        link = ConsoleLink(rclpy.create_node("console"), options.node, options.compressed, options.rate)
         console = Console(link, guard)
-        shown.append(console)
         runner = web.AppRunner(console.application, access_log=None, handle_signals=False, shutdown_timeout=2.0)
         try:
             await runner.setup()
             await web.SockSite(runner, listener).start()
-            link.start()
+            link.start(console.show)
             name = "localhost" if is_loopback(options.host) else options.name[0] if options.name else options.host
             print(f"console: http://{name}:{port}/" + ("" if guard.loopback else f"#token={guard.token}"), flush=True)
             await ended.wait()

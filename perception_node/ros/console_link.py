@@ -22,7 +22,8 @@ from perception_node.ros.console_view import Grasped, Moment, moment
 from perception_node_msgs.msg import PickScene
 from perception_node_msgs.srv import Ask, ReportOutcome
 
-SPIN_S = 0.02
+SPIN_S = 0.25
+"""Longest wait of the thread. What comes from ROS or is asked for wakes it at once; this is how late a call's time-out may be."""
 PICTURES = 24
 """Pictures kept, serialised, until the scene of the same stamp comes."""
 SILENT_S = 3.0
@@ -37,11 +38,11 @@ class ConsoleLink:
 
     Args:
         node: to subscribe and call with. name: of the perception node, relative to the node's namespace. compressed: read
-            `image/compressed` in place of `image`. rate_hz: moments drawn a second at most. show: gets each, from this thread.
+            `image/compressed` in place of `image`. rate_hz: moments drawn a second at most.
     """
 
-    def __init__(self, node: Node, name: str, compressed: bool, rate_hz: float, show: Callable[[Moment], None]) -> None:
-        self.node, self._show, self._period_s = node, show, 1.0 / rate_hz
+    def __init__(self, node: Node, name: str, compressed: bool, rate_hz: float) -> None:
+        self.node, self._period_s = node, 1.0 / rate_hz
         self._name, self._compressed = name, compressed
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
@@ -53,25 +54,38 @@ class ConsoleLink:
         self._scene: bytes | None = None
         self._info: bytes | None = None
         self._readers: list[Any] = []
-        self._drawn_s, self._watched_s = 0.0, 0.0
+        self._due_s, self._watched_s = 0.0, 0.0
         self.grasped = Grasped()
         self.moment: Moment | None = None
-        self.watched = False
+        self._watched = False
         self._health: dict[str, tuple[int, str]] = {}
         self._heard_s = time.monotonic()
         self._stopping = threading.Event()
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self._thread = threading.Thread(target=self._run, name="console link", daemon=True)
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Start spinning."""
+    def start(self, drawn: Callable[[], None]) -> None:
+        """Start spinning; `drawn` is called from the thread whenever there is a new `moment`."""
+        self._thread = threading.Thread(target=self._run, args=(drawn,), name="console link", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread, if it was started."""
         self._stopping.set()
-        self._thread.join()
+        if self._thread is not None:
+            self._executor.wake()
+            self._thread.join()
         self._executor.shutdown()
+
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looks: only then are scenes and pictures read."""
+        return self._watched
+
+    @watched.setter
+    def watched(self, looked: bool) -> None:
+        self._watched = looked
+        self._executor.wake()
 
     def ask(self, text: str, session_id: str, point: list[int]) -> Future[Any]:
         """Call `~/ask`; may be called from any thread."""
@@ -105,15 +119,19 @@ class ConsoleLink:
     def _call(self, client: Any, request: Any) -> Future[Any]:
         future: Future[Any] = Future()
         self._calls.put((client, request, future))
+        self._executor.wake()
         return future
 
-    def _run(self) -> None:
+    def _run(self, drawn: Callable[[], None]) -> None:
         while not self._stopping.is_set():
-            self._executor.spin_once(timeout_sec=SPIN_S)
+            wait_s = SPIN_S if self._scene is None else min(max(self._due_s - time.monotonic(), 0.0), SPIN_S)
+            self._executor.spin_once(timeout_sec=wait_s)
             self._subscribe()
             self._serve()
-            if self.watched and self._scene is not None and time.monotonic() - self._drawn_s >= self._period_s:
-                self._draw()
+            now = time.monotonic()
+            if self._scene is not None and now >= self._due_s and self._draw():
+                self._due_s = max(self._due_s + self._period_s, now)
+                drawn()
 
     def _subscribe(self) -> None:
         """Read scenes and pictures only while somebody looks: an idle console costs nothing."""
@@ -150,24 +168,24 @@ class ConsoleLink:
                 still.append((deadline, (client, pending), future))
         self._waiting = still
 
-    def _draw(self) -> None:
+    def _draw(self) -> bool:
+        """Make a moment of the scene at hand; False = it cannot be shown."""
         assert self._scene is not None
         raw, self._scene = self._scene, None
-        self._drawn_s = time.monotonic()
         try:
             scene = deserialize_message(raw, PickScene)
             picture = self._pictures.get(bytes(raw[4:12]))
             if picture is None and (self._pictures or time.monotonic() - self._watched_s < PATIENCE_S):
-                return  # the scene's own picture was lost on the way: show the next one
+                return False  # the scene's own picture was lost on the way: show the next one
             kind = CompressedImage if self._compressed else Image
             image = None if picture is None else deserialize_message(picture, kind)
             info = None if self._info is None else deserialize_message(self._info, CameraInfo)
             self.moment = moment(scene, image, info)
         except PerceptionError as error:
             self.node.get_logger().warning(f"a picture cannot be shown: {error}", throttle_duration_sec=5.0)
-            return
+            return False
         self.grasped.remember(scene)
-        self._show(self.moment)
+        return True
 
     def _on_scene(self, raw: bytes) -> None:
         self._scene = raw

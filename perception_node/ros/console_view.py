@@ -22,7 +22,10 @@ WIDEST_PX = 960
 """Wider pictures are sent smaller: a tablet shows no more. Source: judgement."""
 _PALETTE = label_colours(24)[1:]
 _REMEMBERED = 400
-_CROSS = np.ones((3, 3), np.uint8)
+_SQUARE = np.ones((3, 3), np.uint8)
+_COLOURS = np.concatenate([np.zeros((1, 3), np.uint8), _PALETTE, np.zeros((1, 3), np.uint8)])
+"""Colours by index: 0 = background (unused), then the palette, last what has a label but is no package."""
+_LOOKUP = [np.resize(column, 256) for column in _COLOURS.T]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,15 +104,19 @@ def decoded(image: Any) -> NDArray[np.uint8]:
 
 
 def _tinted(rgb: NDArray[np.uint8], labels: NDArray[np.uint16], ids: dict[int, int]) -> NDArray[np.uint8]:
-    table = np.zeros((max(ids, default=0) + 1, 3), np.uint8)
+    """The picture with each package in its colour, stronger along its border. Much faster by 8 bit indices than by colours."""
+    table = np.full(int(labels.max(initial=0)) + 1, len(_COLOURS) - 1, np.uint8)
+    table[0] = 0
     for label, track_id in ids.items():
-        table[label] = _PALETTE[(track_id or label) % len(_PALETTE)]
-    inside = labels > 0
-    tint = table[np.minimum(labels, len(table) - 1)]
-    out = np.where(inside[..., None], cv2.addWeighted(rgb, 0.7, tint, 0.3, 0.0), rgb)
-    edge = (cv2.dilate(labels, _CROSS) != cv2.erode(labels, _CROSS)) & inside
-    out[edge] = tint[edge]
-    return np.ascontiguousarray(out, dtype=np.uint8)
+        if label < len(table):
+            table[label] = 1 + (track_id or label) % len(_PALETTE)
+    index = table[labels]
+    tint = cv2.merge([cv2.LUT(index, column) for column in _LOOKUP])
+    out = rgb.copy()
+    cv2.copyTo(cv2.addWeighted(rgb, 0.7, tint, 0.3, 0.0), index, out)
+    border = cv2.morphologyEx(labels, cv2.MORPH_GRADIENT, _SQUARE)
+    cv2.copyTo(tint, index * (border > 0), out)
+    return out
 
 
 def _package(package: Any) -> dict[str, Any]:

@@ -85,8 +85,8 @@ class Console:
         self.application.on_startup.append(self._started)
         self.application.on_shutdown.append(self._closing)
 
-    def show(self, moment: Moment) -> None:
-        """A new moment was drawn; called from the link's thread."""
+    def show(self) -> None:
+        """The link has a new moment; called from the link's thread."""
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 

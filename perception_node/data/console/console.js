@@ -149,8 +149,8 @@ function show(buffer) {
   const frame = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
   const url = URL.createObjectURL(new Blob([new Uint8Array(buffer, 4 + length)], { type: "image/jpeg" }));
   const picture = $("picture");
-  picture.onload = () => { if (state.url) URL.revokeObjectURL(state.url); state.url = url; };
-  picture.src = url;
+  URL.revokeObjectURL(state.url);  // of the picture before, also when it was never shown
+  picture.src = state.url = url;
   if (frame.width !== state.size[0] || frame.height !== state.size[1]) state.size = [frame.width, frame.height];
   $("stage").style.aspectRatio = `${frame.width} / ${frame.height}`;
   $("overlay").setAttribute("viewBox", `0 0 ${frame.width} ${frame.height}`);
@@ -158,7 +158,6 @@ function show(buffer) {
   state.packages = new Map(frame.packages.map((item) => [item.id || -1 - state.packages.size, item]));
   state.grasps = frame.grasps;
   state.last = performance.now();
-  state.times = [...state.times.filter((at) => state.last - at < 2000), state.last];
   say("count", `${frame.packages.length} packages${frame.degraded ? `; ${frame.degraded}` : ""}`);
   veil("");
   if (before !== state.packages.has(state.selected)) press();
@@ -216,6 +215,7 @@ document.addEventListener("click", (event) => {
     send({ type: "outcome", id: state.selected, kind: shown ? shown.dataset.kind : "", success, failure: success ? "" : $("failure").value });
   }
 });
+$("picture").addEventListener("load", () => state.times.push(performance.now()));
 $("picture").addEventListener("click", (event) => {
   const place = $("picture").getBoundingClientRect();
   send({ type: "click", x: (event.clientX - place.left) / place.width, y: (event.clientY - place.top) / place.height });
@@ -233,6 +233,6 @@ setInterval(() => {
   if (state.socket && state.last && age > 2) veil(`No new picture for ${Math.round(age)} s.`);
   else if (state.socket && !state.last) veil("Waiting for the first picture.");
   state.times = state.times.filter((at) => performance.now() - at < 2000);
-  say("rate", state.times.length > 1 ? `${(state.times.length / 2).toFixed(0)} pictures a second` : "");
+  say("rate", state.times.length > 3 ? `${(state.times.length / 2).toFixed(0)} pictures a second` : "");
 }, 500);
 connect();

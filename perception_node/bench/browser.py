@@ -1,4 +1,4 @@
-"""A headless Chromium, driven through its DevTools protocol. Only what the tests of the console need."""
+"""A headless Chromium, driven through its DevTools protocol: only what tests and measurements of the console need."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
+
+from perception_node.errors import PerceptionError
 
 PATIENCE_S = 40.0
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -24,20 +27,25 @@ class Browser:
 
     Args:
         folder: for the profile, thrown away by the caller. width, height: of the page in CSS pixels.
+
+    Attributes:
+        errors: what the page's console said and what it threw.
     """
 
     def __init__(self, folder: Path, width: int = 1180, height: int = 820) -> None:
         self._folder, self._size = folder, (width, height)
         self._number = 0
-        self._answers: dict[int, asyncio.Future] = {}
+        self._answers: dict[int, asyncio.Future[dict[str, Any]]] = {}
+        self._reader: asyncio.Task[None] | None = None
         self.errors: list[str] = []
 
     async def __aenter__(self) -> Browser:
         import aiohttp
+
         arguments = [find_chromium(), "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
-                     "--no-first-run",
-                     "--disable-background-networking", "--disable-component-update", "--remote-debugging-port=0",
-                     f"--user-data-dir={self._folder}", f"--window-size={self._size[0]},{self._size[1]}", "about:blank"]
+                     "--no-first-run", "--disable-background-networking", "--disable-component-update",
+                     "--remote-debugging-port=0", f"--user-data-dir={self._folder}",
+                     f"--window-size={self._size[0]},{self._size[1]}", "about:blank"]
         self._process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._http = aiohttp.ClientSession()
         try:
@@ -54,7 +62,7 @@ class Browser:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if hasattr(self, "_reader"):
+        if self._reader is not None:
             self._reader.cancel()
         await self._http.close()
         self._process.kill()
@@ -67,7 +75,7 @@ class Browser:
             if file.exists() and "\n" in (text := file.read_text()):
                 return text.splitlines()[0]
             await asyncio.sleep(0.05)
-        raise TimeoutError("Chromium did not start")
+        raise PerceptionError(f"expected Chromium to start within {PATIENCE_S:g} s, it did not")
 
     async def _read(self) -> None:
         async for message in self._socket:
@@ -80,33 +88,48 @@ class Browser:
             elif data.get("method") == "Log.entryAdded" and data["params"]["entry"]["level"] == "error":
                 self.errors.append(f"{data['params']['entry']['text']} {data['params']['entry'].get('url', '')}")
 
-    async def call(self, method: str, **parameters: object) -> dict:
-        """One command of the protocol."""
+    async def call(self, method: str, **parameters: object) -> dict[str, Any]:
+        """One command of the protocol.
+
+        Raises:
+            PerceptionError: Chromium refuses it.
+        """
         self._number += 1
         answer = self._answers[self._number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": self._number, "method": method, "params": parameters})
         data = await asyncio.wait_for(answer, PATIENCE_S)
-        assert "error" not in data, f"{method}: {data['error']}"
-        return data["result"]
+        if "error" in data:
+            raise PerceptionError(f"Chromium: {method}: {data['error']}")
+        result: dict[str, Any] = data["result"]
+        return result
 
     async def open(self, url: str) -> None:
         """Load a page."""
         await self.call("Page.navigate", url=url)
         await self.wait_for("document.readyState === 'complete' && location.href !== 'about:blank'")
 
-    async def value(self, expression: str) -> object:
-        """The value of a JavaScript expression."""
+    async def value(self, expression: str) -> Any:
+        """The value of a JavaScript expression.
+
+        Raises:
+            PerceptionError: the expression throws.
+        """
         result = await self.call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
-        assert "exceptionDetails" not in result, f"{expression}: {result['exceptionDetails']}"
+        if "exceptionDetails" in result:
+            raise PerceptionError(f"Chromium: {expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
-    async def wait_for(self, expression: str, timeout_s: float = PATIENCE_S) -> object:
-        """Wait until an expression is true; its value."""
+    async def wait_for(self, expression: str, timeout_s: float = PATIENCE_S) -> Any:
+        """Wait until an expression is true; its value.
+
+        Raises:
+            PerceptionError: not in time, with what the page shows.
+        """
         until = time.monotonic() + timeout_s
         while not (value := await self.value(expression)):
             if time.monotonic() > until:
                 log = await self.value("document.body ? document.body.innerText.slice(-1500) : ''")
-                raise AssertionError(f"not within {timeout_s} s: {expression}\npage: {log}\nerrors: {self.errors}")
+                raise PerceptionError(f"not within {timeout_s} s: {expression}\npage: {log}\nerrors: {self.errors}")
             await asyncio.sleep(0.05)
         return value
 
