@@ -22,6 +22,7 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 CELL = Path(__file__).with_name("cell.launch.py")
+PLAYED = ("image", "depth", "camera_info", "belt_velocity")
 LAST_FRAME_S = 2.0
 """How long the node may work on the last frame after the player has ended."""
 
@@ -45,11 +46,11 @@ def generate_launch_description() -> LaunchDescription:
 def player(context: LaunchContext) -> list[Node | RegisterEventHandler]:
     """The player, in the cell's namespace, and what happens when it ends."""
     value = {name: LaunchConfiguration(name).perform(context) for name in (
-        "bag", "rate", "loop", "use_sim_time", "namespace", "image", "depth", "camera_info")}
+        "bag", "rate", "loop", "use_sim_time", "namespace", *PLAYED)}
     sim_time = value["use_sim_time"] == "true"
     arguments = [value["bag"]] if value["bag"] else []
     arguments += ["--rate", value["rate"], *(["--loop"] if value["loop"] == "true" else []), *(["--clock"] if sim_time else [])]
-    topics = [(topic, value[topic]) for topic in ("image", "depth", "camera_info") if topic != value[topic]]
+    topics = [(topic, value[topic]) for topic in PLAYED if topic != value[topic]]
     node = Node(package="perception_node", executable="player", name="player", namespace=value["namespace"], output="screen",
                 arguments=arguments, remappings=topics)
     return [RegisterEventHandler(OnProcessExit(target_action=node, on_exit=ended)), node]

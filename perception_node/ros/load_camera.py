@@ -55,8 +55,8 @@ class LoadCamera:
             frames = list(itertools.islice(recording.frames(), FIRST, FIRST + COUNT))
         ready = []
         for frame in frames:
-            _, colour, depth, info = messages_of(stretched(frame, width, height))
-            ready.append([bytes(serialize_message(message)) for message in (info, depth, colour)])
+            made = messages_of(stretched(frame, width, height))
+            ready.append([bytes(serialize_message(message)) for message in (made.info, made.depth, made.colour)])
         self._moments: Iterator[list[bytes]] = itertools.cycle(ready + ready[-2:0:-1])  # to and fro: nothing jumps
 
     def send(self) -> int:

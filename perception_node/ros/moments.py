@@ -6,9 +6,12 @@ import array
 import queue
 import threading
 from collections.abc import Iterator
+from typing import NamedTuple
 
+from geometry_msgs.msg import TwistStamped, Vector3
 from sensor_msgs.msg import CameraInfo, Image
 
+from perception_node.bag.belt import Reading
 from perception_node.bag.decode import millimetres_from_depth
 from perception_node.bag.reader import Recording
 from perception_node.errors import PerceptionError
@@ -16,11 +19,23 @@ from perception_node.types import Frame
 
 _AHEAD = 90  # frames in memory, 1.5 MB each at 640x480
 
-Moment = tuple[int, Image, "Image | None", CameraInfo]
+
+class Moment(NamedTuple):
+    """The recorded stamp in nanoseconds and the messages of a frame, still without stamps.
+
+    `belt` is the belt's reading that came since the frame before, None = none did; `belt_age_ns` is how old it was.
+    """
+
+    recorded_ns: int
+    colour: Image
+    depth: Image | None
+    info: CameraInfo
+    belt: TwistStamped | None = None
+    belt_age_ns: int = 0
 
 
 def messages_of(frame: Frame) -> Moment:
-    """The recorded stamp in nanoseconds and the messages of a frame, still without stamps."""
+    """A frame as messages, without the belt's reading."""
     height, width = frame.rgb.shape[:2]
     colour = Image(height=height, width=width, encoding="rgb8", step=3 * width, data=array.array("B", frame.rgb.tobytes()))
     depth = None
@@ -35,7 +50,17 @@ def messages_of(frame: Frame) -> Moment:
     for message in (colour, depth, info):
         if message is not None:
             message.header.frame_id = frame.frame_id
-    return frame.stamp_ns, colour, depth, info
+    return Moment(frame.stamp_ns, colour, depth, info)
+
+
+def _with_belt(moment: Moment, reading: Reading) -> Moment:
+    """A moment with a recording's reading of the belt."""
+    linear, angular = reading.twist.twist.linear, reading.twist.twist.angular
+    message = TwistStamped()
+    message.header.frame_id = reading.twist.header.frame_id
+    message.twist.linear = Vector3(x=linear.x, y=linear.y, z=linear.z)
+    message.twist.angular = Vector3(x=angular.x, y=angular.y, z=angular.z)
+    return moment._replace(belt=message, belt_age_ns=round(reading.age_s * 1e9))
 
 
 class Decoder:
@@ -60,8 +85,13 @@ class Decoder:
 
     def _run(self, recording: Recording, limit: int | None) -> None:
         try:
-            for number, frame in enumerate(recording.frames()):
-                if number == limit or not self._put(messages_of(frame)):
+            played = None
+            for number, picture in enumerate(recording.pictures()):
+                moment = messages_of(picture.frame)
+                if picture.belt is not None and picture.belt.twist is not played:
+                    played = picture.belt.twist
+                    moment = _with_belt(moment, picture.belt)
+                if number == limit or not self._put(moment):
                     break
             self._put(None)
         except PerceptionError as error:

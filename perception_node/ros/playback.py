@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 import rclpy
 from builtin_interfaces.msg import Time
+from geometry_msgs.msg import TwistStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
@@ -29,22 +30,27 @@ _CLOCK_PERIOD_S = 0.01
 class Player:
     """Publishes frames on `image`, `depth` and `camera_info`, as a camera does (SensorData quality of service).
 
+    Each new reading of the belt goes out on `belt_velocity` just before the first frame that it counts for.
+
     Args:
         node: to publish with. rate: 2 = twice as fast as recorded. stop: set it to end early.
         clock: keep the recorded stamps and publish `/clock`, in place of stamps of now.
         answers: topic of the node's scenes: reliable, and each frame waits for the scene of the one before; "" = plays on time.
+        belt: there are readings of the belt to play.
 
     Attributes:
         sent: (stamp sent, stamp recorded) of each frame, nanoseconds. late_s: the largest delay behind the recording's timing.
     """
 
-    def __init__(self, node: Node, rate: float, stop: threading.Event, clock: bool = False, answers: str = "") -> None:
+    def __init__(self, node: Node, rate: float, stop: threading.Event, clock: bool = False, answers: str = "",
+                 belt: bool = False) -> None:
         self._node, self._rate, self._stop = node, rate, stop
         self._answers = Answers(node, answers) if answers else None
         qos = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE) if answers else qos_profile_sensor_data
         self._clock = node.create_publisher(Clock, "/clock", 10) if clock else None
         self._publishers = [node.create_publisher(kind, topic, qos)
                             for kind, topic in ((CameraInfo, "camera_info"), (Image, "depth"), (Image, "image"))]
+        self._belt = node.create_publisher(TwistStamped, "belt_velocity", qos) if belt else None
         self.sent: list[tuple[int, int]] = []
         self.late_s = 0.0
 
@@ -68,7 +74,8 @@ class Player:
         """Publish all frames at their time, once."""
         begin_ns, begin = 0, 0.0
         first_ns: int | None = None
-        for recorded_ns, colour, depth, info in moments:
+        for moment in moments:
+            recorded_ns = moment.recorded_ns
             if first_ns is None:
                 begin = time.monotonic() + (SETTLE_S if self._clock is not None else 0.0)  # who has no time yet, drops pictures
                 first_ns = recorded_ns
@@ -78,7 +85,10 @@ class Player:
                 return
             self.late_s = max(self.late_s, time.monotonic() - begin - offset_ns * 1e-9)
             stamp_ns = recorded_ns if self._clock is not None else begin_ns + offset_ns
-            for publisher, message in zip(self._publishers, (info, depth, colour), strict=True):
+            if self._belt is not None and moment.belt is not None:
+                moment.belt.header.stamp = time_message(stamp_ns - moment.belt_age_ns)
+                self._belt.publish(moment.belt)
+            for publisher, message in zip(self._publishers, (moment.info, moment.depth, moment.colour), strict=True):
                 if message is not None:
                     message.header.stamp = time_message(stamp_ns)
                     publisher.publish(message)

@@ -1,4 +1,5 @@
 """Plays a recording on `image`, `depth` and `camera_info` with its own timing: `ros2 run perception_node player [RECORDING]`.
+Where the recording has the belt's measured velocity, that is played on `belt_velocity`.
 
 Stamps are new: the first frame's is the time at which it is sent, the others keep their distance to it. So the time from
 stamp to result means the same as with a live camera. With --clock the recorded stamps are kept and `/clock` is published for
@@ -40,8 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--answers", default="", metavar="TOPIC",
                         help="topic of the node's scenes: send reliably, each frame only when the scene of the one before has come")
     parser.add_argument("--no-depth", action="store_true", help="play colour only")
-    for name in ("colour", "depth", "camera-info"):
-        parser.add_argument(f"--{name}-topic", metavar="TOPIC", help=f"the recording's {name} topic (default: found by its type)")
+    for name in ("colour", "depth", "camera-info", "belt"):
+        parser.add_argument(f"--{name}-topic", metavar="TOPIC",
+                            help=f"the recording's {name} topic (default: found by its type and name)")
     parser.add_argument("--report", type=Path, metavar="JSON", help="write the stamps that were sent to this file")
 
 
@@ -52,12 +54,14 @@ def run(options: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    names: dict[str, Any] = {"colour": options.colour_topic, "depth": options.depth_topic, "camera_info": options.camera_info_topic}
+    names: dict[str, Any] = {"colour": options.colour_topic, "depth": options.depth_topic, "camera_info": options.camera_info_topic,
+                             "belt": options.belt_topic}
     with Recording(options.recording, use_depth=not options.no_depth, **names) as recording:
         rclpy.init(args=list(ros_arguments), signal_handler_options=SignalHandlerOptions.NO)
         node = rclpy.create_node("player")
         try:
-            player = Player(node, options.rate, stop, clock=options.clock, answers=options.answers)
+            player = Player(node, options.rate, stop, clock=options.clock, answers=options.answers,
+                            belt=recording.topics.belt is not None)
             rounds = 0
             while not stop.is_set() and (rounds == 0 or options.loop):
                 decoder = Decoder(recording, options.frames)
@@ -72,8 +76,9 @@ def run(options: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
         finally:
             node.destroy_node()
             rclpy.try_shutdown()
-        skipped = dict(recording.skipped)
-    print(f"player: sent {len(player.sent)} frames, at most {1e3 * player.late_s:.1f} ms late", flush=True)
+        skipped, belt = dict(recording.skipped), recording.topics.belt
+    print(f"player: sent {len(player.sent)} frames, at most {1e3 * player.late_s:.1f} ms late; belt_velocity: "
+          f"{belt or 'none, the recording has no such topic'}", flush=True)
     for reason, count in skipped.items():
         print(f"player: {count} skipped: {reason}", file=sys.stderr)
     if options.report is not None:

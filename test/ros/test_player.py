@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+SPEEDS = [0.2, 0.21, 0.22, 0.23, 0.24]
 PLAYER = [sys.executable, "-m", "perception_node.ros.player"]
 
 
@@ -71,6 +72,42 @@ def test_with_the_clock_stamps_stay_and_time_is_published(cell, camera_side, tmp
     assert len(times) > 10
     assert times == sorted(times)
     assert times[-1] == sent[-1][0]
+
+
+def test_the_belts_velocity_is_played_once_for_each_reading(cell, camera_side, tmp_path):
+    from geometry_msgs.msg import TwistStamped
+    from rclpy.qos import qos_profile_sensor_data
+    from rosbags.rosbag2 import Reader, Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    from perception_node.ros.player import DEMO_RECORDING
+
+    store = get_typestore(Stores.ROS2_KILTED)
+    kind = "geometry_msgs/msg/TwistStamped"
+    header, twist, vector, time = (store.types[name] for name in (
+        "std_msgs/msg/Header", "geometry_msgs/msg/Twist", "geometry_msgs/msg/Vector3", "builtin_interfaces/msg/Time"))
+    with Reader(DEMO_RECORDING) as reader, Writer(tmp_path / "belt", version=9) as writer:
+        made = {c.id: writer.add_connection(c.topic, c.msgtype, typestore=store) for c in reader.connections}
+        drive = writer.add_connection("/line/belt_velocity", kind, typestore=store)
+        start = reader.start_time
+        for connection, logged_ns, raw in reader.messages(stop=start + 10**9):
+            writer.write(made[connection.id], logged_ns, raw)
+        for number, speed in enumerate(SPEEDS):  # not from the start: what comes first may be lost while both sides connect
+            said = store.types[kind](header(time(0, 0), "belt"), twist(vector(speed, 0.0, 0.0), vector(0.0, 0.0, 0.0)))
+            writer.write(drive, start + 500_000_000 + 100_000_000 * number, store.serialize_cdr(said, kind))
+    heard = []
+    cell.node.create_subscription(TwistStamped, "belt_velocity", heard.append, qos_profile_sensor_data)
+    player = play(cell, str(tmp_path / "belt"))
+    cell.wait_until(lambda: player.poll() is not None, "end of the player")
+    said, error = player.communicate()
+    assert player.returncode == 0, error
+    assert "belt_velocity: /line/belt_velocity" in said
+    cell.wait_until(lambda: heard and heard[-1].twist.linear.x == SPEEDS[-1], "the last reading", 5)
+    assert [message.twist.linear.x for message in heard] == SPEEDS
+    assert {message.header.frame_id for message in heard} == {"belt"}
+    pictures = stamps(camera_side["image"])
+    for stamp in stamps(heard):  # each as old as it was when it was recorded, less than the time between two pictures
+        assert 0 <= min(picture - stamp for picture in pictures if picture >= stamp) < 70_000_000
 
 
 def test_looping_goes_on_until_it_is_stopped(cell, camera_side):
