@@ -26,7 +26,7 @@ from perception_node.learn.evaluate import MODES
 from perception_node.learn.export import export_model, load_network
 from perception_node.learn.files import put_json
 from perception_node.learn.quantise import JUDGED, PICTURES, inputs_of, spread, write_int8
-from perception_node.learn.train import TrainConfig, _drawn, train
+from perception_node.learn.train import TrainConfig, drawn_entries, train
 from perception_node.segment.model import PackageNet
 from perception_node.segment.weights import card_path, default_weights, file_sha256, read_card
 
@@ -135,7 +135,7 @@ def finetune(config: TrainConfig, name: str = "adapted", share: float = BLEND, p
 
 def _add_int8(weights: Path, config: TrainConfig) -> dict[str, Any]:
     """The adapted model in 8-bit integers: ranges from the drawn pictures and as many replayed ones, judged on the drawn ones."""
-    own = _drawn(config) or []
+    own = drawn_entries(config) or []
     old = [entry for folder in config.data[1:] for entry in read_dataset(Path(folder))]
     share = PICTURES // 2 if old else PICTURES
     arrays = inputs_of(spread(own, share)) + (inputs_of(spread(old, share)) if old else [])

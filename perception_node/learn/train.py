@@ -239,7 +239,7 @@ def train(config: TrainConfig, progress: bool = True) -> dict[str, Any]:
         raise ConfigError("data: expected at least one data set, got none")
     if not chief:
         dist.barrier()  # the chief decodes
-    sets = [cached(Path(folder), Path(config.cache), _drawn(config) if i == 0 else None, progress)
+    sets = [cached(Path(folder), Path(config.cache), drawn_entries(config) if i == 0 else None, progress)
             for i, folder in enumerate(config.data)]
     entries = [e for folder in config.validation for e in read_dataset(Path(folder))]
     entries = entries[::max(1, len(entries) // max(1, config.validation_pictures))][:config.validation_pictures]
@@ -305,7 +305,7 @@ def train(config: TrainConfig, progress: bool = True) -> dict[str, Any]:
     return dict(state["metrics"])
 
 
-def _drawn(config: TrainConfig) -> list[Entry] | None:
+def drawn_entries(config: TrainConfig) -> list[Entry] | None:
     """The drawn pictures of the first data set, None = all."""
     count, among = config.draw
     if count == 0:

@@ -19,7 +19,7 @@ from perception_node.learn import datasets, evaluate, finetune, quantise
 from perception_node.learn.cache import cached
 from perception_node.learn.export import export_model, load_network
 from perception_node.learn.finetune import blend, finetune_config, scratch_config
-from perception_node.learn.train import _drawn
+from perception_node.learn.train import drawn_entries
 from perception_node.segment.model import NetworkShape, PackageNet
 from perception_node.segment.weights import card_path, int8_path, int8_weights
 
@@ -105,7 +105,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_whole(decoded: bo
     init, cache, out = model.with_suffix(".safetensors"), tmp_path / "cache", tmp_path / "run"
     if decoded:
         config = finetune_config(dataset, out, 1, None, 1, 0, [], str(cache), init)
-        cached(dataset, cache, _drawn(config), progress=False)
+        cached(dataset, cache, drawn_entries(config), progress=False)
     with disk_full_after(20_000):
         assert call(finetune, dataset, "--init", init, "--replay", "--images", 1, "--steps", 1, "--threads", 1, "--cache", cache,
                     "--out", out) == 2
