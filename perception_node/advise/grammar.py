@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from perception_node.advise.clauses import SLOTS, settle
 from perception_node.advise.request import Action, Condition, Description, Request
 from perception_node.advise.tagging import Reading, read, tagged
 from perception_node.advise.words import ECHOES, FILL, PLURALS, POLITE, WHOLE, Tag
 
 _WHOLE: tuple[Action, ...] = ("start_over", "undo", "help", "confirm", "deny")
-_NO_WISH = {"show", "only", "not", "recommend", "help"}
 _PREDICATES = ("size", "height", "weight")
 _ASKING = frozenset({"what", "whats", "which", "who", "whos"})
+_NO = frozenset({"no", "nope", "nah"})
 _VAGUE = frozenset({"wh", "modal", "is", "deixis", "relation", "generic", "count", "not", "dont", "where", "confirm", "command"})
 """Kinds of tags that do not carry a meaning beside words that were not understood: "is it going to rain"."""
 _ORDERS = frozenset({"take", "never", "later", "not", "dont", "class", "colour", "size", "height", "weight", "where", "lies",
                      "gripper", "score", "amount", "number", "deixis", "generic", "most", "ordinal", "relation", "recommend",
                      "modal", "only", "is", "comparative", "other", "confirm", "but", "about", "number_word"})
 """Kinds of tags that a plain order may have."""
-_SLOTS = ("class", "colour", "size", "height", "weight", "where", "lies", "gripper", "score")
 
 
 def understand(text: str) -> Request:
@@ -36,10 +36,14 @@ def understand(text: str) -> Request:
 
 def decide(reading: Reading) -> Action:
     """The action of a tagged text."""
-    _settle_clauses(reading)
+    settle(reading)
+    if not reading.tags:
+        return "unknown"
     has, values = reading.has, {tag.kind: tag for tag in reading.tags}
     kinds = [tag.kind for tag in reading.tags]
-    asks = bool(kinds) and kinds[0] != "take" and (has("wh") or reading.words[0] in _ASKING)
+    begins = {reading.words[0], reading.words[reading.tags[0].at]}
+    asks = kinds[0] != "take" and (has("wh") or bool(begins & _ASKING))
+    to_take = _infinitive(reading)
     if has("off"):
         return "unknown"
     if reading.unknown and _VAGUE.issuperset(kinds):
@@ -48,17 +52,18 @@ def decide(reading: Reading) -> Action:
         return "unknown"
     if has("explain"):
         return "explain"
-    if has("start_over") and not has(*_SLOTS, "number", "take"):
+    if has("start_over") and not has(*SLOTS, "number", "take", "ordinal"):
         return "start_over"
-    if has("undo") and not has(*_SLOTS, "number"):
+    if has("undo") and not has(*SLOTS, "number"):
         return "undo"
-    if has("help") and not has(*_SLOTS, "number", "deixis", "take", "recommend"):
+    if has("help") and not has(*SLOTS, "number", "deixis", "take", "recommend"):
         return "help"
     if has("later") and not asks:
-        return "later"
+        bears = has(*SLOTS, "number", "deixis", "generic", "most", "ordinal", "take")
+        return "later" if bears or reading.words[values["later"].at] not in ("when", "once", "after") else "unknown"
     if set(kinds) == {"not", "deixis"} and values["deixis"].value == "that":
-        return "never"
-    if "leave" in reading.words and "alone" in reading.words and has(*_SLOTS, "number", "deixis"):
+        return "deny" if reading.words[0] in _NO else "never"
+    if "leave" in reading.words and "alone" in reading.words and has(*SLOTS, "number", "deixis"):
         return "never"
     if (has("never") and not asks) or (has("take") and has("dont") and not asks) or _not_before_take(reading):
         return "never"
@@ -71,32 +76,41 @@ def decide(reading: Reading) -> Action:
     if has("recommend") and has("number", "deixis") and not asks and not has("modal", "show", "only", "count", "other"):
         reading.unsure.append("next")
         return "take"
-    if has("recommend") and not (has("take") and not asks and not has("modal")) and not has("count", "only"):
-        return "filter" if has("show") and has(*_SLOTS) else "recommend"
-    if has("recommend", "other") and has("count") and not has(*_SLOTS):
+    counts = has("count") and reading.words[values["count"].at] not in ("any", "is", "are", "got", "have")
+    if has("recommend") and not (has("take") and not asks and not has("modal") and not to_take) and not has("only") and not counts:
+        return "recommend"
+    if to_take and values.get("most", Tag("", "")).value == "best":
+        return "recommend"
+    if has("about") and values["about"].value == "where" and "should" in reading.words and not has(*SLOTS, "number", "deixis"):
+        return "recommend"
+    if has("other") and reading.words[0] == "any":
+        return "recommend"
+    if has("recommend", "other") and has("count") and not has(*SLOTS):
         return "recommend"
     if asks and (has("take") or (has("most") and not has("number", "about"))):
         return "recommend"
-    if asks and not has(*_SLOTS, "number", "about", "deixis", "count", "relation", "most", "describe") and (
+    if asks and not has(*SLOTS, "number", "about", "deixis", "count", "relation", "most", "describe") and (
             has("generic") or any(tag.kind == "modal" and "should" in reading.words for tag in reading.tags)):
         return "recommend"
-    if asks and has("ordinal") and not has(*_SLOTS, "number", "about"):
+    if asks and has("ordinal") and not has(*SLOTS, "number", "about"):
         return "recommend"
     if has("count") and not (has("about") and has("number", "deixis")):
         return "count"
-    if has("other") and not has(*_SLOTS, "number", "take", "only", "most", "relation") and (
+    if has("other") and not has(*SLOTS, "number", "take", "only", "most", "relation") and (
             has("not") or not has("deixis")):
         return "select" if "the other one" in " ".join(reading.words) else "recommend"
-    if reading.tags and reading.tags[0].kind == "is" and has("generic") and has(*_SLOTS) and not has("number"):
+    if reading.tags and reading.tags[0].kind == "is" and has("generic") and has(*SLOTS) and not has("number"):
         named = {reading.words[tag.at] for tag in reading.tags if tag.kind == "generic"}
         if named & {"anything", "something", "everything"}:
             return "count"
+    if reading.words[0] in ("anything", "something") and reading.words[-1] == "?" and has(*SLOTS):
+        return "count"
     if has("describe", "about") or _asks_about_one(reading):
         return "describe"
     if has("take"):
         return "take"
     if has("show") and values["show"].at < len(reading.words) and reading.words[values["show"].at] in ("where", "wheres") \
-            and has("deixis") and not has(*_SLOTS, "number"):
+            and has("deixis") and not has(*SLOTS, "number"):
         reading.tags.append(Tag("about", "where", values["show"].at))
         return "describe"
     pointing = _pointing(reading)
@@ -105,47 +119,21 @@ def decide(reading: Reading) -> Action:
     return "recommend" if pointing == "select" and values.get("most", Tag("", "")).value == "best" else pointing
 
 
+def _infinitive(reading: Reading) -> bool:
+    """`the best box to take`, `the next one to grab`: what to take is asked for, nothing is told."""
+    kinds = [tag.kind for tag in reading.tags]
+    if kinds.count("take") != 1 or {"dont", "not", "modal", "never"} & set(kinds):
+        return False
+    place = kinds.index("take")
+    return reading.words[reading.tags[place].at - 1] == "to" and bool({"most", "recommend"} & set(kinds[:place]))
+
+
 def _verb_leads(reading: Reading) -> bool:
     """True when something to take follows the verb, as in `take 6` or `the red one, grab that`; not in `jaw grasps`."""
     kinds = [tag.kind for tag in reading.tags]
     after = kinds[kinds.index("take") + 1:] if "take" in kinds else []
     moved = reading.words[reading.tags[-1].at] in ("first", "next") if reading.tags else False
-    return moved or bool({*_SLOTS, "number", "deixis", "generic", "most", "ordinal", "amount", "relation"} & set(after))
-
-
-def _settle_clauses(reading: Reading) -> None:
-    """Words that mean something else where they stand: `the ones suction can take`, `do 6 first`."""
-    tags = reading.tags
-    if "list" in reading.words:  # "exclude the bags from the list"
-        tags[:] = [replace(tag, kind="not") if tag.kind == "never" else tag for tag in tags]
-    kinds = [tag.kind for tag in tags]
-    for place, tag in enumerate(tags):
-        before = kinds[:place]
-        wish = "pick" not in reading.words and reading.words[tag.at] in ("want", "i", "id", "need", "we", "prefer")
-        bound = before[-2:] == ["modal", "gripper"] and "wh" in before
-        if tag.kind == "take" and before[-2:] == ["gripper", "modal"]:
-            tags[place] = replace(tag, kind="skip")
-            tags[place - 1] = replace(tags[place - 1], kind="skip")
-        elif tag.kind == "take" and (bound or (wish and _NO_WISH & set(kinds))):
-            tags[place] = replace(tag, kind="skip")
-    ends = tags[-1].value if tags and tags[-1].kind == "ordinal" and reading.words[tags[-1].at - 1] not in ("the", "number") else ""
-    if "take" in kinds and ends == "-1":  # "pick the bags last"
-        tags[:] = [Tag("later", "", tags[-1].at), *(tag for tag in tags[:-1] if tag.kind != "take")]
-    elif "take" in kinds and ends == "1" and len(tags) > 2:  # "get the white bag first"
-        tags.pop()
-    kinds = [tag.kind for tag in tags]
-    named = {"number", "class", "generic", "deixis", "colour", "size", "weight"} & set(kinds)
-    if named and tags and not {"wh", "explain", "take", "show"} & set(kinds):
-        last = tags[-1]
-        if last.kind == "ordinal" and last.value == "-1" and reading.words[last.at - 1] != "the":
-            tags[-1] = replace(last, kind="later")
-        elif ((last.kind == "ordinal" and last.value == "1") or (last.kind == "recommend" and reading.words[last.at] == "next")) \
-                and reading.words[last.at - 1] not in ("the", "whats", "is", "what") and "modal" not in kinds[1:]:
-            tags[-1] = replace(last, kind="take")
-            tags[:] = [tag for tag in tags if tag.kind != "modal" or reading.words[tag.at] != "do"]
-    if len(tags) > 2 and tags[0].kind == "modal" and tags[1].kind == "gripper" and {"number", "deixis", "class"} & set(kinds[2:]):
-        tags[:] = [Tag("about", "gripper", tags[1].at), *(tag for tag in tags[2:] if tag.kind != "take")]
-    reading.tags = [tag for tag in tags if tag.kind != "skip"]
+    return moved or bool({*SLOTS, "number", "deixis", "generic", "most", "ordinal", "amount", "relation"} & set(after))
 
 
 def compose(reading: Reading, action: Action) -> Request:
@@ -165,7 +153,7 @@ def compose(reading: Reading, action: Action) -> Request:
     if action in FILL and (("but" in reading.words) or (reading.has("not") and reading.has("number"))):
         reading.unsure.append("but" if "but" in reading.words else "not")
     unsure = [*reading.unsure, *(tag.unsure for tag in reading.tags if tag.unsure)]
-    if action == "explain":
+    if action in ("explain", "recommend"):
         about = ""
     if action in ("confirm", "deny", "undo", "start_over", "help", "unknown"):
         what, about = Description(), ""
@@ -177,8 +165,12 @@ def describe(reading: Reading, action: Action) -> tuple[Description, str]:
     parts = [_Part()]
     about, negated, asking = "", False, False
     comparing = action == "compare"
-    for tag in reading.tags:
+    refusing = action in ("never", "later")
+    for place, tag in enumerate(reading.tags):
         part = parts[-1]
+        if tag.kind == "not" and refusing and (place == 0 or any(later.kind == "take" for later in reading.tags[place:])):
+            reading.unsure += ["not"] if action == "later" else []  # "not now the bag, later": it is the refusal itself
+            continue
         if action == "explain" and (tag.kind in ("not", "about") or reading.words[max(tag.at - 1, 0)] == "so"):
             continue
         if tag.kind == "not" or (tag.kind == "dont" and action == "filter"):
@@ -191,13 +183,15 @@ def describe(reading: Reading, action: Action) -> tuple[Description, str]:
             about = tag.value or about
         elif tag.kind == "is" or tag.kind == "modal" and reading.words[tag.at] == "does":
             asking = True
-        elif tag.kind in _SLOTS or tag.kind == "amount":
+        elif tag.kind in SLOTS or tag.kind == "amount":
             condition = _condition(tag, negated)
-            if action == "describe" and asking and part.named and not about and tag.kind in _SLOTS:
-                about = condition.slot
+            if action == "describe" and asking and part.named and tag.kind in SLOTS and (
+                    about in ("", condition.slot) or tag.kind == "gripper"):
+                about = condition.slot  # "is it a box or a bag?" asks for one property
             elif action == "explain" and part.named and (tag.kind in ("lies", "score") or (asking and tag.kind in _PREDICATES)):
                 pass
-            elif comparing and tag.kind in ("weight", "size", "height", "score") and len(part.numbers) != 1:
+            elif comparing and tag.kind in ("weight", "size", "height", "score") and (
+                    len(part.numbers) != 1 or "as" in reading.words):
                 about = about or tag.kind
             else:
                 part.add(condition)
@@ -212,6 +206,8 @@ def describe(reading: Reading, action: Action) -> tuple[Description, str]:
             part.ordinal = part.ordinal or int(tag.value)
         elif tag.kind == "other":
             part.other = action in ("recommend", "filter", "select") or not part.named
+        elif tag.kind == "relation" and action == "explain" and part.numbers:
+            continue  # "why 1 before 6"
         elif tag.kind == "relation" and len(parts) <= 2:
             part.relation = tag.value
             parts.append(_Part(deixis="that" if "its" in reading.words[tag.at:tag.at + 3] else ""))
@@ -281,14 +277,15 @@ def _whole(words: Sequence[str]) -> Action | None:
         return "help" if words and set(words) == {"?"} else None
     if {"hello", "hi", "hey"}.issuperset(plain):
         return "help"
+    found: list[tuple[int, Action]] = []
     for action in _WHOLE:
         for phrase in WHOLE[action]:
             size = len(phrase)
             for start in range(len(plain) - size + 1):
                 rest = frozenset(plain[:start] + plain[start + size:])
                 if tuple(plain[start:start + size]) == phrase and POLITE.issuperset(rest - ECHOES.get(action, frozenset())):
-                    return action
-    return None
+                    found.append((size, action))
+    return max(found, key=lambda one: one[0])[1] if found else None
 
 
 def _comparing(reading: Reading) -> bool:
@@ -296,7 +293,8 @@ def _comparing(reading: Reading) -> bool:
     numbers = sum(tag.kind == "number" for tag in reading.tags)
     about_weight = has("about") and bool({"than", "more", "less"} & set(reading.words))
     by_word = has("wh") and has("size", "weight", "height", "score", "most")
-    if numbers >= 2 and (has("compare", "comparative") or about_weight or by_word):
+    as_much = "as" in reading.words and has("is") and has("size", "weight", "height", "score")
+    if numbers >= 2 and (has("compare", "comparative") or about_weight or by_word or as_much):
         return True
     if has("compare") and (numbers or has("class", "deixis")):
         return True
@@ -325,13 +323,13 @@ def _asks_about_one(reading: Reading) -> bool:
         singular = one or (reading.has("class", "generic") and not any(reading.words[tag.at] in PLURALS for tag in tags))
         return singular and tags[first].value == "what"
     does = kinds[first] == "modal" and reading.words[tags[first].at] in ("does", "do") and reading.has("lies", "weight")
-    return (kinds[first] == "is" or does) and (one or reading.has("class", "generic")) and reading.has(*_SLOTS)
+    return (kinds[first] == "is" or does) and (one or reading.has("class", "generic")) and reading.has(*SLOTS)
 
 
 def _pointing(reading: Reading) -> Action:
     """Filter or select: several packages or one."""
     has = reading.has
-    if not has(*_SLOTS, "amount", "number", "deixis", "most", "ordinal", "relation"):
+    if not has(*SLOTS, "amount", "number", "deixis", "most", "ordinal", "relation"):
         return "unknown"
     single = has("number", "most", "ordinal") or any(tag.kind == "deixis" and tag.value == "that" for tag in reading.tags)
     plural = any(reading.words[tag.at] in PLURALS or tag.value in ("ones", "them") for tag in reading.tags)
@@ -344,6 +342,6 @@ def _pointing(reading: Reading) -> Action:
     if has("wh") and has("relation"):
         return "select"
     named = has("generic") or "one" in reading.words or (has("class") and bool({"the", "a", "that", "this"} & set(reading.words)))
-    return "select" if named and (has("class", "generic")) else "filter"
+    return "select" if named else "filter"
 
 

@@ -23,6 +23,13 @@ from perception_node.advise.words import (
 )
 
 MAX_TOKENS = 60
+_DONE = frozenset(["done", "finished", "ready", "complete", "completed", "packed", "sorted"])
+_OPEN = frozenset(["not", "isnt", "dont", "when", "if", "once", "after", "until", "till", "why", "what", "which", "never", "take"])
+"""Words of a beginning that tells what was done, and words that make it more than that."""
+_RELATIVE = frozenset(["is", "are", "has", "have", "can", "could", "lies", "lie", "sits", "weighs", "weigh", "suction", "you", "we",
+                       "i"])
+_PLACES = frozenset(["line", "lane", "bay", "station", "dock", "gate", "room", "door", "shift", "floor", "camera", "cell", "level"])
+"""What else has numbers."""
 _POINTERS = NUMBER_SIGNS | {"the", "that", "this", "one"}
 _LENGTHENED = re.compile(r"([a-z])\1{2,}")
 _COMPARED = {"heavier": "weight", "lighter": "weight", "heavy": "weight", "bigger": "size", "smaller": "size", "larger": "size",
@@ -54,8 +61,13 @@ def _plain(raw: Sequence[str]) -> list[str]:
     """`no. 7` is `no 7`; `y not` is `why not`."""
     words = [_LENGTHENED.sub(r"\1", word) for i, word in enumerate(raw) if not (word == "." and i and raw[i - 1] in NUMBER_SIGNS)]
     correcting = words[:1] in (["no"], ["nope"]) and (words[1:2] in ([","], ["the"]) or words[1:3] == ["i", "mean"])
-    if correcting and any(word[0].isdigit() or word in _POINTERS for word in words[1:]):
+    if correcting and words[2:3] not in (["not"], ["dont"]) and any(word[0].isdigit() or word in _POINTERS for word in words[1:]):
         words = words[1:]  # "no, the left one"
+    if words[:1] == ["right"] and len(words) > 3 and words[1] in (",", "then", "so", "well", "ok"):
+        words = words[2:]  # "right then, take 6"
+    stop = next((i for i, word in enumerate(words) if word in (",", ".", ";", "!")), 0)
+    if _DONE & set(words[:stop]) and not _OPEN & set(words[:stop]) and any(word[0].isalnum() for word in words[stop:]):
+        words = words[stop + 1:]  # "done with that, what next"
     if "," in words and "take" in words[words.index(","):] and words[0] in ("not", "dont"):
         words = ["but", *words[words.index(",") + 1:]]  # "not 6, take 3"
     return ["why", *words[1:]] if len(words) > 1 and words[0] == "y" and words[1] not in ("es", "e") else words
@@ -119,14 +131,10 @@ def _amount(words: Sequence[str], i: int, reading: Reading) -> int:
             break
     if words[i] in ("<", "<=", ">", ">="):
         operator, start = words[i][0] + "=", i + 1
-    while start < len(words) - 1 and words[start] in ("a", "an", "about", "around", "roughly", "half"):
-        if words[start + 1] in UNITS or (words[start] == "half" and words[start + 1] in ("a", "an")):
-            words = [*words[:start], "0.5" if "half" in words[max(start - 1, 0):start + 1] else "1", *words[start + 1:]]
-            break
-        start += 1
-    if not operator or start >= len(words) or not words[start][0].isdigit():
+    quantity = _quantity(words, start) if operator else None
+    if quantity is None:
         return 0
-    value = float(words[start])
+    value, start = quantity
     unit = words[start + 1] if start + 1 < len(words) else ""
     context = set(words[max(0, i - 3):i]) | set(words[start + 1:start + 4])
     if unit in UNITS:
@@ -149,6 +157,23 @@ def _amount(words: Sequence[str], i: int, reading: Reading) -> int:
     return used + following
 
 
+def _quantity(words: Sequence[str], start: int) -> tuple[float, int] | None:
+    """(amount, place of its last word) of `2.5`, `about two kilos`, `a kilo`, `half a kilo`; None = there is none."""
+    while start < len(words) and words[start] in ("about", "around", "roughly"):
+        start += 1
+    rest = list(words[start:start + 4])
+    if not rest:
+        return None
+    if rest[0][0].isdigit():
+        return float(rest[0]), start
+    if rest[0] == "half" and rest[1:2] in (["a"], ["an"]) and rest[2:3] and rest[2] in UNITS:
+        return 0.5, start + 1
+    if len(rest) > 1 and rest[1] in UNITS:
+        amount = {"a": 1.0, "an": 1.0, "half": 0.5}.get(rest[0], NUMBER_WORDS.get(rest[0]))
+        return None if amount is None else (float(amount), start)
+    return None
+
+
 def _number(words: Sequence[str], i: int, reading: Reading) -> int:
     """`number 7`, `#7`, `7`, `number seven`: words used, 0 = none. `two bags` is no number of a package."""
     word = words[i]
@@ -165,6 +190,9 @@ def _number(words: Sequence[str], i: int, reading: Reading) -> int:
             reading.tags += [Tag(kind, value, i), Tag("number", _digits(after), i + 1)]
             return 2
     if word[0].isdigit() or (word in NUMBER_WORDS and word != "one"):
+        if i and words[i - 1] in _PLACES:
+            reading.tags.append(Tag("off", "", i))
+            return 1
         kind = LEXICON.get((after,), ("", ""))[0]
         beyond = LEXICON.get((words[i + 2],), ("", ""))[0] if i + 2 < len(words) else ""
         described = kind in ("colour", "size", "weight", "height") and beyond in ("class", "generic")
@@ -204,8 +232,8 @@ def _phrase(words: Sequence[str], i: int, reading: Reading) -> int:
             if unsure == "top" and i + 1 < len(words) and words[i + 1] in ("left", "right", "row", "half"):
                 unsure = ""
             reading.tags.append(Tag(kind, value, i, unsure))
-        else:  # "dont forget to take 14": an order with it is confirmed first
-            reading.loose += [word for word in words[i:i + size] if word in ("not", "dont")]
+        else:  # "dont forget to take 14", "hold on, take 14": an order with it is confirmed first
+            reading.loose += [word for word in words[i:i + size] if word in ("not", "dont", "hold", "hang")]
         return size
     if words[i] == "but":
         reading.tags.append(Tag("but", "", i))
@@ -217,13 +245,21 @@ def _settle_right(reading: Reading) -> None:
     for place, tag in enumerate(reading.tags):
         if tag.kind == "confirm" and reading.words[tag.at] == "right":
             reading.tags[place] = replace(tag, kind="where", value="right")
-        elif tag.kind == "where" and reading.words[tag.at] == "left" and _leftover(reading.words, tag.at):
+        elif (tag.kind == "deixis" and _relative(reading, place)) or (tag.kind == "where" and _leftover(reading.words, tag.at)):
             reading.tags[place] = replace(tag, kind="skip")
     reading.tags = [tag for tag in reading.tags if tag.kind != "skip"]
 
 
+def _relative(reading: Reading, place: int) -> bool:
+    """`what have we got that is white`, `the box that is on the left`."""
+    at = reading.tags[place].at
+    before = reading.tags[place - 1].kind if place else ""
+    noun = before in ("class", "generic", "colour", "number") or reading.words[at - 1] in ("got", "have", "any", "see", "there")
+    return reading.words[at] == "that" and noun and bool(_RELATIVE & set(reading.words[at + 1:at + 2]))
+
+
 def _leftover(words: Sequence[str], at: int) -> bool:
     """`any bags left`, `how many are left`."""
-    last = all(word in ("?", ".", "!", "now", "please") for word in words[at + 1:])
+    last = words[at + 1:at + 2] in ([], ["?"], ["."], ["!"], [","], ["now"], ["please"], ["at"], ["over"], ["on"], ["in"], ["here"])
     counting = bool({"many", "any", "number", "count"} & set(words[:at]))
-    return last and counting and words[at - 1] not in ("the", "on")
+    return words[at] == "left" and last and counting and words[at - 1] not in ("the", "on")

@@ -1,0 +1,138 @@
+"""Words that mean something else where they stand in a sentence: each rule rewrites the tags of one way of putting things."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from perception_node.advise.tagging import Reading
+from perception_node.advise.words import Tag
+
+SLOTS = ("class", "colour", "size", "height", "weight", "where", "lies", "gripper", "score")
+_NO_WISH = {"show", "only", "not", "recommend", "help"}
+_NAMING = frozenset({"number", "class", "generic", "deixis", "colour", "size", "weight", "most"})
+_SUPERLATIVE = {
+    "bigger": "biggest", "larger": "biggest", "smaller": "smallest", "heavier": "heaviest", "lighter": "lightest", "taller":
+    "tallest", "higher": "tallest", "thicker": "tallest", "flatter": "flattest", "lower": "flattest", "thinner": "flattest",
+    "slimmer": "flattest", "longer": "longest", "wider": "biggest", "shorter": "shortest", "better": "best", "safer": "best",
+    "easier": "best", "worse": "worst", "riskier": "worst", "harder": "worst"}
+_RATED = {"higher": "best", "bigger": "best", "larger": "best", "lower": "worst", "smaller": "worst"}
+
+
+def settle(reading: Reading) -> None:
+    """Apply all rules to the tags of a reading."""
+    if not reading.tags:
+        return
+    _denials(reading)
+    _questions(reading)
+    _two_of_a_kind(reading)
+    _orders(reading)
+
+
+def _denials(reading: Reading) -> None:
+    """`if nobody minds` forbids nothing; in `pick any box`, `without any bags` nothing is counted."""
+    seen: set[str] = set()
+    for place, tag in enumerate(reading.tags):
+        word = reading.words[tag.at]
+        if tag.kind == "dont" and word in ("nobody", "noone", "no") and {"take", "modal"} <= seen:
+            reading.tags[place] = replace(tag, kind="modal")
+        elif tag.kind == "count" and word == "any" and {"take", "not", "dont", "never", "show"} & seen:
+            reading.tags[place] = replace(tag, kind="skip")
+        seen.add(tag.kind)
+    _drop_skipped(reading)
+
+
+def _questions(reading: Reading) -> None:
+    """`is something lying on 2`, `16, is that a box or a bag`, `can 12 be picked with the jaws`, `can we use suction on it`."""
+    tags, words = reading.tags, reading.words
+    if [tag.kind for tag in tags[:3]] == ["number", "is", "deixis"]:
+        tags[:3] = [tags[1], tags[0]]
+    if words[0] in ("has", "have") and tags and tags[0].kind in ("number", "deixis", "class"):
+        tags.insert(0, Tag("is", "", 0))
+    asks = words[0] in ("is", "are", "does", "do", "has", "have", "did")
+    kinds = [tag.kind for tag in tags]
+    if "relation" in kinds:
+        place = kinds.index("relation")
+        before, after = set(kinds[:place]), set(kinds[place + 1:])
+        things = [tag for tag in tags[:place] if tag.kind == "generic"]
+        named = bool({"number", "class", "deixis", "generic", "colour"} & before)
+        if tags[place].value == "on" and asks and things and before <= {"is", "modal", "count", "generic"} and after & _NAMING:
+            tags[:place + 1] = [Tag("about", "lies", tags[place].at)]
+        elif words[tags[place].at] == "on" and "gripper" in before and not named:
+            del tags[place]
+    kinds = [tag.kind for tag in tags]
+    one = {"number", "class", "deixis"} & set(kinds)
+    if not one or not ("gripper" in kinds or any(tag.value == "gripper" for tag in tags)):
+        return
+    verbs = {words[tag.at] for tag in tags if tag.kind == "take"}
+    inquiring = kinds[0] == "modal" and "you" not in words[:2] and (verbs <= {"be", "use"} or kinds[1] == "gripper")
+    if inquiring and "dont" not in kinds and "not" not in kinds:
+        ours = [tag for tag in tags if tag.kind not in ("take", "gripper", "modal")]
+        tags[:] = [Tag("about", "gripper", tags[0].at), *ours]
+    elif kinds[0] == "about" and tags[0].value == "gripper" and verbs <= {"use", "need", "want", "get", "we", "i"}:
+        tags[:] = [tag for tag in tags if tag.kind not in ("take", "modal")]
+
+
+def _two_of_a_kind(reading: Reading) -> None:
+    """`which bag is bigger`, `which has the better score`: of several, the one that has more of it."""
+    words, kinds = reading.words, [tag.kind for tag in reading.tags]
+    asked = [tag.value for tag in reading.tags if tag.kind == "wh"]
+    several = {"than", "are", "ones", "not", "dont"} & set(words)
+    if not asked or "how" in asked or several or {"number", "explain", "take"} & set(kinds):
+        return
+    scored = any(tag.kind == "about" and tag.value == "score" for tag in reading.tags)
+    for place, tag in enumerate(reading.tags):
+        word = next((word for word in words[tag.at:tag.at + 2] if word in _SUPERLATIVE), "")
+        if tag.kind in ("size", "height", "weight", "comparative", "other") and word:
+            most = _RATED.get(word, _SUPERLATIVE[word]) if scored else _SUPERLATIVE[word]
+            reading.tags[place] = Tag("most", most, tag.at)
+            reading.tags = [other for other in reading.tags if not (scored and other.kind == "about")]
+            return
+
+
+def _orders(reading: Reading) -> None:
+    """`the ones suction can take`, `do 6 first`."""
+    tags = reading.tags
+    if "list" in reading.words:  # "exclude the bags from the list"
+        tags[:] = [replace(tag, kind="not") if tag.kind == "never" else tag for tag in tags]
+    kinds = [tag.kind for tag in tags]
+    for place, tag in enumerate(tags):
+        before = kinds[:place]
+        wish = "pick" not in reading.words and reading.words[tag.at] in ("want", "i", "id", "need", "we", "prefer")
+        bound = before[-2:] == ["modal", "gripper"] and "wh" in before
+        if tag.kind == "take" and before[-2:] == ["gripper", "modal"]:
+            tags[place] = replace(tag, kind="skip")
+            tags[place - 1] = replace(tags[place - 1], kind="skip")
+        elif tag.kind == "take" and (bound or (wish and _NO_WISH & set(kinds))):
+            tags[place] = replace(tag, kind="skip")
+    ends = tags[-1].value if tags and tags[-1].kind == "ordinal" and reading.words[tags[-1].at - 1] not in ("the", "number") else ""
+    if "take" in kinds and ends == "-1":  # "pick the bags last"
+        tags[:] = [Tag("later", "", tags[-1].at), *(tag for tag in tags[:-1] if tag.kind != "take")]
+    elif "take" in kinds and ends == "1" and len(tags) > 2:  # "get the white bag first"
+        tags.pop()
+    kinds = [tag.kind for tag in tags]
+    if "later" in kinds and "ordinal" in kinds[:-1]:  # "boxes first, bags later"
+        place = kinds.index("ordinal")
+        before, after = kinds[:place], kinds[place + 1:]
+        if tags[place].value == "1" and "later" in after and _NAMING & set(before) and _NAMING & set(after):
+            reading.unsure.append(reading.words[tags[place].at])
+            del tags[:place + 1]
+        kinds = [tag.kind for tag in tags]
+    named = _NAMING & set(kinds)
+    if named and "wh" not in kinds and kinds[-1] in ("recommend", "ordinal") and reading.words[tags[-1].at] in ("next", "first") \
+            and {"should", "must"} & set(reading.words[1:]):  # "the mailer should be next"
+        tags[-1] = replace(tags[-1], kind="take", unsure="should")
+    elif named and tags and not {"wh", "explain", "take", "show"} & set(kinds):
+        last = tags[-1]
+        if last.kind == "ordinal" and last.value == "-1" and reading.words[last.at - 1] != "the":
+            tags[-1] = replace(last, kind="later")
+        elif ((last.kind == "ordinal" and last.value == "1") or (last.kind == "recommend" and reading.words[last.at] == "next")) \
+                and reading.words[last.at - 1] not in ("the", "whats", "is", "what") and "modal" not in kinds[1:]:
+            tags[-1] = replace(last, kind="take")
+            tags[:] = [tag for tag in tags if tag.kind != "modal" or reading.words[tag.at] != "do"]
+    if len(tags) > 2 and tags[0].kind == "modal" and tags[1].kind == "gripper" and {"number", "deixis", "class"} & set(kinds[2:]):
+        tags[:] = [Tag("about", "gripper", tags[1].at), *(tag for tag in tags[2:] if tag.kind != "take")]
+    _drop_skipped(reading)
+
+
+def _drop_skipped(reading: Reading) -> None:
+    reading.tags = [tag for tag in reading.tags if tag.kind != "skip"]
