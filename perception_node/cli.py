@@ -67,8 +67,10 @@ BENCHES: Mapping[str, Verb] = {
     "cover": Verb("perception_node.bench.cover", "what lies on what, and the order of picking, against a data set's true geometry"),
     "beacon": Verb("perception_node.bench.beacon", "pose of an LED beacon over docking runs: errors over range, and time"),
     "advise": Verb("perception_node.bench.advise", "how well operators are understood; picking with a ranking that learns"),
+    "fleet": Verb("perception_node.bench.fleet", "three simulated cells join one after another: does the one model get better?"),
     "publish": Verb("perception_node.bench.publish", "time to fill and publish the results of one frame"),
     "soak": Verb("perception_node.bench.soak", "memory, file descriptors and threads of the node over 20,000 frames"),
+    "capture": Verb("perception_node.bench.capture", "what keeping frames for training costs the thread that computes"),
     "live": Verb("perception_node.bench.live", "rates, latencies and drops of the node at 30 and 60 Hz, with one camera and two"),
     "console": Verb("perception_node.bench.console", "pictures a second on the operator's page, and what the page costs the node"),
 }

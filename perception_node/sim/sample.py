@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from perception_node.sim import drape, environment, packages, render, scenarios, sensor
+from perception_node.sim.cell import SimulatedCell
 from perception_node.sim.dataset import IGNORE, SLIVER_PX, Sample
 from perception_node.sim.meshes import Array, Mesh
 from perception_node.sim.packages import PackageSpec
@@ -132,31 +134,36 @@ def footprints(specs: list[PackageSpec], positions_m: Array) -> Array:
     return np.array([[p[0], p[1], float(np.linalg.norm(s.size_m)) / 2] for s, p in zip(specs, positions_m, strict=True)])
 
 
-def pile_samples(seed: int, group: int, numbers: list[int], picture: Picture) -> list[Sample]:
-    """Settles one pile and takes several differently dressed pictures of it.
+def pile_samples(seed: int, group: int, numbers: list[int], picture: Picture, cell: SimulatedCell | None = None) -> list[Sample]:
+    """Settles one pile and takes several differently dressed pictures of it; in a cell, place, view, light and sensors stay.
 
     Args:
         seed: of the data set.
         group: number of the pile.
         numbers: numbers of the pictures, one view each.
         picture: size.
+        cell: what stays the same, None = nothing.
     """
     rng = np.random.default_rng([seed, group, 11])
-    pile = scenarios.random_pile(rng, style=picture.style)
+    pile = scenarios.random_pile(rng, style=picture.style) if cell is None else cell.pile(rng)
     things = package_items(pile.specs, pile.positions_m, pile.rotations)
     samples = []
     for number in numbers:
         own = np.random.default_rng([seed, number, 12])
-        around = environment.dress(own, pile.layout, footprints(pile.specs, pile.positions_m))
-        view = environment.random_view(own, pile.positions_m, pile.layout, picture.width, picture.height)
-        lighting = environment.random_lighting(own)
+        part: Callable[[str], np.random.Generator] = cell.rng if cell is not None else lambda _, own=own: own  # type: ignore[misc]
+        around = environment.dress(part("place"), pile.layout, footprints(pile.specs, pile.positions_m))
+        aim = pile.positions_m if cell is None else np.zeros((0, 3))
+        view = environment.random_view(part("view"), aim, pile.layout, picture.width, picture.height)
+        lighting = environment.random_lighting(part("light"))
         centre = np.median(pile.positions_m, 0) if len(pile.specs) else np.zeros(3)
-        above = environment.shadow_casters(own, lighting, centre) if own.random() < _CASTERS_SHARE else []
+        casting = part("casters")
+        above = environment.shadow_casters(casting, lighting, centre) if casting.random() < _CASTERS_SHARE else []
         packed = render.pack([*things, *around, *above])
         drawn = render.render(packed, lighting, view, centre, 1.1)
         labels, records = labels_and_truth(drawn, pile.specs, pile.positions_m, pile.rotations, view)
-        rgb = sensor.colour_picture(drawn.colour, sensor.random_colour_sensor(own), own)
-        measured = sensor.depth_picture(drawn.depth_m, drawn.holes, sensor.random_depth_sensor(own), own, sensor.brightest(rgb))
+        rgb = sensor.colour_picture(drawn.colour, sensor.random_colour_sensor(part("colour")), own)
+        reader = sensor.random_depth_sensor(part("depth"))
+        measured = sensor.depth_picture(drawn.depth_m, drawn.holes, reader, own, sensor.brightest(rgb))
         meta = meta_of(number, view, records, {"seed": seed, "pile": group, "scenario": pile.kind, "layout": pile.layout.kind})
         samples.append(Sample(rgb, measured, drawn.depth_m, labels, meta))
     return samples

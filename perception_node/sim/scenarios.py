@@ -248,7 +248,7 @@ def _concentric(rng: np.random.Generator, rx: float, ry: float) -> tuple[list[Pa
     return specs, bodies
 
 
-def _walls(layout: Layout) -> list[Body]:
+def walls(layout: Layout) -> list[Body]:
     """Walls that keep the packages on the surface; most of them are never drawn."""
     if layout.kind == "floor":
         return []
@@ -312,7 +312,7 @@ def random_pile(rng: np.random.Generator, most: int = 30, style: str = "train") 
         bodies += drop(rng, more, rx * spread, ry * min(1.0, spread * 1.5), top + 0.03)
         specs += more
     bodies, specs = bodies[:most], specs[:most]
-    positions, quaternions = settle(bodies, _walls(layout), float(rng.uniform(0.35, 0.9)))
+    positions, quaternions = settle(bodies, walls(layout), float(rng.uniform(0.35, 0.9)))
     rotations = np.array([rotation_from_quaternion(q) for q in quaternions]).reshape(-1, 3, 3)
     inside: Array = np.all(np.isfinite(positions) & (np.abs(positions) < 2.5), axis=1)
     keep = [n for n in range(len(specs)) if inside[n]]

@@ -13,12 +13,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perception_node.errors import PerceptionError
 
-Job = tuple[int, int, list[int], str, tuple[int, int], str]
-"""Seed, number of the pile, numbers of the pictures, folder, (width, height), style."""
+if TYPE_CHECKING:
+    from perception_node.sim.cell import SimulatedCell
+
+Job = tuple[int, int, list[int], str, tuple[int, int], str, "SimulatedCell | None"]
+"""Seed, number of the pile, numbers of the pictures, folder, (width, height), style, cell."""
 
 STYLES = ("train", "validation", "opengl")
 
@@ -36,7 +39,7 @@ def _group(job: Job) -> list[tuple[int, list[dict[str, Any]]]]:
     from perception_node.sim.dataset import annotations_of, write_sample
     from perception_node.sim.sample import Picture, pile_samples
 
-    seed, group, numbers, out, size, style = job
+    seed, group, numbers, out, size, style, cell = job
     done = []
     try:
         if style == "opengl":
@@ -44,7 +47,7 @@ def _group(job: Job) -> list[tuple[int, list[dict[str, Any]]]]:
 
             samples = opengl_samples(seed, group, numbers, Picture(*size))
         else:
-            samples = pile_samples(seed, group, numbers, Picture(*size, style=style))
+            samples = pile_samples(seed, group, numbers, Picture(*size, style=style), cell)
     except PerceptionError:
         raise
     except Exception as error:
@@ -75,7 +78,7 @@ def check_arguments(out: Path, images: int, workers: int) -> None:
 
 def synthesize(
     out: Path, images: int, seed: int = 0, workers: int = 1, width: int = 640, height: int = 480,
-    progress: bool = True, style: str = "train",
+    progress: bool = True, style: str = "train", cell: SimulatedCell | None = None,
 ) -> float:  # fmt: skip
     """Writes `images` pictures into the new folder `out`.
 
@@ -91,6 +94,7 @@ def synthesize(
         progress: draw a progress bar on stderr.
         style: "train"; "validation" for a differently weighted world; "opengl" for pictures by another engine, to select
             models on.
+        cell: all pictures are of one cell ("train" only), None = each is of another place.
 
     Returns:
         Pictures per second and worker.
@@ -106,9 +110,9 @@ def synthesize(
     from perception_node.sim.sample import VIEWS_PER_PILE
 
     aside = _fresh_aside(out)
-    step = VIEWS_PER_PILE
+    step = VIEWS_PER_PILE if cell is None else 1
     jobs = [
-        (seed, g, list(range(g * step, min(images, (g + 1) * step))), str(aside), (width, height), style)
+        (seed, g, list(range(g * step, min(images, (g + 1) * step))), str(aside), (width, height), style, cell)
         for g in range((images + step - 1) // step)
     ]
     began = time.monotonic()

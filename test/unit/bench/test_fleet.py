@@ -1,0 +1,27 @@
+"""What `perception bench fleet` makes of its figures."""
+
+import pytest
+
+pytest.importorskip("torch", reason="pip install -r requirements/train.txt")
+
+from perception_node.bench.fleet import _verdict, draw, report  # noqa: E402
+
+START = {"a": 0.5, "b": 0.4}
+
+
+def result(*rows):
+    steps = [{"joins": name, "fleet": fleet, "decision": {"promoted": True}} for name, fleet in zip("ab", rows, strict=True)]
+    return {"cells": {"a": {}, "b": {}}, "start": START, "steps": steps, **_verdict(START, steps)}
+
+
+def test_a_fleet_that_rises_and_one_that_does_not(tmp_path):
+    good = result({"a": 0.6, "b": 0.38}, {"a": 0.595, "b": 0.5})  # b had not joined yet when it fell
+    assert good["rises"]
+    assert good["worst_fall"] == pytest.approx(0.005)
+    assert good["means"] == pytest.approx([0.45, 0.49, 0.5475])
+    assert "mean rises at each step: yes; a joined cell fell by at most 0.50 AP" in report(good)
+    bad = result({"a": 0.6, "b": 0.4}, {"a": 0.5, "b": 0.5})
+    assert not bad["rises"]
+    assert bad["worst_fall"] == pytest.approx(0.1)
+    draw(good, tmp_path / "fleet.png")
+    assert (tmp_path / "fleet.png").stat().st_size > 5000
