@@ -72,7 +72,7 @@ def write_sample(root: Path, number: int, sample: Sample) -> None:
     """Writes the five files of a sample; meta comes last and marks it as whole."""
     name = f"{number:04d}"
     quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
-    picture = cv2.imencode(".jpg", np.ascontiguousarray(sample.rgb[..., ::-1]), quality)[1]
+    picture = cv2.imencode(".jpg", cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR), quality)[1]
     _put(root / "rgb" / f"{name}.jpg", bytes(picture))
     _put(root / "depth" / f"{name}.png", _png(millimetres(sample.depth_m)))
     _put(root / "depth_true" / f"{name}.png", _png(millimetres(sample.depth_true_m)))
@@ -94,17 +94,17 @@ def encode_rle(mask: Array) -> str:
     bounds = [0, *change.tolist()]
     if bounds[-1] < height * width:
         bounds.append(height * width)
-    runs = np.diff(bounds).tolist()
-    out: list[str] = []
-    for n, run in enumerate(runs):
-        value = run - runs[n - 2] if n > 2 else run
-        more = True
-        while more:
-            chunk = value & 0x1F
-            value >>= 5
-            more = value != -1 if chunk & 0x10 else value != 0
-            out.append(chr((chunk | 0x20 if more else chunk) + 48))
-    return "".join(out)
+    value = np.diff(bounds)
+    value[3:] -= value[1:-2].copy()
+    rows, valid, more = [], [], np.ones(len(value), bool)
+    while more.any():  # five bits of all values at once
+        chunk = value & 0x1F
+        value = value >> 5
+        valid.append(more)
+        more = more & (value != np.where(chunk & 0x10, -1, 0))
+        rows.append(np.where(more, chunk | 0x20, chunk) + 48)
+    text: bytes = np.stack(rows, 1)[np.stack(valid, 1)].astype(np.uint8).tobytes()
+    return text.decode("ascii")
 
 
 def annotations_of(number: int, labels: Array, meta: dict[str, Any]) -> list[dict[str, Any]]:

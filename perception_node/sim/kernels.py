@@ -245,32 +245,48 @@ def light_depth(positions: Array, triangles: Array, casts: Array, depth: Array) 
                     depth[r, c] = min(depth[r, c], np.float32(d))
 
 
+@njit(cache=True, error_model="numpy")
+def ground_depth(height_m: float, slope: Array, scale: float, depth: Array) -> None:
+    """Depth map of a parallel light with nothing but the ground.
+
+    Args:
+        height_m: of the ground above the middle of the map. slope: (3,) float64 z of the map's column axis, of its row axis and
+            of the light's direction. scale: texels per metre.
+        depth: (S, S) float32, written: distance along the light.
+    """
+    half = depth.shape[0] / 2
+    for r in range(depth.shape[0]):
+        for c in range(depth.shape[1]):
+            depth[r, c] = (height_m - (slope[0] * (c - half) + slope[1] * (r - half)) / scale) / slope[2]
+
+
 @njit(cache=True, fastmath=True, error_model="numpy")
 def gather(
-    near: Array, front: Array, film_near: Array, film: Array, instance: Array, material: Array, materials: Array,
-    depth: Array, ids: Array, holes: Array,
+    near: Array, front: Array, film_near: Array, film: Array, films: int, instance: Array, material: Array,
+    materials: Array, depth: Array, ids: Array, holes: Array,
 ) -> None:  # fmt: skip
     """Depth, ids and hole tendency at the pixel centres; drops film that lies behind something opaque.
 
     Args:
         near, front: (2H+1, 2W+1) float32, int32 of the opaque layer from `visibility`.
-        film_near, film: the same of the translucent layer; hidden samples of `film` become -1.
+        film_near, film: the same of the translucent layer, not read when `films` is 0; hidden samples of `film` become -1.
         instance: (T,) int32; material: (T,) int32; materials: (M, 8) float32.
         depth, ids, holes: (H, W) float32, int32, float32, written; depth 0 = nothing.
     """
     rows, columns = front.shape
-    for r in range(rows):
-        for c in range(columns):
-            if film[r, c] >= 0 and film_near[r, c] <= near[r, c]:
-                film[r, c] = -1
-            if r % 2 == 0 or c % 2 == 0:
-                continue
+    if films:
+        for r in range(rows):
+            for c in range(columns):
+                if film[r, c] >= 0 and film_near[r, c] <= near[r, c]:
+                    film[r, c] = -1
+    for r in range(1, rows, 2):
+        for c in range(1, columns, 2):
             y, x = r // 2, c // 2
-            t = film[r, c]
-            inverse = film_near[r, c]
-            if t < 0:
-                t = front[r, c]
-                inverse = near[r, c]
+            t = front[r, c]
+            inverse = near[r, c]
+            if films and film[r, c] >= 0:
+                t = film[r, c]
+                inverse = film_near[r, c]
             if t < 0:
                 depth[y, x] = 0.0
                 ids[y, x] = 0

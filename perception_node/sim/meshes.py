@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -100,14 +101,17 @@ def join(meshes: list[Mesh], same_part: bool = False) -> Mesh:
     )
 
 
+@lru_cache(maxsize=64)
 def grid_triangles(rows: int, columns: int, flip: bool = False) -> Array:
-    """(T, 3) int32 triangles of a grid of rows x columns vertices in row-major order."""
+    """(T, 3) int32 triangles of a grid of rows x columns vertices in row-major order; kept, read-only."""
     index = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
     a, b = index[:-1, :-1].ravel(), index[:-1, 1:].ravel()
     c, d = index[1:, :-1].ravel(), index[1:, 1:].ravel()
     lower, upper = np.stack([a, b, d], 1), np.stack([a, d, c], 1)
     both = np.concatenate([lower, upper])
-    return both[:, ::-1].copy() if flip else both
+    triangles = both[:, ::-1].copy() if flip else both
+    triangles.setflags(write=False)
+    return triangles
 
 
 def cross(a: Array, b: Array) -> Array:

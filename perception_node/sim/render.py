@@ -228,7 +228,6 @@ def _shadows(packed: Packed, lighting: Lighting, centre: Array, radius: float) -
     moments = np.empty((len(lamps), _MAP, _MAP, 2), np.float32)
     frames = np.zeros((len(lamps), 3, 4), np.float32)
     lowest = float(packed.attributes[:, 2].min())
-    step = np.arange(_MAP, dtype=np.float32) - _MAP / 2
     scale = _MAP / (2.0 * radius)
     for n, lamp in enumerate(lamps):
         towards = lamp.vector - centre if lamp.point else lamp.vector
@@ -238,8 +237,8 @@ def _shadows(packed: Packed, lighting: Lighting, centre: Array, radius: float) -
         frame[:2, 3] += _MAP / 2
         frames[n] = frame
         place = packed.attributes[:, :3] @ frames[n, :, :3].T + frames[n, :, 3]
-        ground = lowest - centre[2] - (basis[0, 2] * step[None, :] + basis[1, 2] * step[:, None]) / scale
-        depth = (ground / basis[2, 2]).astype(np.float32)
+        depth = np.empty((_MAP, _MAP), np.float32)
+        kernels.ground_depth(lowest - float(centre[2]), basis[:, 2].copy(), scale, depth)
         kernels.light_depth(place.astype(np.float32), packed.triangles, packed.casts, depth)
         blur = max(1, lamp.softness)
         both = np.stack([depth, depth * depth], -1)
@@ -280,22 +279,22 @@ def render(packed: Packed, lighting: Lighting, view: View, centre: Array, radius
     shape = (2 * height + 1, 2 * width + 1)
     near, front = _buffer("near", shape, np.float32, 0), _buffer("front", shape, np.int32, -1)
     kernels.visibility(vertices, packed.triangles, edges, alive * (1 - packed.film), k, near, front)
-    film_near, film = _buffer("film_near", shape, np.float32, 0), _buffer("film", shape, np.int32, -1)
-    if packed.film.any():
+    films = int(packed.film.any())
+    film_near = _buffer("film_near", shape, np.float32, 0 if films else None)
+    film = _buffer("film", shape, np.int32, -1 if films else None)
+    if films:
         kernels.visibility(vertices, packed.triangles, edges, alive * packed.film, k, film_near, film)
     depth, ids = np.empty((height, width), np.float32), np.empty((height, width), np.int32)
     holes = np.empty((height, width), np.float32)
-    kernels.gather(near, front, film_near, film, packed.instance, packed.material, packed.materials, depth, ids, holes)
+    kernels.gather(near, front, film_near, film, films, packed.instance, packed.material, packed.materials, depth, ids, holes)
     rows, moments, frames = _shadows(packed, lighting, centre, radius)
     level = _levels(packed, vertices, k)
     needed = _buffer("needed", shape, np.uint8, 0)
-    shading.mark_samples(front, film, packed.key, needed)
+    shading.mark_samples(front, film, films, packed.key, needed)
     colour = _buffer("colour", (*shape, 3), np.float32, None)
     sky = np.concatenate([lighting.sky, lighting.sky[6:9] * _BACKDROP]).astype(np.float32)
     occlusion = _occlusion(depth)
-    for layer, blend in ((front, 0), (film, 1)):
-        if blend and not packed.film.any():
-            continue
+    for layer, blend in ((front, 0), (film, 1))[: 1 + films]:
         shading.shade(
             needed, layer, packed.attributes, packed.triangles, edges, packed.tangents, packed.texture,
             level, packed.material, packed.materials, packed.pixels, packed.table, _LINEAR,

@@ -86,7 +86,8 @@ def colour_picture(
 ) -> Array:
     """(H, W, 3) uint8 RGB picture of (H, W, 3) linear light; `gain` fixes the exposure (video)."""
     height, width = linear.shape[:2]
-    image = linear * (np.asarray(sensor.white, np.float32) * np.float32(gain or expose(linear, sensor)))
+    gains = np.asarray(sensor.white, np.float32) * np.float32(gain or expose(linear, sensor))
+    image = (linear.reshape(height, -1) * np.tile(gains, width)).reshape(linear.shape)  # long rows: several times quicker
     if sensor.blur_px > 0:
         image = cv2.GaussianBlur(image, (0, 0), sensor.blur_px)
     if sensor.motion_px > 1:
@@ -113,8 +114,9 @@ def colour_picture(
     out = np.empty((height, width, 3), np.uint8)
     _finish(image, tile, y, x, np.float32(sensor.grain), out)
     if sensor.jpeg:
-        coded = cv2.imencode(".jpg", out[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg])[1]
-        out = np.ascontiguousarray(np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR))[..., ::-1])
+        coded = cv2.imencode(".jpg", cv2.cvtColor(out, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, sensor.jpeg])[1]
+        delivered: Any = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+        cv2.cvtColor(delivered, cv2.COLOR_BGR2RGB, dst=out)
     return out
 
 

@@ -15,12 +15,32 @@ LEVELS = 4
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def mark_samples(winner: Array, film: Array, key: Array, needed: Array) -> None:
+def _edge(winner: Array, r: int, c: int, key: Array) -> bool:
+    """Does another surface than the centre's show at one of the nine samples of a pixel?"""
+    above, row, below = np.uint32(r - 1), np.uint32(r), np.uint32(r + 1)  # unsigned: no test for indices from the end
+    left, column, right = np.uint32(c - 1), np.uint32(c), np.uint32(c + 1)
+    w0 = winner[row, column]
+    differ = (winner[above, left] ^ w0) | (winner[above, column] ^ w0) | (winner[above, right] ^ w0)
+    differ |= (winner[row, left] ^ w0) | (winner[row, right] ^ w0)
+    differ |= (winner[below, left] ^ w0) | (winner[below, column] ^ w0) | (winner[below, right] ^ w0)
+    if differ == 0:  # one triangle everywhere, as nearly always
+        return False
+    k0 = key[w0] if w0 >= 0 else -1
+    for dr in range(-1, 2):
+        for dc in range(-1, 2):
+            w = winner[r + dr, c + dc]
+            if w != w0 and (key[w] if w >= 0 else -1) != k0:
+                return True
+    return False
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
+def mark_samples(winner: Array, film: Array, films: int, key: Array, needed: Array) -> None:
     """Marks the samples whose colour matters: all pixel centres, and all nine at an edge.
 
     Args:
         winner: (2H+1, 2W+1) int32 nearest opaque triangle or -1.
-        film: the same for translucent triangles.
+        film: the same for translucent triangles, not read when `films` is 0.
         key: (T,) int32 surface number; different numbers are an edge.
         needed: (2H+1, 2W+1) uint8, written: 1 centre, 2 shaded, 3 centre at an edge.
     """
@@ -28,19 +48,9 @@ def mark_samples(winner: Array, film: Array, key: Array, needed: Array) -> None:
     for r in range(1, rows, 2):
         for c in range(1, columns, 2):
             needed[r, c] = 1
-            w0 = winner[r, c]
-            k0 = key[w0] if w0 >= 0 else -1
-            f0 = film[r, c]
-            k1 = key[f0] if f0 >= 0 else -1
-            edge = False
-            for dr in range(-1, 2):
-                for dc in range(-1, 2):
-                    w = winner[r + dr, c + dc]
-                    if w != w0 and (key[w] if w >= 0 else -1) != k0:
-                        edge = True
-                    f = film[r + dr, c + dc]
-                    if f != f0 and (key[f] if f >= 0 else -1) != k1:
-                        edge = True
+            edge = _edge(winner, r, c, key)
+            if films and not edge:
+                edge = _edge(film, r, c, key)
             if edge:
                 for dr in range(-1, 2):
                     for dc in range(-1, 2):
@@ -49,17 +59,24 @@ def mark_samples(winner: Array, film: Array, key: Array, needed: Array) -> None:
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
+def _floor(x: Any) -> Any:
+    """Largest whole number that is not above x; `math.floor` would be a call into the C library."""
+    whole = np.int64(x)
+    return whole - np.int64(x < np.float32(whole))
+
+
+@njit(cache=True, fastmath=True, error_model="numpy")
 def fetch(pixels: Array, table: Array, tex: int, level: int, u: Any, v: Any, out: Array) -> None:
     """Bilinear texel (6 values, 0..255 floats) at texture coordinates; wraps or clamps."""
     row = tex * LEVELS + level
     base, w, h, wrap = table[row, 0], table[row, 1], table[row, 2], table[row, 3]
     if wrap == 1:
-        u -= np.float32(math.floor(u))
-        v -= np.float32(math.floor(v))
+        u -= np.float32(_floor(u))
+        v -= np.float32(_floor(v))
     x = u * np.float32(w) - np.float32(0.5)
     y = v * np.float32(h) - np.float32(0.5)
-    x0 = int(math.floor(x))
-    y0 = int(math.floor(y))
+    x0 = _floor(x)
+    y0 = _floor(y)
     ax = np.float32(x - x0)
     ay = np.float32(y - y0)
     if wrap == 1:
@@ -87,13 +104,13 @@ def fetch(pixels: Array, table: Array, tex: int, level: int, u: Any, v: Any, out
 
 
 @njit(cache=True, fastmath=True, error_model="numpy")
-def lit(moments: Array, x: Any, y: Any, depth: Any, floor_variance: Any) -> Any:
-    """Share of a light that arrives (float32, 0..1), from the blurred moments of its depth map.
+def lit(moments: Array, n: int, x: Any, y: Any, depth: Any, floor_variance: Any) -> Any:
+    """Share of light `n` that arrives (float32, 0..1), from the blurred moments (L, S, S, 2) of its depth map.
 
     Source: W. Donnelly, A. Lauritzen, "Variance shadow maps", 2006.
     """
     one = np.float32(1.0)
-    size = moments.shape[0]
+    size = moments.shape[1]
     if x < 1 or y < 1 or x >= size - 2 or y >= size - 2:
         return one
     x0 = np.uint32(x)
@@ -107,18 +124,18 @@ def lit(moments: Array, x: Any, y: Any, depth: Any, floor_variance: Any) -> Any:
     w10 = ay - w11
     w00 = one - ax - ay + w11
     m1 = (
-        w00 * moments[y0, x0, 0]
-        + w01 * moments[y0, x1, 0]
-        + w10 * moments[y1, x0, 0]
-        + w11 * moments[y1, x1, 0]
+        w00 * moments[n, y0, x0, 0]
+        + w01 * moments[n, y0, x1, 0]
+        + w10 * moments[n, y1, x0, 0]
+        + w11 * moments[n, y1, x1, 0]
     )
     if depth <= m1:
         return one
     m2 = (
-        w00 * moments[y0, x0, 1]
-        + w01 * moments[y0, x1, 1]
-        + w10 * moments[y1, x0, 1]
-        + w11 * moments[y1, x1, 1]
+        w00 * moments[n, y0, x0, 1]
+        + w01 * moments[n, y0, x1, 1]
+        + w10 * moments[n, y1, x0, 1]
+        + w11 * moments[n, y1, x1, 1]
     )
     variance = max(m2 - m1 * m1, floor_variance)
     d = depth - m1
@@ -247,7 +264,7 @@ def shade(
                 + light_frames[0, 2, 2] * pz
                 + light_frames[0, 2, 3]
             )
-            dome = (np.float32(0.35) + np.float32(0.65) * lit(moments[0], q0, q1, q2, lights[0, 7])) * open_sky
+            dome = (np.float32(0.35) + np.float32(0.65) * lit(moments, 0, q0, q1, q2, lights[0, 7])) * open_sky
             dr = (sky[0] * up + sky[3] * (np.float32(1.0) - up)) * dome
             dg = (sky[1] * up + sky[4] * (np.float32(1.0) - up)) * dome
             db = (sky[2] * up + sky[5] * (np.float32(1.0) - up)) * dome
@@ -286,7 +303,7 @@ def shade(
                     + light_frames[n, 2, 2] * pz
                     + light_frames[n, 2, 3]
                 )
-                reach = lit(moments[n], q0, q1, q2 - np.float32(0.004), lights[n, 7]) * fall
+                reach = lit(moments, n, q0, q1, q2 - np.float32(0.004), lights[n, 7]) * fall
                 if reach <= 0.0:
                     continue
                 dr += lights[n, 4] * ndl * reach

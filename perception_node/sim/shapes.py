@@ -7,6 +7,9 @@ import numpy as np
 from perception_node.sim import noise
 from perception_node.sim.meshes import Array, Mesh, cross, grid_normals, grid_triangles, join
 
+_FACES = ((0, 1, 2, 1), (0, 1, 2, -1), (1, 2, 0, 1), (1, 2, 0, -1), (0, 2, 1, 1), (0, 2, 1, -1))
+"""Of a box: the axes along u and v, the axis of the normal and its sign."""
+
 
 def box_mesh(rng: np.random.Generator, size_m: Array, bevel_m: float, bulge_m: float) -> Mesh:
     """A box with rounded edges; parts 0..5 are the faces +z, -z, +x, -x, +y, -y.
@@ -20,42 +23,34 @@ def box_mesh(rng: np.random.Generator, size_m: Array, bevel_m: float, bulge_m: f
     half = np.asarray(size_m, np.float64) / 2.0
     bevel = float(min(bevel_m, 0.45 * half.min()))
     core = half - bevel
-    steps = np.array([-1.0, -0.999, -0.5, 0.0, 0.5, 0.999, 1.0])
-    meshes = []
-    axes = [(0, 1, 2, 1), (0, 1, 2, -1), (1, 2, 0, 1), (1, 2, 0, -1), (0, 2, 1, 1), (0, 2, 1, -1)]
     skew = rng.normal(0, 0.006, 2) if rng.random() < 0.4 else np.zeros(2)
-    for a, b, n, sign in axes:
-        sa = np.where(np.abs(steps) > 0.99, np.sign(steps) * half[a], steps * core[a])
-        sb = np.where(np.abs(steps) > 0.99, np.sign(steps) * half[b], steps * core[b])
-        sa[1], sa[-2], sb[1], sb[-2] = -core[a], core[a], -core[b], core[b]
-        gb, ga = np.meshgrid(sb, sa, indexing="ij")
-        p = np.zeros((*ga.shape, 3))
-        p[..., a], p[..., b], p[..., n] = ga, gb, sign * half[n]
-        inner = np.clip(p, -core, core)
-        out = p - inner
-        length = np.linalg.norm(out, axis=-1, keepdims=True)
-        normal = out / (length + 1e-12)
-        p = inner + normal * bevel
-        swell = bulge_m * (1 - (ga / half[a]) ** 2) * (1 - (gb / half[b]) ** 2)
-        p[..., n] += sign * np.clip(swell, None, bevel + 0.02)
-        u = (ga / half[a] + 1) / 2
-        v = (gb / half[b] + 1) / 2
-        v = 1 - v
+    # Seven grid lines along each axis: rim, edge of the flat part, half way, middle, and back.
+    line = np.stack([-half, -core, -0.5 * core, 0.0 * core, 0.5 * core, core, half], 1)
+    p = np.empty((6, 7, 7, 3))
+    share = np.empty((2, 6, 7, 7))
+    for face, (a, b, n, sign) in enumerate(_FACES):
+        p[face, ..., a], p[face, ..., b], p[face, ..., n] = line[a], line[b][:, None], sign * half[n]
+        share[0, face], share[1, face] = line[a] / half[a], (line[b] / half[b])[:, None]
+    inner = np.clip(p, -core, core)
+    out = p - inner
+    normal = out / (np.linalg.norm(out, axis=-1, keepdims=True) + 1e-12)
+    p = inner + normal * bevel
+    swell = np.clip(bulge_m * (1 - share[0] ** 2) * (1 - share[1] ** 2), None, bevel + 0.02)
+    uv = (share + 1) / 2
+    uv[1] = 1 - uv[1]
+    for face, (_, _, n, sign) in enumerate(_FACES):
+        p[face, ..., n] += sign * swell[face]
         if (sign > 0) == (n == 1):
-            u = 1 - u
-        p[..., 0] += skew[0] * p[..., 2]
-        p[..., 1] += skew[1] * p[..., 2]
-        triangles = grid_triangles(len(steps), len(steps))
-        meshes.append(
-            Mesh(
-                p.reshape(-1, 3).astype(np.float32),
-                normal.reshape(-1, 3).astype(np.float32),
-                np.stack([u, v], -1).reshape(-1, 2).astype(np.float32),
-                triangles,
-                np.full(len(triangles), 0, np.int32),
-            )
-        )
-    return join(meshes)
+            uv[0, face] = 1 - uv[0, face]
+    p[..., 0] += skew[0] * p[..., 2]
+    p[..., 1] += skew[1] * p[..., 2]
+    return Mesh(
+        p.reshape(-1, 3).astype(np.float32),
+        normal.reshape(-1, 3).astype(np.float32),
+        np.moveaxis(uv, 0, -1).reshape(-1, 2).astype(np.float32),
+        (49 * np.arange(6, dtype=np.int32)[:, None, None] + grid_triangles(7, 7)).reshape(-1, 3),
+        np.repeat(np.arange(6, dtype=np.int32), 72),
+    )
 
 
 def _sheet(points: Array, part: int, flip: bool, mirror: bool = False) -> Mesh:

@@ -7,7 +7,7 @@ import numpy as np
 
 from perception_node.sim import noise, prints
 from perception_node.sim.meshes import Array, Material
-from perception_node.sim.textures import Look, compose
+from perception_node.sim.textures import Look, compose, tinted
 
 _TILE = 352
 
@@ -21,7 +21,7 @@ def _worn(rng: np.random.Generator, base: Array, amount: float, size: tuple[int,
         + 0.10 * noise.patch(rng, "soft", h, w)
         + streaks * noise.patch(rng, "streak", h, w)
     )
-    image: Array = np.clip(tone, 0.3, 1.8).astype(np.float32)[..., None] * np.asarray(base, np.float32)
+    image = tinted(np.clip(tone, 0.3, 1.8).astype(np.float32), np.asarray(base, np.float32))
     if rng.random() < 0.4:
         marks = np.clip(noise.patch(rng, "cloud", h, w) - rng.uniform(0.8, 1.6), 0, 1)[..., None]
         image += marks * rng.uniform(-50, 40) * amount
