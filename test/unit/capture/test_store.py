@@ -85,6 +85,17 @@ def test_the_same_picture_is_kept_once_unless_asked_for_or_more_useful(tmp_path,
     assert kept.used_bytes == sum(p.stat().st_size for p in tmp_path.rglob("*.*") if p.is_file() and p.name != ".lock")
 
 
+def test_small_pictures_are_found_among_many_and_forgotten():
+    known = store._Smalls()
+    pictures = np.random.default_rng(5).standard_normal((1100, 3072)).astype(np.float32)
+    for number, picture in enumerate(pictures):
+        known.add(number, picture)
+    assert [known.alike(pictures[n]) for n in (0, 499, 500, 1099)] == [[0], [499], [500], [1099]]
+    for number in (0, 1099, 700):
+        known.remove(number)
+    assert [known.alike(pictures[n]) for n in (0, 1099, 700, 1098, 1)] == [[], [], [], [1098], [1]]
+
+
 def test_moved_packages_are_another_picture(tmp_path, moment):
     kept = Store(tmp_path, MANY)
     for x in (10, 30, 50):
