@@ -91,11 +91,11 @@ def test_bad_pictures_cost_a_picture_and_nothing_old_is_repeated(cell, start, me
     small = runs.CameraModel(1000.0, 1000.0, 320.0, 240.0, 640, 480)
     cell.wait_until(lambda: dropped(cell, "bad_frame") > 0, "a calibration of another size is refused",
                     each=lambda: send(cell, messages, dark, cell.now_ns(), camera=small))
-    assert "camera_info says 640x480" in cell.statuses["camera"][1]
+    cell.wait_until(lambda: "camera_info says 640x480" in cell.said("camera"), "the size is said")
     wrong = np.zeros((1024, 1280), np.float32)
     so_far = dropped(cell, "bad_frame")
-    cell.wait_until(lambda: dropped(cell, "bad_frame") > so_far, "an unknown encoding is refused",
-                    each=lambda: send(cell, messages, wrong, cell.now_ns(), encoding="32FC1"))
+    cell.wait_until(lambda: dropped(cell, "bad_frame") > so_far and "got '32FC1'" in cell.said("camera"),
+                    "an unknown encoding is refused", each=lambda: send(cell, messages, wrong, cell.now_ns(), encoding="32FC1"))
     assert [message for message in poses if stamp_of(message) >= dark_since_ns] == []
     before = len(poses)
     cell.wait_until(lambda: len(poses) > before, "poses again", each=lambda: send(cell, messages, next(rest).gray, cell.now_ns()))
