@@ -38,12 +38,13 @@ class Outlines:
     Attributes:
         bounds: (N, 4) left, top, right, bottom of the visible part, as rays (x/z, y/z). cut: (N, 4) bool, sides that are the
             picture's border and not the package's. depth_m: (N,) distance along the optical axis at which it moves.
-        classes: (N,) class names.
+        area_m2: (N,) seen part of the upper face. classes: (N,) class names.
     """
 
     bounds: F64
     cut: NDArray[np.bool_]
     depth_m: F64
+    area_m2: F64
     classes: tuple[str, ...]
 
     def moved(self, shift_m: F64) -> Outlines:
@@ -51,7 +52,7 @@ class Outlines:
         depth = np.maximum(self.depth_m + shift_m[:, 2], 0.1 * self.depth_m)
         scale = (self.depth_m / depth)[:, None]
         bounds = self.bounds * scale + np.tile(shift_m[:, :2], 2) / depth[:, None]
-        return Outlines(bounds, self.cut, depth, self.classes)
+        return Outlines(bounds, self.cut, depth, self.area_m2, self.classes)
 
     @property
     def crossing(self) -> NDArray[np.bool_]:
@@ -70,7 +71,8 @@ def outlines_of(packages: Sequence[Package]) -> Outlines:
     depth = np.array([max(package.T_cam_package[2, 3], 1e-3) for package in packages])
     bounds = np.array([package.outline if package.outline is not None else _face_bounds(package) for package in packages])
     cut = np.array([package.cut_sides for package in packages], dtype=bool)
-    return Outlines(bounds.reshape(-1, 4), cut.reshape(-1, 4), depth, tuple(package.class_name for package in packages))
+    area = np.array([package.size_m[0] * package.size_m[1] * package.visible_fraction for package in packages])
+    return Outlines(bounds.reshape(-1, 4), cut.reshape(-1, 4), depth, area, tuple(package.class_name for package in packages))
 
 
 def _face_bounds(package: Package) -> tuple[float, float, float, float]:
@@ -85,6 +87,8 @@ def fit_cost(predicted: Outlines, found: Outlines, gate_m: float) -> F64:
     the gate.
 
     A side cut off by the picture's border says nothing: an entering package may end anywhere beyond it, a leaving one goes on.
+    Middles that meet count as much as the seen areas are alike: a splinter of a package lies in its middle, too, and so does the
+    seam of two that share a mask.
 
     Args:
         predicted: of T tracks, where they should be now. found: of P packages. gate_m: greatest distance of their middles.
@@ -113,9 +117,14 @@ def fit_cost(predicted: Outlines, found: Outlines, gate_m: float) -> F64:
     off = np.linalg.norm(np.where(low_cut | high_cut, inner, outside), axis=2) * predicted.depth_m[:, None]
     away = np.where(crossing, off, away)
     near = np.where(crossing, (away <= gate_m) & (shared > 0), (away <= gate_m) | (overlap >= _SAME_OVERLAP))
-    apart = np.minimum(away / gate_m, 1.0) * (1.0 - overlap)
-    cost = (1.0 - overlap + apart) / 2 + _CLASS_COST * ~_same_class(predicted, found)
+    alike = np.where(crossing, 1.0, np.sqrt(_ratio(predicted.area_m2[:, None], found.area_m2[None])))
+    apart = 1.0 - alike * (1.0 - np.minimum(away / gate_m, 1.0))
+    cost = (1.0 - overlap) * (1.0 + apart) / 2 + _CLASS_COST * ~_same_class(predicted, found)
     return np.where(near, cost, np.inf)
+
+
+def _ratio(a: F64, b: F64) -> F64:
+    return np.minimum(a, b) / np.maximum(np.maximum(a, b), _MIN_SIDE)
 
 
 def _same_class(predicted: Outlines, found: Outlines) -> NDArray[np.bool_]:
@@ -134,7 +143,7 @@ def likely_shift(predicted: Outlines, found: Outlines, reach_m: float) -> F64:
     """
     whole = ~predicted.crossing[:, None] & ~found.crossing[None]
     side_p, side_f = predicted.bounds[:, 2:] - predicted.bounds[:, :2], found.bounds[:, 2:] - found.bounds[:, :2]
-    ratio = np.minimum(side_p[:, None], side_f[None]) / np.maximum(np.maximum(side_p[:, None], side_f[None]), _MIN_SIDE)
+    ratio = _ratio(side_p[:, None], side_f[None])
     alike = _same_class(predicted, found) & (1.0 - ratio.prod(axis=2) < _VOTE_SIZE) & whole
     step = found.middle_m[None] - predicted.middle_m[:, None]
     step[..., 2] = 0.0
