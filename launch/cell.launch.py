@@ -6,17 +6,14 @@
 `ros2 launch perception_node cell.launch.py --show-args` lists everything that can be set.
 """
 
-import os
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
-from launch.events.process import ProcessExited
-from launch.substitutions import LaunchConfiguration
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch_ros.actions import Node
 
 from perception_node.config import load
-from perception_node.ros.transport import missing_variables
+from perception_node.ros.launching import FROM_CONFIG, node_arguments, overrides, topic_arguments, transport, values, when_required
 
 CONFIG = Path(__file__).parent.parent / "config" / "cell.yaml"
 TOPICS = {
@@ -27,63 +24,47 @@ TOPICS = {
     "beacon_pose": "pose of the LED beacon that watches over the camera (optional, docs/calibration.md)",
 }
 CONSOLE_PORT = 8765
-FROM_CONFIG = "empty: as in the configuration file"
 
 
 def generate_launch_description() -> LaunchDescription:
-    arguments = [DeclareLaunchArgument(topic, default_value=topic, description=f"topic of the {words}; a relative name lies in the "
-                                       "node's namespace")
-                 for topic, words in TOPICS.items()]
-    arguments += [
+    arguments = [
+        *topic_arguments(TOPICS), *node_arguments(),
         DeclareLaunchArgument("namespace", default_value="", description="namespace of the cell; cameras lie below it by name"),
         DeclareLaunchArgument("config", default_value=str(CONFIG), description="configuration file; a gripper.yaml beside it is "
                               "read too, without one the default gripper is assumed"),
         DeclareLaunchArgument("model", default_value="", description=f"model name or path of an .onnx file; {FROM_CONFIG}"),
         DeclareLaunchArgument("device", default_value="", choices=["", "auto", "cpu", "cuda"],
                               description=f"where the network runs; {FROM_CONFIG}"),
-        DeclareLaunchArgument("autostart", default_value="", choices=["", "true", "false"],
-                              description=f"configure and activate without being asked; {FROM_CONFIG}"),
-        DeclareLaunchArgument("use_sim_time", default_value="false", choices=["true", "false"],
-                              description="take the time from /clock (simulation, replay)"),
-        DeclareLaunchArgument("log_level", default_value="info", choices=["debug", "info", "warn", "error", "fatal"],
-                              description="least severe messages that are logged"),
         DeclareLaunchArgument("enclave", default_value="", description="SROS2 enclave of the node, with several cameras the "
                               "first part of it, the camera's name follows; empty: ROS' default (docs/security.md)"),
         DeclareLaunchArgument("console", default_value="false", choices=["true", "false"],
                               description="serve the operator's page of each camera on this machine: ports 8765, 8766 ..."),
-        DeclareLaunchArgument("required", default_value="false", choices=["true", "false"],
-                              description="end the whole launch when a node ends"),
     ]
-    transport = [SetEnvironmentVariable(name, value) for name, value in missing_variables(os.environ).items()]
-    return LaunchDescription([*arguments, *transport, OpaqueFunction(function=nodes), OpaqueFunction(function=consoles)])
+    return LaunchDescription([*arguments, *transport(), OpaqueFunction(function=nodes), OpaqueFunction(function=consoles)])
 
 
 def nodes(context: LaunchContext) -> list[Node]:
     """One node for each camera; a configuration that cannot be read ends the launch with one clear line."""
-    value = {name: LaunchConfiguration(name).perform(context) for name in (
-        *TOPICS, "namespace", "config", "model", "device", "autostart", "use_sim_time", "log_level", "required", "enclave")}
+    value = values(context, *TOPICS, "namespace", "config", "model", "device", "autostart", "use_sim_time", "log_level", "required",
+                   "enclave")
     path = Path(value["config"]).expanduser().resolve()
     cameras = load(path).cameras
     files = [str(file) for file in (path, path.with_name("gripper.yaml")) if file.exists()]
-    overrides: dict[str, str | bool] = {"use_sim_time": value["use_sim_time"] == "true"}
-    overrides |= {f"segment.{name}": value[name] for name in ("model", "device") if value[name]}
-    if value["autostart"]:
-        overrides["node.autostart"] = value["autostart"] == "true"
+    given = overrides(value) | {f"segment.{name}": value[name] for name in ("model", "device") if value[name]}
     remappings = [(topic, value[topic]) for topic in TOPICS]
     remappings += [(f"{topic}/{transport}", f"{value[topic]}/{transport}")
                    for topic, transport in (("image", "compressed"), ("depth", "compressedDepth"))]
     return [Node(package="perception_node", executable="perception_node", name="perception", output="screen",
-                 namespace="/".join(part for part in (value["namespace"], camera) if part), parameters=[*files, overrides],
+                 namespace="/".join(part for part in (value["namespace"], camera) if part), parameters=[*files, given],
                  remappings=[(old, new) for old, new in remappings if old != new],
                  ros_arguments=["--log-level", value["log_level"], *enclave(value["enclave"], camera)],
-                 on_exit=ended if value["required"] == "true" else None)
+                 on_exit=when_required(value, "the perception node"))
             for camera in cameras or ("",)]
 
 
 def consoles(context: LaunchContext) -> list[Node]:
     """The operator's page beside each node, a process of its own."""
-    value = {name: LaunchConfiguration(name).perform(context) for name in (
-        *TOPICS, "namespace", "config", "console", "use_sim_time")}
+    value = values(context, *TOPICS, "namespace", "config", "console", "use_sim_time")
     if value["console"] != "true":
         return []
     remappings = [(topic, value[topic]) for topic in ("image", "camera_info")]
@@ -101,12 +82,3 @@ def consoles(context: LaunchContext) -> list[Node]:
 def enclave(name: str, camera: str) -> list[str]:
     """Arguments that put a node into its SROS2 enclave."""
     return ["--enclave", "/".join(part for part in (name.rstrip("/"), camera) if part)] if name else []
-
-
-def ended(event: ProcessExited, context: LaunchContext) -> list[Shutdown] | None:
-    """Ends the launch with a required node; one that failed makes the launch fail."""
-    if context.is_shutdown:
-        return None
-    if event.returncode != 0:
-        raise RuntimeError(f"the perception node ended with exit status {event.returncode}")
-    return [Shutdown(reason="the perception node ended")]

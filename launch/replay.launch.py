@@ -18,8 +18,9 @@ from launch.actions import (
 )
 from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
-from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
+
+from perception_node.ros.launching import values
 
 CELL = Path(__file__).with_name("cell.launch.py")
 PLAYED = ("image", "depth", "camera_info", "belt_velocity")
@@ -45,8 +46,7 @@ def generate_launch_description() -> LaunchDescription:
 
 def player(context: LaunchContext) -> list[Node | RegisterEventHandler]:
     """The player, in the cell's namespace, and what happens when it ends."""
-    value = {name: LaunchConfiguration(name).perform(context) for name in (
-        "bag", "rate", "loop", "use_sim_time", "namespace", *PLAYED)}
+    value = values(context, "bag", "rate", "loop", "use_sim_time", "namespace", *PLAYED)
     sim_time = value["use_sim_time"] == "true"
     arguments = [value["bag"]] if value["bag"] else []
     arguments += ["--rate", value["rate"], *(["--loop"] if value["loop"] == "true" else []), *(["--clock"] if sim_time else [])]
