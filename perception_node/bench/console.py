@@ -41,7 +41,7 @@ PICTURES_HZ, CHANGE_MS = 10.0, 1.0
 SIZE, HZ = (640, 480), 30.0
 SETTLE_S = 2.0
 """Not measured after each opening and closing: connections are made and taken down. Source: judgement."""
-OPEN_S = 15.0
+OPEN_S = 8.0
 """Time for openings and closings of one pair."""
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -59,4 +60,6 @@ def test_processes_of_one_session_count_together():
         os.killpg(leader.pid, 9)
         leader.wait()
         leader.stdout.close()
-    assert session_cpu_s(leader.pid) == 0.0
+    until = time.monotonic() + 20
+    while session_cpu_s(leader.pid) > 0.0:  # the kernel ends the other one in its own time
+        assert time.monotonic() < until
