@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.bag.results import Line, labels_of_line
+from perception_node.bag.results import Line, labels_of_line, without_numbers
 from perception_node.errors import DatasetError
 from perception_node.geometry import rotation_from_quaternion
 
@@ -145,7 +144,7 @@ def _frame(old: Line, now: Line, result: Comparison, ids: dict[int, int]) -> lis
             return [(0, "failed", f"{old.get('dropped') or 'failed'} became {now.get('dropped') or 'failed'}: {now['failed']}")]
         return []
     found: list[tuple[int, str, str]] = []
-    if _shape(old["degraded"]) != _shape(now["degraded"]):
+    if without_numbers(old["degraded"]) != without_numbers(now["degraded"]):
         found.append((0, "degraded", f"degraded: {old['degraded'] or 'no'!r} became {now['degraded'] or 'no'!r}"))
     before, after = ({package["label"]: package for package in line["packages"]} for line in (old, now))
     overlaps = _overlaps(old, now, max(before, default=0), max(after, default=0))
@@ -201,7 +200,7 @@ def _grasp(kind: str, pair: list[Line | None], reasons: list[str], result: Compa
             return [("grasp lost", f"{kind} grasp lost: {reasons[1] or 'without a reason'}")]
         if now is not None:
             return [("grasp new", f"{kind} grasp is new; before: {reasons[0] or 'without a reason'}")]
-        if _shape(reasons[0]) != _shape(reasons[1]):
+        if without_numbers(reasons[0]) != without_numbers(reasons[1]):
             return [("reason", f"no {kind} grasp: {reasons[0]!r} became {reasons[1]!r}")]
         return []
     found = _pose(f"{kind} grasp", old, now, result, turn_symmetric=kind == "parallel_jaw", axis_only=kind == "suction")
@@ -259,11 +258,6 @@ def _overlaps(old: Line, now: Line, last_old: int, last_new: int) -> NDArray[np.
 def _thinned(one: NDArray[np.uint16], two: NDArray[np.uint16]) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
     step_one, step_two = (max(1, round(a.shape[0] / b.shape[0])) for a, b in ((one, two), (two, one)))
     return one[::step_one, ::step_one], two[::step_two, ::step_two]
-
-
-def _shape(words: str) -> str:
-    """Words without their numbers: two reasons are the same when only the numbers in them differ."""
-    return re.sub(r"[-+]?\d+(\.\d+)?", "#", words)
 
 
 def _worst(result: Comparison, name: str, value: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,6 +56,11 @@ def line_of_scene(scene: Scene) -> Line:
 def text_of_line(line: Line) -> str:
     """One line of the file, with its line end."""
     return json.dumps(line, separators=(",", ":"), allow_nan=False) + "\n"
+
+
+def without_numbers(words: str) -> str:
+    """Words with # for each number: two reasons are the same when only the numbers in them differ."""
+    return re.sub(r"[-+]?[0-9]+(?:[.][0-9]+)?", "#", words)
 
 
 def labels_of_line(line: Line) -> NDArray[np.uint16]:

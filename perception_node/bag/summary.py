@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from perception_node import __version__
 from perception_node.bag.reader import Recording
 from perception_node.bag.replay import Step
+from perception_node.bag.results import without_numbers
 
 
 class Tally:
@@ -38,22 +38,22 @@ class Tally:
         self._counts["with_depth"] += step.frame.depth_m is not None
         scene = step.scene
         if step.dropped:
-            self.dropped[f"{step.dropped}: {_shape(step.failure)}"] += 1
+            self.dropped[f"{step.dropped}: {without_numbers(step.failure)}"] += 1
             return
-        self._belt[_shape(step.belt)] += 1
+        self._belt[without_numbers(step.belt)] += 1
         if scene is None:
             self.failed[step.failure] += 1
             return
         self._counts["packages"] += len(scene.tracks)
         self._ids.update((self._run, track.track_id) for track in scene.tracks if track.track_id)
         self._grasps.update(grasp.kind for grasp in scene.grasps)
-        self._rejections.update(f"{r.kind}: {_shape(r.reason)}" for r in scene.rejections)
+        self._rejections.update(f"{r.kind}: {without_numbers(r.reason)}" for r in scene.rejections)
         if scene.grasps:
             self._best.append(scene.grasps[0].score)
         if scene.belt_velocity_m_s is not None:
             self._speeds.append(float(np.linalg.norm(scene.belt_velocity_m_s)))
         if scene.degraded:
-            self._degraded[re.sub(r"[0-9]+", "#", scene.degraded)] += 1
+            self._degraded[without_numbers(scene.degraded)] += 1
 
     def summary(self, recording: Recording, name: str, model_id: str) -> dict[str, Any]:
         """The summary as JSON."""
@@ -94,11 +94,6 @@ def text(summary: Mapping[str, Any]) -> str:
     if summary["restarts"]:
         lines.append(f"  restarts    {summary['restarts']}: stamps went back or the camera's frame changed, tracks were forgotten")
     return "\n".join(lines) + "\n"
-
-
-def _shape(words: str) -> str:
-    """Words without their numbers, so that equal reasons are counted together."""
-    return re.sub(r"[-+]?[0-9]+(?:[.][0-9]+)?", "#", words)
 
 
 def _counted(entries: Mapping[str, int]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node import geometry
+from perception_node.bag.film import FilmWriter
 from perception_node.errors import PerceptionError
 from perception_node.types import F64, CameraModel, Scene
 
@@ -28,7 +29,7 @@ class Film:
     def __init__(self, folder: Path, name: str, rate_hz: float, ahead_s: float) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path, self._rate_hz, self._ahead_ns = folder / name, rate_hz, round(ahead_s * 1e9)
-        self._writer: cv2.VideoWriter | None = None
+        self._film = FilmWriter(self._path.with_suffix(".mp4"), rate_hz)
         self._pictures: list[NDArray[np.uint8]] = []
         self._predicted: list[tuple[int, int, F64]] = []
 
@@ -36,8 +37,7 @@ class Film:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._writer is not None:
-            self._writer.release()
+        self._film.__exit__(kind, error, trace)
         if self._pictures:
             chosen = np.linspace(0, len(self._pictures) - 1, min(_SHEET, len(self._pictures))).astype(int)
             tiles = [self._pictures[i] for i in chosen]
@@ -73,13 +73,9 @@ class Film:
         self._predicted = [p for p in self._predicted if p[0] >= now]
         speed = "unknown" if scene.belt_velocity_m_s is None else f"{float(np.linalg.norm(scene.belt_velocity_m_s)):.3f} m/s"
         _word(canvas, f"belt {speed}", (8 + 60, canvas.shape[0] - 12), (255, 255, 255))
-        if self._writer is None:
-            path = self._path.with_suffix(".mp4")
-            size = (canvas.shape[1], canvas.shape[0])
-            self._writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), self._rate_hz, size)
-            if not self._writer.isOpened():
-                raise PerceptionError(f"{path}: expected an OpenCV that writes mp4, got one that does not")
-        self._writer.write(np.ascontiguousarray(canvas[..., ::-1]))
+        self._film.add(canvas)
+        if not self._film.written:
+            raise PerceptionError(f"{self._path}.mp4: expected an OpenCV that writes mp4, got one that does not")
         self._pictures.append(canvas)
 
 
