@@ -36,6 +36,9 @@ class SegmentConfig:
     runtime: str = option("auto", "what runs the network", choices=("auto", "onnxruntime", "openvino", "torch"))
     device: str = option("auto", "where the network runs", choices=("auto", "cpu", "cuda"))
     threads: int = option(2, "threads of the network on the CPU", low=1, high=64)
+    models_dir: str = option("", "folder of the models that ~/load_model may load; empty = that of the package's own")
+    trial_slowdown: float = option(1.5, "a model that ~/load_model brings goes back when the 95th percentile of its time is over "
+                                   "this many times that of the one before", low=1.0, high=100.0)
     score_threshold: float = option(0.3, "packages below this score are not reported", low=0.0, high=1.0, live=True)
     min_area_px: int = option(150, "smaller masks are not reported", unit="px", low=1, high=1e6, live=True)
 

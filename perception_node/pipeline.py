@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from perception_node.locate.belt import calibrated_plane
 from perception_node.locate.packages import locate_packages
 from perception_node.track.tracker import Tracker
 from perception_node.types import F64, Frame, Instance, Packages, Scene, Segmentation
+
+if TYPE_CHECKING:
+    from perception_node.segment.infer import Segmenter
 
 
 class SegmenterLike(Protocol):
@@ -45,7 +48,7 @@ class Pipeline:
     def __init__(self, config: Config | None = None, segmenter: SegmenterLike | None = None) -> None:
         self._config = config or Config()
         self._ranking = load_ranking(self._config.grasp.ranking)
-        self._segmenter = segmenter if segmenter is not None else _load_segmenter(self._config.segment)
+        self._segmenter = segmenter if segmenter is not None else load_segmenter(self._config.segment)
         self._tracker = Tracker(self._config.track, self._config.belt)
         self.clock_jumps = 0
 
@@ -127,7 +130,12 @@ class Pipeline:
             model_id=self._segmenter.model_id)
 
 
-def _load_segmenter(segment: SegmentConfig) -> SegmenterLike:
+def load_segmenter(segment: SegmentConfig) -> Segmenter:
+    """The network that a configuration names.
+
+    Raises:
+        ModelError, MissingDependencyError: as `Pipeline`.
+    """
     from perception_node.segment.infer import Segmenter
     from perception_node.segment.weights import default_weights
 

@@ -62,6 +62,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("service", "~/report_outcome", "perception_node_msgs/srv/ReportOutcome", "", "what happened to a pick"),
     Endpoint("service", "~/ask", "perception_node_msgs/srv/Ask", "", "questions and choices of an operator, in words or by clicks"),
     Endpoint("service", "~/capture", "perception_node_msgs/srv/Capture", "", "keep the newest frame for training"),
+    Endpoint("service", "~/load_model", "perception_node_msgs/srv/LoadModel", "", "another model, between two frames and on trial"),
 )
 
 BEACON_ENDPOINTS: tuple[Endpoint, ...] = (

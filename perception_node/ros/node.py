@@ -13,6 +13,7 @@ from perception_node.ros.belt import BeltInput
 from perception_node.ros.camera_node import CameraNode
 from perception_node.ros.diagnostics import Status, pipeline_status
 from perception_node.ros.inputs import Inputs
+from perception_node.ros.model_swap import ModelSwap
 from perception_node.ros.outputs import Outputs
 from perception_node.ros.services import Services
 from perception_node.ros.worker import Worker, warm_up
@@ -30,6 +31,7 @@ class PerceptionNode(CameraNode):
         self.pipeline: Pipeline | None = None
         self.outputs: Outputs | None = None
         self.service_desk: Services | None = None
+        self.models = ModelSwap(self, lambda: self.worker.last if self.worker else None)
         self.belt = BeltInput()
         self._watch = BeaconWatch(self.config.camera)
         if self._watch.expected is not None:
@@ -41,7 +43,7 @@ class PerceptionNode(CameraNode):
 
     def load(self) -> str:
         """The model, warmed up, publishers and services."""
-        self.pipeline = Pipeline(self.config)
+        self.pipeline = Pipeline(self.config, self.models.open(self.config, self.inbox.drops))
         warm_up(self.pipeline)
         self.outputs = Outputs(self, self.config.gripper)
         self.service_desk = Services(self, self.config, lambda: self.worker.last if self.worker else None)
@@ -52,6 +54,7 @@ class PerceptionNode(CameraNode):
         for part in (self.outputs, self.service_desk):
             if part is not None:
                 part.destroy()
+        self.models.close()
         self.outputs = self.service_desk = self.pipeline = None
 
     def make_inputs(self) -> Inputs:
@@ -66,14 +69,14 @@ class PerceptionNode(CameraNode):
         return Worker(self.pipeline, self.inbox, self.belt, self.links(inputs, self._publish))
 
     def statuses(self) -> list[Status]:
-        """Of the pipeline, of kept frames, and of the camera's place where a beacon watches over it."""
+        """Of the pipeline, of models, of kept frames, and of the camera's place where a beacon watches over it."""
         worker, pipeline, desk = self.worker, self.pipeline, self.service_desk
         assert worker is not None
         assert pipeline is not None
         assert desk is not None
         self._watch.update_config(self.config.camera)
         watched = self._watch.status(worker.frame_id)
-        found = [pipeline_status(worker), desk.capture.status()]
+        found = [pipeline_status(worker), self.models.status(), desk.capture.status()]
         return found if watched is None else [*found, watched]
 
     def _publish(self, scene: Scene, frame: Frame) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ INT8_SUFFIX = ".int8"
 MAX_WEIGHTS_BYTES = 500_000_000
 MAX_CARD_BYTES = 1_000_000
 """Larger files are refused before they are read. Source: judgement; the shipped network has 3.7 MB, its card some kilobytes."""
+
+MAX_NAME = 100
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
+"""What a message may call a model."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,25 @@ def int8_weights(weights: Path) -> Path | None:
     if weights.suffix != ".onnx" or not weights.is_file() or not path.is_file():
         return None
     return path if path.name in read_card(weights).sha256 else None
+
+
+def model_in_folder(folder: Path, name: str) -> Path:
+    """`folder/name.onnx` of a name that comes from outside.
+
+    Raises:
+        ModelError: the name is none (a path, an ending, other characters), there is no such model, or one of its files lies
+            elsewhere.
+    """
+    if not _NAME.fullmatch(name) or Path(name).suffix in (".onnx", ".safetensors", ".json", INT8_SUFFIX):
+        raise ModelError("model: expected a name of letters, digits, '.', '_' and '-' without a path and an ending, "
+                         f"got {name[:MAX_NAME + 1]!r}")
+    weights = folder / f"{name}.onnx"
+    for path in (weights, card_path(weights), int8_path(weights), weights.with_suffix(".safetensors")):
+        if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+            raise ModelError(f"model {name}: expected its files in {folder}, got a link of {path.name} to another folder")
+    if not weights.is_file():
+        raise ModelError(f"model {name}: expected {weights.name} in {folder}, found none")
+    return weights
 
 
 def file_sha256(path: Path) -> str:
