@@ -10,6 +10,7 @@ from perception_node.advise.words import Tag
 SLOTS = ("class", "colour", "size", "height", "weight", "where", "lies", "gripper", "score")
 _NO_WISH = {"show", "only", "not", "recommend", "help"}
 _NAMING = frozenset({"number", "class", "generic", "deixis", "colour", "size", "weight", "most"})
+_PICKED = frozenset({"picked", "taken", "grabbed", "touched", "lifted"})
 _SUPERLATIVE = {
     "bigger": "biggest", "larger": "biggest", "smaller": "smallest", "heavier": "heaviest", "lighter": "lightest", "taller":
     "tallest", "higher": "tallest", "thicker": "tallest", "flatter": "flattest", "lower": "flattest", "thinner": "flattest",
@@ -29,8 +30,13 @@ def settle(reading: Reading) -> None:
 
 
 def _denials(reading: Reading) -> None:
-    """`if nobody minds` forbids nothing; in `pick any box`, `without any bags` nothing is counted."""
+    """`if nobody minds` forbids nothing; in `pick any box` nothing is counted; `i dont want 7 picked` and `bags out` refuse."""
     seen: set[str] = set()
+    tags, kinds = reading.tags, {tag.kind for tag in reading.tags}
+    if _PICKED & set(reading.words) and "take" not in kinds:
+        tags[:] = [replace(tag, kind="never", unsure="not") if tag.kind == "not" else tag for tag in tags]
+    if "out" in reading.words and reading.words.index("out") == tags[-1].at + 1 and kinds <= {"class", "colour", "size", "generic"}:
+        tags.insert(0, Tag("not", "", tags[-1].at + 1))
     for place, tag in enumerate(reading.tags):
         word = reading.words[tag.at]
         if tag.kind == "dont" and word in ("nobody", "noone", "no") and {"take", "modal"} <= seen:
@@ -68,6 +74,9 @@ def _questions(reading: Reading) -> None:
     if inquiring and "dont" not in kinds and "not" not in kinds:
         ours = [tag for tag in tags if tag.kind not in ("take", "gripper", "modal")]
         tags[:] = [Tag("about", "gripper", tags[0].at), *ours]
+    elif kinds[:2] in (["gripper", "gripper"], ["is", "gripper"]) and "take" not in kinds:
+        kept = [tag for tag in tags if tag.kind not in ("gripper", "is", "confirm", "score")]
+        tags[:] = [Tag("about", "gripper", tags[0].at), *kept]
     elif kinds[0] == "about" and tags[0].value == "gripper" and verbs <= {"use", "need", "want", "get", "we", "i"}:
         tags[:] = [tag for tag in tags if tag.kind not in ("take", "modal")]
 
@@ -75,6 +84,9 @@ def _questions(reading: Reading) -> None:
 def _two_of_a_kind(reading: Reading) -> None:
     """`which bag is bigger`, `which has the better score`: of several, the one that has more of it."""
     words, kinds = reading.words, [tag.kind for tag in reading.tags]
+    if kinds.count("number") == 2 and kinds[0] == "is" and "other" in kinds and "better" in words:  # "is 1 or 6 the better choice"
+        reading.tags = [replace(tag, kind="comparative", value="score") if tag.kind == "other" else tag for tag in reading.tags]
+        return
     asked = [tag.value for tag in reading.tags if tag.kind == "wh"]
     several = {"than", "are", "ones", "not", "dont"} & set(words)
     if not asked or "how" in asked or several or {"number", "explain", "take"} & set(kinds):
@@ -93,7 +105,9 @@ def _orders(reading: Reading) -> None:
     """`the ones suction can take`, `do 6 first`."""
     tags = reading.tags
     if "list" in reading.words:  # "exclude the bags from the list"
-        tags[:] = [replace(tag, kind="not") if tag.kind == "never" else tag for tag in tags]
+        out = [tag for tag in tags if tag.kind == "never" or (
+            tag.kind == "take" and {"out", "off", "away"} & set(reading.words[tag.at + 1:tag.at + 2]))]
+        tags[:] = [replace(tag, kind="not", unsure="") if tag in out else tag for tag in tags]
     kinds = [tag.kind for tag in tags]
     for place, tag in enumerate(tags):
         before = kinds[:place]
@@ -102,6 +116,9 @@ def _orders(reading: Reading) -> None:
         if tag.kind == "take" and before[-2:] == ["gripper", "modal"]:
             tags[place] = replace(tag, kind="skip")
             tags[place - 1] = replace(tags[place - 1], kind="skip")
+        elif tag.kind == "take" and place > 1 and before[-1] == "modal" and before[0] in ("generic", "class", "deixis") \
+                and reading.words[tags[place - 1].at - 1] in ("i", "we", "you", "robot", "arm"):  # "ones we can grab with the jaws"
+            tags[place], tags[place - 1] = replace(tag, kind="skip"), replace(tags[place - 1], kind="skip")
         elif tag.kind == "take" and (bound or (wish and _NO_WISH & set(kinds))):
             tags[place] = replace(tag, kind="skip")
     ends = tags[-1].value if tags and tags[-1].kind == "ordinal" and reading.words[tags[-1].at - 1] not in ("the", "number") else ""

@@ -14,6 +14,10 @@ _WHOLE: tuple[Action, ...] = ("start_over", "undo", "help", "confirm", "deny")
 _PREDICATES = ("size", "height", "weight")
 _ASKING = frozenset({"what", "whats", "which", "who", "whos"})
 _NO = frozenset({"no", "nope", "nah"})
+_RATING = frozenset({"score", "chance", "chances", "odds", "probability", "rating"})
+_OF_THE = frozenset({("of", "the"), ("of", "these"), ("of", "those")})
+_SINGULAR = frozenset({"the", "a", "that", "this", "box", "bag", "mailer", "envelope", "carton", "crate", "sack", "pouch",
+                       "letter"})
 _VAGUE = frozenset({"wh", "modal", "is", "deixis", "relation", "generic", "count", "not", "dont", "where", "confirm", "command"})
 """Kinds of tags that do not carry a meaning beside words that were not understood: "is it going to rain"."""
 _ORDERS = frozenset({"take", "never", "later", "not", "dont", "class", "colour", "size", "height", "weight", "where", "lies",
@@ -46,7 +50,9 @@ def decide(reading: Reading) -> Action:
     to_take = _infinitive(reading)
     if has("off"):
         return "unknown"
-    if reading.unknown and _VAGUE.issuperset(kinds):
+    if kinds == ["wh"] and values["wh"].value == "which" and "one" in reading.words and not reading.unknown:
+        return "recommend"
+    if reading.unknown and _VAGUE.issuperset({*kinds} - {"about", "describe"}):
         return "unknown"
     if len(reading.unknown) >= 2 and len(reading.unknown) >= len(kinds):
         return "unknown"
@@ -65,13 +71,15 @@ def decide(reading: Reading) -> Action:
         return "deny" if reading.words[0] in _NO else "never"
     if "leave" in reading.words and "alone" in reading.words and has(*SLOTS, "number", "deixis"):
         return "never"
+    if kinds[0] == "count" and reading.words[reading.tags[0].at] == "how" and has("dont"):
+        return "count"  # "how many can't be picked"
     if (has("never") and not asks) or (has("take") and has("dont") and not asks) or _not_before_take(reading):
         return "never"
     if _comparing(reading):
         return "compare"
-    if has("command") and not has("number", "class", "generic", "deixis"):
+    if has("command") and not has("number", "class", "colour", "generic", "take"):
         return "unknown"
-    if asks and has("most") and (values["most"].value != "best" or "score" in reading.words) and not has("take"):
+    if asks and has("most") and (values["most"].value != "best" or _RATING & set(reading.words)) and not has("take"):
         return "compare"
     if has("recommend") and has("number", "deixis") and not asks and not has("modal", "show", "only", "count", "other"):
         reading.unsure.append("next")
@@ -79,7 +87,7 @@ def decide(reading: Reading) -> Action:
     counts = has("count") and reading.words[values["count"].at] not in ("any", "is", "are", "got", "have")
     if has("recommend") and not (has("take") and not asks and not has("modal") and not to_take) and not has("only") and not counts:
         return "recommend"
-    if to_take and values.get("most", Tag("", "")).value == "best":
+    if to_take and any(tag.value in ("best", "good") for tag in reading.tags):
         return "recommend"
     if has("about") and values["about"].value == "where" and "should" in reading.words and not has(*SLOTS, "number", "deixis"):
         return "recommend"
@@ -105,6 +113,8 @@ def decide(reading: Reading) -> Action:
             return "count"
     if reading.words[0] in ("anything", "something") and reading.words[-1] == "?" and has(*SLOTS):
         return "count"
+    if has("about") and has("amount") and not has("number", "deixis"):
+        return "filter"
     if has("describe", "about") or _asks_about_one(reading):
         return "describe"
     if has("take"):
@@ -125,7 +135,7 @@ def _infinitive(reading: Reading) -> bool:
     if kinds.count("take") != 1 or {"dont", "not", "modal", "never"} & set(kinds):
         return False
     place = kinds.index("take")
-    return reading.words[reading.tags[place].at - 1] == "to" and bool({"most", "recommend"} & set(kinds[:place]))
+    return reading.words[reading.tags[place].at - 1] == "to" and bool({"most", "recommend", "score"} & set(kinds[:place]))
 
 
 def _verb_leads(reading: Reading) -> bool:
@@ -149,11 +159,12 @@ def compose(reading: Reading, action: Action) -> Request:
     if action == "recommend":
         conditions = tuple(c for c in what.conditions if (c.slot, c.value) != ("score", "good"))
         what = replace(what, conditions=conditions)
-        what = replace(what, ordinal=0, most="" if what.most == "best" else what.most, deixis="" if what.other else what.deixis)
+        among = "them" if what.deixis == "them" and not what.other else ""
+        what = replace(what, ordinal=0, most="" if what.most == "best" else what.most, deixis=among)
     if action in FILL and (("but" in reading.words) or (reading.has("not") and reading.has("number"))):
         reading.unsure.append("but" if "but" in reading.words else "not")
     unsure = [*reading.unsure, *(tag.unsure for tag in reading.tags if tag.unsure)]
-    if action in ("explain", "recommend"):
+    if action in ("explain", "recommend", "filter"):
         about = ""
     if action in ("confirm", "deny", "undo", "start_over", "help", "unknown"):
         what, about = Description(), ""
@@ -298,7 +309,8 @@ def _comparing(reading: Reading) -> bool:
         return True
     if has("compare") and (numbers or has("class", "deixis")):
         return True
-    return has("comparative") and has("is", "wh") and numbers > 0 and not has("amount")
+    first = reading.tags[0].kind == "is" and "than" in reading.words  # "is the bag bigger than the box"
+    return has("comparative") and has("is", "wh") and (numbers > 0 or first) and not has("amount")
 
 
 def _not_before_take(reading: Reading) -> bool:
@@ -335,13 +347,13 @@ def _pointing(reading: Reading) -> Action:
     plural = any(reading.words[tag.at] in PLURALS or tag.value in ("ones", "them") for tag in reading.tags)
     if has("only", "not") and not (has("number") and has("show")):
         return "filter"
-    if single and not plural:
+    if single and (not plural or (has("most") and _OF_THE & set(zip(reading.words, reading.words[1:], strict=False)))):
         return "select"
     if plural:
         return "filter"
     if has("wh") and has("relation"):
         return "select"
-    named = has("generic") or "one" in reading.words or (has("class") and bool({"the", "a", "that", "this"} & set(reading.words)))
+    named = has("generic") or "one" in reading.words or (has("class") and bool(_SINGULAR & set(reading.words)))
     return "select" if named else "filter"
 
 

@@ -28,6 +28,8 @@ _OPEN = frozenset(["not", "isnt", "dont", "when", "if", "once", "after", "until"
 """Words of a beginning that tells what was done, and words that make it more than that."""
 _RELATIVE = frozenset(["is", "are", "has", "have", "can", "could", "lies", "lie", "sits", "weighs", "weigh", "suction", "you", "we",
                        "i"])
+_UPWARDS = frozenset(["more", "better", "above", "over", "up", "higher", "heavier", "longer", "bigger", "larger", "taller"])
+_DOWNWARDS = frozenset(["less", "worse", "below", "under", "down", "lower", "lighter", "shorter", "smaller", "flatter"])
 _PLACES = frozenset(["line", "lane", "bay", "station", "dock", "gate", "room", "door", "shift", "floor", "camera", "cell", "level"])
 """What else has numbers."""
 _POINTERS = NUMBER_SIGNS | {"the", "that", "this", "one"}
@@ -68,6 +70,8 @@ def _plain(raw: Sequence[str]) -> list[str]:
     stop = next((i for i, word in enumerate(words) if word in (",", ".", ";", "!")), 0)
     if _DONE & set(words[:stop]) and not _OPEN & set(words[:stop]) and any(word[0].isalnum() for word in words[stop:]):
         words = words[stop + 1:]  # "done with that, what next"
+    if words[:1] == ["not"] and "," in words and words[words.index(",") + 1:][:1] in (["the"], ["number"]):
+        words = words[words.index(",") + 1:]  # "not this one, the one beside it"
     if "," in words and "take" in words[words.index(","):] and words[0] in ("not", "dont"):
         words = ["but", *words[words.index(",") + 1:]]  # "not 6, take 3"
     return ["why", *words[1:]] if len(words) > 1 and words[0] == "y" and words[1] not in ("es", "e") else words
@@ -131,6 +135,9 @@ def _amount(words: Sequence[str], i: int, reading: Reading) -> int:
             break
     if words[i] in ("<", "<=", ">", ">="):
         operator, start = words[i][0] + "=", i + 1
+    trailing = words[i + 3] if words[i][0].isdigit() and words[i + 2:i + 3] in (["or"], ["and"]) and len(words) > i + 3 else ""
+    if words[i + 1:i + 2] and words[i + 1] in UNITS:
+        operator = operator or (">=" if trailing in _UPWARDS else "<=" if trailing in _DOWNWARDS else "")
     quantity = _quantity(words, start) if operator else None
     if quantity is None:
         return 0
@@ -154,7 +161,7 @@ def _amount(words: Sequence[str], i: int, reading: Reading) -> int:
     if reading.tags and reading.tags[-1].kind == "about":
         reading.tags.pop()
     reading.tags.append(Tag("amount", f"{slot} {operator} {value * factor:g}", i))
-    return used + following
+    return used + following + 2 * (trailing in _UPWARDS | _DOWNWARDS)
 
 
 def _quantity(words: Sequence[str], start: int) -> tuple[float, int] | None:
@@ -168,7 +175,7 @@ def _quantity(words: Sequence[str], start: int) -> tuple[float, int] | None:
         return float(rest[0]), start
     if rest[0] == "half" and rest[1:2] in (["a"], ["an"]) and rest[2:3] and rest[2] in UNITS:
         return 0.5, start + 1
-    if len(rest) > 1 and rest[1] in UNITS:
+    if len(rest) > 1 and (rest[1] in UNITS or NUMBER_WORDS.get(rest[0], 0) >= 20):
         amount = {"a": 1.0, "an": 1.0, "half": 0.5}.get(rest[0], NUMBER_WORDS.get(rest[0]))
         return None if amount is None else (float(amount), start)
     return None
@@ -213,6 +220,9 @@ def _digits(word: str) -> str:
 
 
 def _phrase(words: Sequence[str], i: int, reading: Reading) -> int:
+    corner = list(words[i + 2:i + 4])
+    if words[i:i + 2] == ["on", "the"] and corner[:1] in (["top"], ["bottom"]) and corner[1:] in (["left"], ["right"]):
+        return 2  # "the one on the bottom left"
     if words[i] in _COMPARED and (words[i],) not in LEXICON and tuple(words[i:i + 2]) not in LEXICON:
         reading.tags.append(Tag("comparative", _COMPARED[words[i]], i))
         return 1

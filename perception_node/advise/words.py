@@ -35,6 +35,8 @@ _LEXICON = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
 NUMBER_WORDS = {word: number for number, word in enumerate(
     ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "thirteen",
      "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"))}
+NUMBER_WORDS.update({word: 10 * number for number, word in enumerate(
+    ("thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety", "hundred"), start=3)})
 NUMBER_SIGNS = frozenset(_LEXICON["number_signs"].split())
 NEUTRAL = frozenset(_LEXICON["neutral"].split())
 UNITS: Mapping[str, tuple[str, float]] = {unit: (slot, float(factor)) for unit, (slot, factor) in _LEXICON["units"].items()}
