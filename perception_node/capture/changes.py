@@ -20,7 +20,7 @@ _GROW_PX = 4.0
 def splits_and_merges(previous: Scene, scene: Scene, camera: CameraModel) -> str:
     """What fell apart or grew together between two scenes of one camera, in words; "" = nothing.
 
-    A split needs a part whose track id was not there before, a merge one whose id is gone.
+    At least one part of a split has a track id that was not there before, at least one of a merge one that is gone.
     """
     if not previous.tracks or not scene.tracks:
         return ""
@@ -48,15 +48,16 @@ def _boxes(scene: Scene, camera: CameraModel, ahead_s: float) -> F64:
 
 
 def _parts(wholes: F64, parts: F64) -> list[tuple[int, str]]:
-    """Which of the first hold at least two of the second, one of them a stranger among the first: (id, the parts' ids in words)."""
+    """Which of the first hold at least two of the second: (id, the parts' ids in words). A part has the whole's id, or one that
+    none of the first has: a neighbour that is there all the time is no part."""
     low = np.maximum(parts[:, None, 1:3], wholes[None, :, 1:3] - _GROW_PX)
     high = np.minimum(parts[:, None, 3:5], wholes[None, :, 3:5] + _GROW_PX)
     size = np.prod(parts[:, 3:5] - parts[:, 1:3], axis=1)
     inside = np.prod(np.maximum(high - low, 0.0), axis=2) >= INSIDE_SHARE * size[:, None]
     inside &= parts[:, None, 5] <= MAX_PART * wholes[None, :, 5]
-    stranger = ~np.isin(parts[:, 0], wholes[:, 0])
+    inside &= ~np.isin(parts[:, 0], wholes[:, 0])[:, None] | (parts[:, None, 0] == wholes[None, :, 0])
     found = []
-    for k in np.flatnonzero((inside.sum(axis=0) >= 2) & (inside & stranger[:, None]).any(axis=0)):
+    for k in np.flatnonzero(inside.sum(axis=0) >= 2):
         share = parts[inside[:, k], 5].sum() / wholes[k, 5]
         if PARTS_SUM[0] <= share <= PARTS_SUM[1]:
             found.append((int(wholes[k, 0]), " and ".join(str(int(i)) for i in parts[inside[:, k], 0])))

@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     folder = args.folder / "capture" if (args.folder / "capture" / "meta").is_dir() else args.folder
     try:
         return {"list": _list, "stats": _stats, "export": _export}[args.part](folder, args)
+    except BrokenPipeError:  # `| head` has what it wanted; the command line sees to it
+        raise
     except (PerceptionError, OSError) as error:
         print(f"capture {args.part}: {error}", file=sys.stderr)
         return 2

@@ -24,6 +24,7 @@ def later(moment, *args, **kwargs):
 @pytest.mark.parametrize(("rectangles", "ids", "words"), [
     ([LEFT, RIGHT, OTHER], [1, 3, 2], "track 1 split into 1 and 3"),
     ([LEFT, RIGHT, OTHER], [4, 3, 2], "track 1 split into 4 and 3"),
+    ([LEFT, RIGHT, (60, 35, 80, 45)], [1, 3, 2], "track 1 split into 1 and 3"),  # a known one lies on it
     ([LEFT, OTHER], [1, 2], ""),                                    # half of it is gone, nothing came instead
     ([WHOLE, (50, 75, 90, 95), OTHER], [1, 3, 2], ""),              # a new one beside it
     ([WHOLE, OTHER], [1, 2], ""),
