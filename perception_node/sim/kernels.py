@@ -295,3 +295,26 @@ def gather(
                 depth[y, x] = np.float32(1.0) / inverse
                 ids[y, x] = instance[t]
                 holes[y, x] = materials[material[t], 6]
+
+
+@njit(cache=True)
+def extents(ids: Array, area: Array, box: Array) -> None:
+    """Where each instance is.
+
+    Args:
+        ids: (H, W) whole numbers, 0 = none, at most N.
+        area: (N+1,) int64 zeros, written: pixels.
+        box: (N+1, 4) int64, written where there are pixels: first column and row, last column and row.
+    """
+    height, width = ids.shape
+    for y in range(height):
+        for x in range(width):
+            n = ids[y, x]
+            if n == 0:
+                continue
+            if area[n] == 0:
+                box[n, 0], box[n, 1], box[n, 2] = x, y, x
+            area[n] += 1
+            box[n, 0] = min(box[n, 0], x)
+            box[n, 2] = max(box[n, 2], x)
+            box[n, 3] = y

@@ -66,14 +66,28 @@ def patch(
         y, x = int(rng.integers(SIZE)), int(rng.integers(SIZE))
         cut = tile[y : y + h, x : x + w]
     else:
-        rows = (np.arange(h) + int(rng.integers(SIZE))) % SIZE
-        columns = (np.arange(w) + int(rng.integers(SIZE))) % SIZE
-        cut = tile[rows[:, None], columns[None, :]]
+        cut = repeated(tile, h, w, int(rng.integers(SIZE)), int(rng.integers(SIZE)), SIZE)
     if rng.random() < 0.5:
         cut = cut[::-1]
     if (h, w) != (height, width):
         cut = cv2.resize(np.ascontiguousarray(cut), (width, height), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(cut)
+
+
+def repeated(tile: Array, height: int, width: int, y: int, x: int, period: int) -> Array:
+    """(height, width, ...) of a tile that repeats after `period` texels and is at least as large, from (y, x) on; y, x < period.
+
+    Copied block by block, many times quicker than by an index for each texel.
+    """
+    out = np.empty((height, width, *tile.shape[2:]), tile.dtype)
+    across = np.empty((period, width, *tile.shape[2:]), tile.dtype)
+    for start in range(-x, width, period):
+        first, last = max(start, 0), min(start + period, width)
+        across[:, first:last] = tile[:period, first - start : last - start]
+    for start in range(-y, height, period):
+        first, last = max(start, 0), min(start + period, height)
+        out[first:last] = across[first - start : last - start]
+    return out
 
 
 def slopes(height_map: Array, deviation: float) -> tuple[Array, Array]:

@@ -241,7 +241,7 @@ def _shadows(packed: Packed, lighting: Lighting, centre: Array, radius: float) -
         kernels.ground_depth(lowest - float(centre[2]), basis[:, 2].copy(), scale, depth)
         kernels.light_depth(place.astype(np.float32), packed.triangles, packed.casts, depth)
         blur = max(1, lamp.softness)
-        both = np.stack([depth, depth * depth], -1)
+        both = cv2.merge([depth, depth * depth])
         moments[n] = cv2.blur(cv2.blur(both, (blur, blur)), (blur, blur))
         rows[n, :3] = lamp.vector if lamp.point else -basis[2]
         rows[n, 3] = float(lamp.point)

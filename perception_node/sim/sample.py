@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from perception_node.sim import drape, environment, packages, render, scenarios, sensor
+from perception_node.sim import drape, environment, kernels, packages, render, scenarios, sensor
 from perception_node.sim.cell import SimulatedCell
 from perception_node.sim.dataset import IGNORE, SLIVER_PX, Sample
 from perception_node.sim.meshes import Array, Mesh
@@ -69,14 +69,14 @@ def labels_and_truth(
     """(H, W) uint16 labels and one record for each package with visible pixels."""
     labels = drawn.ids.astype(np.uint16)
     world_to_camera = np.linalg.inv(view.camera_to_world)
-    area = np.bincount(drawn.ids.ravel(), minlength=len(specs) + 1)
+    area, box = np.zeros(len(specs) + 1, np.int64), np.zeros((len(specs) + 1, 4), np.int64)
+    kernels.extents(drawn.ids, area, box)
     records = []
     for n, spec in enumerate(specs):
         label = n + 1
         if area[label] == 0:
             continue
-        mask = drawn.ids == label
-        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        left, top, right, bottom = (int(v) for v in box[label])
         size, axes = upright_box(spec.size_m, rotations[n])
         pose = np.eye(4)
         pose[:3, :3], pose[:3, 3] = axes, positions_m[n]
@@ -93,11 +93,11 @@ def labels_and_truth(
                 "unoccluded_fraction": round(float(area[label]) / max(inside, int(area[label])), 4),
                 "truncated": bool(whole > inside * 1.02 + 2),
                 "visible_area_px": int(area[label]),
-                "bbox_xywh": [int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)],
+                "bbox_xywh": [left, top, right - left + 1, bottom - top + 1],
             }
         )
         if area[label] < SLIVER_PX:
-            labels[mask] = IGNORE
+            labels[drawn.ids == label] = IGNORE
     return labels, records
 
 

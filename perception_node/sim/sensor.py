@@ -134,9 +134,7 @@ def _grain(rng: np.random.Generator, height: int, width: int) -> Array:
         x = int(rng.integers(tile.shape[1] - width))
         return np.asarray(tile[y : y + height, x : x + width])
     y, x = (int(v) for v in rng.integers(tile.shape[0], size=2))
-    rows = (np.arange(height) + y) % tile.shape[0]
-    columns = (np.arange(width) + x) % tile.shape[1]
-    return np.asarray(tile[rows[:, None], columns[None]])
+    return noise.repeated(tile, height, width, y, x, tile.shape[0])
 
 
 def brightest(rgb: Array) -> Array:
@@ -332,14 +330,17 @@ def _measure(
     height, width = z.shape
     side = speckle.shape[0]
     for r in range(height):
+        row = (r + y0) % side
+        column = x0 - 1
         for c in range(width):
+            column = column + 1 if column + 1 < side else 0
             true = z[r, c]
             out[r, c] = 0.0
             if true <= 0.0:
                 continue
             base = max(true, np.float32(0.1))
             sigma = numbers[0] * (base * base if numbers[1] > 1.5 else base)
-            grain = speckle[(r + y0) % side, (c + x0) % side]
+            grain = speckle[row, column]
             value = true + sigma * (np.float32(0.6) * pixel[r, c, 0] + np.float32(0.8) * grain)
             value += ripple[r, c] * numbers[2]
             if numbers[3] > 0.0:

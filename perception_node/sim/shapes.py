@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from perception_node.sim import noise
@@ -132,28 +134,28 @@ def pillow_mesh(
 
 def block_mesh(size_m: Array) -> Mesh:
     """A sharp box with one texture on all faces (contents of bags, machinery)."""
-    half = np.asarray(size_m, np.float64) / 2
+    unit = _unit_block()
+    vertices = unit.vertices * (np.asarray(size_m, np.float64) / 2)
+    return Mesh(vertices.astype(np.float32), unit.normals, unit.uv, unit.triangles, unit.part)
+
+
+@lru_cache(maxsize=1)
+def _unit_block() -> Mesh:
+    """The box from -1 to 1; kept."""
     meshes = []
     for axis in range(3):
         for sign in (-1.0, 1.0):
             a, b = [i for i in range(3) if i != axis]
-            p = np.zeros((4, 3))
-            p[:, axis] = sign * half[axis]
-            p[:, a] = np.array([-1, 1, -1, 1]) * half[a]
-            p[:, b] = np.array([-1, -1, 1, 1]) * half[b]
-            normal = np.zeros((4, 3))
+            p = np.full((4, 3), sign, np.float32)
+            p[:, a], p[:, b] = (-1, 1, -1, 1), (-1, -1, 1, 1)
+            normal = np.zeros((4, 3), np.float32)
             normal[:, axis] = sign
             uv = np.array([[0, 0], [1, 0], [0, 1], [1, 1]], np.float32)
-            meshes.append(
-                Mesh(
-                    p.astype(np.float32),
-                    normal.astype(np.float32),
-                    uv,
-                    np.array([[0, 1, 3], [0, 3, 2]], np.int32),
-                    np.zeros(2, np.int32),
-                )
-            )
-    return join(meshes, same_part=True)
+            meshes.append(Mesh(p, normal, uv, np.array([[0, 1, 3], [0, 3, 2]], np.int32), np.zeros(2, np.int32)))
+    block = join(meshes, same_part=True)
+    for array in (block.vertices, block.normals, block.uv, block.triangles, block.part):
+        array.setflags(write=False)
+    return block
 
 
 def lathe_mesh(profile: Array, segments: int = 20) -> Mesh:

@@ -12,6 +12,7 @@ pytest.importorskip("numba")
 
 from perception_node.sim import (  # noqa: E402
     environment,
+    noise,
     packages,
     patterns,
     render,
@@ -210,3 +211,10 @@ def test_a_plain_skin_fits_every_class() -> None:
         look = textures.any_look(np.random.default_rng(3), size, faces)
         assert len(look.textures) == faces
         assert look.material.opacity == 1.0
+
+
+@pytest.mark.parametrize(("height", "width", "y", "x"), [(3, 4, 0, 0), (9, 25, 6, 4), (40, 7, 1, 7), (8, 8, 7, 0)])
+def test_a_repeated_tile_is_the_tile_modulo_its_period(height, width, y, x):
+    tile = np.tile(np.arange(64.0).reshape(8, 8), (2, 2))
+    rows, columns = (np.arange(height) + y) % 8, (np.arange(width) + x) % 8
+    assert np.array_equal(noise.repeated(tile, height, width, y, x, 8), tile[rows[:, None], columns])
