@@ -275,7 +275,9 @@ def running(tmp_path_factory):
     made = Cell(number)
     folder = tmp_path_factory.mktemp("output")
     made.output = folder
-    made.process = made.start("-p", f"node.output_dir:={folder}", "-p", "node.depth_wait_s:=0.5", "-p", "node.max_age_s:=5.0")
+    # Few frames are held for failed picks, so that the hold is full from the start: memory is measured.
+    made.process = made.start("-p", f"node.output_dir:={folder}", "-p", "node.depth_wait_s:=0.5", "-p", "node.max_age_s:=5.0",
+                              "-p", "capture.hold_s:=2.0", "-p", "capture.hold_mb:=8.0")
     made.watch_diagnostics()
     frame, scenes = next(iter(_frames(24, 25))), made.scenes()
     # The first picture may come before its calibration.
