@@ -31,6 +31,9 @@ SCENARIOS = {
 
 QUICK_S = 8.0
 
+STEADY = ("-p", "capture.hold_s:=1.0")
+"""Frames are held for failed picks for 1 s, not for 20 s (`capture.hold_s`): memory that only fills up is not taken for growth."""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
@@ -88,7 +91,7 @@ def measure(scenario: Scenario, seconds: float, folder: Path, arguments: tuple[s
     from perception_node.ros.live_cell import live_cell
 
     frames = max(2, round(seconds * scenario.hz))
-    with live_cell(scenario.cameras, (scenario.width, scenario.height), folder, arguments) as cell:
+    with live_cell(scenario.cameras, (scenario.width, scenario.height), folder, (*arguments, *STEADY)) as cell:
         cell.connect()
         idle = MachineUse()
         while len(idle.samples) < 2:
