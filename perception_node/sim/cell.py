@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception_node.geometry import rotation_from_quaternion
 from perception_node.sim import packages, scenarios
+from perception_node.sim.meshes import rotation_from_quaternion
 from perception_node.sim.packages import PackageSpec
 from perception_node.sim.physics import settle
 

@@ -40,3 +40,9 @@ def test_the_mix_of_classes_is_the_cells():
         assert classes == {(BOX, MAILER, BAG)[int(np.argmax(shares))]}
     many = [spec.class_id for spec in SimulatedCell(2, (0.1, 0.1, 0.8), makes=400).stock()]
     assert 0.72 < many.count(BAG) / 400 < 0.88
+
+
+def test_packages_lie_on_a_face():
+    piles = [SimulatedCell(4).pile(np.random.default_rng(seed)) for seed in range(3)]
+    upward = np.concatenate([np.abs(pile.rotations[:, 2, :]).max(axis=1) for pile in piles])
+    assert np.mean(upward > 0.97) > 0.7
