@@ -71,7 +71,6 @@ BENCHES: Mapping[str, Verb] = {
     "publish": Verb("perception_node.bench.publish", "time to fill and publish the results of one frame"),
     "soak": Verb("perception_node.bench.soak", "memory, file descriptors and threads of the node over 20,000 frames"),
     "capture": Verb("perception_node.bench.capture", "what keeping frames for training costs the thread that computes"),
-    "capture": Verb("perception_node.bench.capture", "what keeping frames for training costs the thread that computes"),
     "live": Verb("perception_node.bench.live", "rates, latencies and drops of the node at 30 and 60 Hz, with one camera and two"),
     "console": Verb("perception_node.bench.console", "pictures a second on the operator's page, and what the page costs the node"),
 }
