@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perception_node.sim import packages, scenarios
-from perception_node.sim.meshes import rotation_from_quaternion
+from perception_node.sim.meshes import rotation_from_wxyz
 from perception_node.sim.packages import PackageSpec
 from perception_node.sim.physics import settle
 
@@ -55,6 +55,6 @@ class SimulatedCell:
         bodies = bodies + scenarios.drop(rng, above, 0.6 * rx, 0.6 * ry, top + 0.03)
         specs = below + above
         positions, quaternions = settle(bodies, scenarios.walls(layout), float(rng.uniform(0.35, 0.9)))
-        rotations = np.array([rotation_from_quaternion(q) for q in quaternions]).reshape(-1, 3, 3)
+        rotations = np.array([rotation_from_wxyz(q) for q in quaternions]).reshape(-1, 3, 3)
         keep = np.flatnonzero(np.all(np.isfinite(positions) & (np.abs(positions) < 2.5), axis=1))
         return scenarios.Pile(layout, [specs[n] for n in keep], positions[keep], rotations[keep], "cell")

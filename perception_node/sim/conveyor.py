@@ -13,7 +13,7 @@ import numpy as np
 
 from perception_node.errors import PerceptionError
 from perception_node.sim import environment, render, sample, scenarios, sensor
-from perception_node.sim.meshes import Array, Mesh, rotation_from_quaternion
+from perception_node.sim.meshes import Array, Mesh, rotation_from_wxyz
 from perception_node.sim.packages import PackageSpec
 from perception_node.sim.physics import Body, settle
 from perception_node.types import CLASS_NAMES, CameraModel, Frame
@@ -94,7 +94,7 @@ def _load_belt(
         for s in (-1, 1)
     ]
     positions, quaternions = settle(bodies, walls, 0.6)
-    return specs, positions, np.array([rotation_from_quaternion(q) for q in quaternions]).reshape(-1, 3, 3)
+    return specs, positions, np.array([rotation_from_wxyz(q) for q in quaternions]).reshape(-1, 3, 3)
 
 
 def _scrolled(item: render.Item, shift_m: float, half_x_m: float) -> render.Item:

@@ -138,7 +138,7 @@ def rotation_z(angle_rad: float) -> Array:
     return np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
 
 
-def rotation_from_quaternion(q: Array) -> Array:
+def rotation_from_wxyz(q: Array) -> Array:
     """(3, 3) rotation of a unit quaternion (w, x, y, z)."""
     w, x, y, z = (float(v) for v in q)
     return np.array(

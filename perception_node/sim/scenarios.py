@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perception_node.sim.meshes import Array, rotation_from_quaternion
+from perception_node.sim.meshes import Array, rotation_from_wxyz
 from perception_node.sim.packages import BAG, BOX, MAILER, PackageSpec, random_spec
 from perception_node.sim.physics import Body, settle
 
@@ -138,7 +138,7 @@ def drop(rng: np.random.Generator, specs: list[PackageSpec], rx: float, ry: floa
     for spec in specs:
         size = collision_size(spec)
         q = _upright(rng, spec)
-        extent = np.abs(rotation_from_quaternion(q)) @ size
+        extent = np.abs(rotation_from_wxyz(q)) @ size
         z += float(extent[2]) * 0.55
         bodies.append(Body(size, np.array([rng.uniform(-rx, rx), rng.uniform(-ry, ry), z + 0.01]), q))
         z += float(extent[2]) * 0.55
@@ -157,7 +157,7 @@ def scatter(rng: np.random.Generator, specs: list[PackageSpec], rx: float, ry: f
                 taken.append((x, y, radius))
                 size = collision_size(spec)
                 q = _upright(rng, spec)
-                extent = np.abs(rotation_from_quaternion(q)) @ size
+                extent = np.abs(rotation_from_wxyz(q)) @ size
                 kept.append(spec)
                 bodies.append(Body(size, np.array([x, y, extent[2] / 2 + 0.004]), q))
                 break
@@ -313,7 +313,7 @@ def random_pile(rng: np.random.Generator, most: int = 30, style: str = "train") 
         specs += more
     bodies, specs = bodies[:most], specs[:most]
     positions, quaternions = settle(bodies, walls(layout), float(rng.uniform(0.35, 0.9)))
-    rotations = np.array([rotation_from_quaternion(q) for q in quaternions]).reshape(-1, 3, 3)
+    rotations = np.array([rotation_from_wxyz(q) for q in quaternions]).reshape(-1, 3, 3)
     inside: Array = np.all(np.isfinite(positions) & (np.abs(positions) < 2.5), axis=1)
     keep = [n for n in range(len(specs)) if inside[n]]
     return Pile(layout, [specs[n] for n in keep], positions[keep], rotations[keep], kind)
