@@ -102,7 +102,7 @@ def _two_of_a_kind(reading: Reading) -> None:
 
 
 def _orders(reading: Reading) -> None:
-    """`the ones suction can take`, `do 6 first`."""
+    """`the ones suction can take`, `do 6 first`, `the mailer should be next`, `boxes first, bags later`."""
     tags = reading.tags
     if "list" in reading.words:  # "exclude the bags from the list"
         out = [tag for tag in tags if tag.kind == "never" or (
@@ -146,8 +146,6 @@ def _orders(reading: Reading) -> None:
                 and reading.words[last.at - 1] not in ("the", "whats", "is", "what") and "modal" not in kinds[1:]:
             tags[-1] = replace(last, kind="take")
             tags[:] = [tag for tag in tags if tag.kind != "modal" or reading.words[tag.at] != "do"]
-    if len(tags) > 2 and tags[0].kind == "modal" and tags[1].kind == "gripper" and {"number", "deixis", "class"} & set(kinds[2:]):
-        tags[:] = [Tag("about", "gripper", tags[1].at), *(tag for tag in tags[2:] if tag.kind != "take")]
     _drop_skipped(reading)
 
 

@@ -102,7 +102,8 @@ def test_other_words_are_left_alone(word):
 @pytest.mark.parametrize("text", ["can you take number 6?", "i'd take 6", "if you can take 6", "take 6 unless it is wet",
                                   "take 6 maybe", "take the box under", "should we take 6", "did you take 6",
                                   "take 6 but slowly", "take 6, rather not", "dont forget to take 6",
-                                  "do not forget to take 6 tomorrow"])
+                                  "do not forget to take 6 tomorrow", "hold on, take 6", "i wouldn't take 6",
+                                  "take 6 if nobody minds", "boxes first, bags later", "not the bags now, later", "number 6 should be next"])
 def test_what_is_no_plain_order_is_confirmed_first(scenes, text):
     described = scenes["mixed"]
     advisor = Advisor()
