@@ -52,7 +52,13 @@ def moving():
 
 
 @pytest.fixture(scope="module")
-def belt(patient, frames, messages, moving):
+def still():
+    """Set while the belt shows its first scene and does not move."""
+    return threading.Event()
+
+
+@pytest.fixture(scope="module")
+def belt(patient, frames, messages, moving, still):
     """A camera that goes on and on in a thread. While the belt moves, the bundled recording plays, a part of it to and fro so that
     packages stay in sight; else it runs on to its first scene, which stays, never twice the same picture."""
     for topic, message in zip(("image", "depth", "camera_info"), messages.triple(frames[0], 1), strict=True):
@@ -63,7 +69,11 @@ def belt(patient, frames, messages, moving):
         order = itertools.cycle(frames + frames[-2:0:-1])
         frame = next(order)
         while not stop.wait(0.1):
-            frame = next(order) if moving.is_set() or frame is not frames[0] else frame
+            if moving.is_set() or frame is not frames[0]:
+                frame = next(order)
+                still.clear()
+            else:
+                still.set()
             triple = messages.triple(frame, patient.now_ns())
             for topic, message in zip(("camera_info", "depth", "image"), (triple[2], triple[1], triple[0]), strict=True):
                 patient.publishers[topic].publish(message)
@@ -108,7 +118,7 @@ async def until(socket, kind, timeout_s=40.0):
 
 
 @pytest.mark.skipif(not find_chromium(), reason="no Chromium here (Debian, Ubuntu: apt-get install chromium)")
-def test_an_operator_works_with_the_page(console, moving, tmp_path):
+def test_an_operator_works_with_the_page(console, moving, still, tmp_path):
     async def work():
         async with Browser(tmp_path / "profile") as page:
             replies = "document.querySelectorAll('#log .reply')"
@@ -182,8 +192,9 @@ def test_an_operator_works_with_the_page(console, moving, tmp_path):
             assert "Undone" in await said("undo")
             await page.wait_for(f"!({first_is}'{wanted}')")
             moving.clear()  # from here on a score changes by outcomes only
-            worst = await page.wait_for("[...document.querySelectorAll('#ranking li')].map(item => Number(item.dataset.id))"
-                                        ".find(id => state.grasps.filter(grasp => grasp.id === id).length === 1)")  # one gripper's
+            assert await asyncio.to_thread(still.wait, 40)
+            worst = await page.wait_for(f"{await free_in_the_middle()}"  # one that one gripper only can take
+                                        ".find(id => state.grasps.filter(grasp => grasp.id === id).length === 1)")
             item = f"#ranking li[data-id='{worst}']"
             score = f"Number(document.querySelector(\"{item} .score\").textContent.match(/(\\d+) %/)[1])"
             assert f"Number {worst} is a" in await said(selector=f"{item} button")
