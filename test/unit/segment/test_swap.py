@@ -218,6 +218,16 @@ def test_one_at_a_time_and_only_beside_a_model_that_was_timed():
         models.begin("third")
 
 
+def test_a_model_that_is_loaded_when_the_node_gave_its_models_back_is_refused():
+    models = running()
+    models.begin("newer")
+    models.close()
+    with pytest.raises(ModelError, match="gave its models back"):
+        models.admit(lambda: Fake("newer"), FRAME)
+    assert answered(models) == "old"
+    assert models.report().state == "steady"
+
+
 STEPS = st.lists(st.sampled_from(["good", "new fails", "both fail", "fails behind", "load", "load damaged"]), max_size=60)
 
 
