@@ -123,6 +123,17 @@ def test_merged_then_split_packages_get_their_ids_back():
     assert split.tracks[0].track_id == 1
 
 
+def test_a_mask_that_holds_two_keeps_the_id_of_one_of_them_and_not_of_a_splinter_on_their_seam():
+    follower = tracker()
+    halves = package(1, -0.1), package(2, 0.1)
+    first = follower.update(scene(*halves), 0)
+    follower.update(scene(*halves, package(3, 0.0, size=(0.1, 0.12, 0.05))), NS // 15)
+    both = follower.update(scene(package(1, 0.0, size=(0.4, 0.12, 0.05))), 2 * NS // 15)
+    assert both.tracks[0].track_id in {track.track_id for track in first.tracks}
+    again = follower.update(scene(*halves), 3 * NS // 15)
+    assert [track.track_id for track in again.tracks] == [track.track_id for track in first.tracks]
+
+
 def test_order_of_labels_does_not_matter():
     follower = tracker()
     follower.update(scene(package(1, 0.0), package(2, 0.0, 0.3)), 0)
