@@ -170,8 +170,8 @@ class CaptureConfig:
     seed: int = option(0, "which ones; the same seed and stamps give the same frames", low=0, high=2**31 - 1)
     interval_s: float = option(2.0, "frames of rules are kept this far apart at least; failed picks and requests are not held back",
                                unit="s", low=0.1, high=86400.0)
-    budget_mb: float = option(2000.0, "disk space of the store: the oldest of the least useful frames go first", unit="MB", low=10.0,
-                              high=1e7)
+    budget_mb: float = option(2000.0, "disk space of the store: the oldest of the least useful frames go first", unit="MB",
+                              low=10.0, high=1e7)
     hold_s: float = option(20.0, "rule failed_pick: frames are held in memory for this long, until a pick's outcome is reported",
                            unit="s", low=0.5, high=300.0)
     hold_mb: float = option(128.0, "memory for them; the less, the further apart they are", unit="MB", low=8.0, high=16000.0)

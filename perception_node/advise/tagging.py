@@ -92,6 +92,7 @@ def spelled(raw: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         if len(near) > 1 and len(meanings) > 1:
             unsure.append(word)
             near = tuple(sorted(near, key=lambda other: (other in NEUTRAL, (other,) not in LEXICON)))
+        unsure += [word] if " " in near[0] else []  # a space was put in: a choice is confirmed first
         words.extend(near[0].split())
     return words, unknown, unsure
 
