@@ -75,7 +75,8 @@ def test_any_text_gets_an_answer_in_words(text):
     advice = Advisor().ask(text, described.scene, "someone", described.rgb)
     assert advice.reply
     if advice.done == "take":  # "atke1" is a slip of the finger: what is done is said, and done to packages in sight
-        assert advice.affected and set(advice.affected) <= {package.track_id for package in described.scene.packages}
+        assert advice.affected
+        assert set(advice.affected) <= {package.track_id for package in described.scene.packages}
 
 
 @settings(max_examples=150, deadline=None)
