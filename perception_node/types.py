@@ -20,8 +20,8 @@ from perception_node.errors import FrameError, PerceptionError
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
 
-CLASS_NAMES: tuple[str, ...] = ("box", "padded_mailer", "poly_bag")
-"""Package classes; a class id is the position in this tuple plus one, 0 is background."""
+CLASS_NAMES: tuple[str, ...] = ("box", "padded_mailer", "poly_bag", "item")
+"""Package classes, and "item" = goods without a package; a class id is the position in this tuple plus one, 0 is background."""
 
 GraspKind = Literal["suction", "parallel_jaw"]
 GRASP_KINDS: tuple[GraspKind, ...] = ("suction", "parallel_jaw")

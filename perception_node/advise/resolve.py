@@ -234,7 +234,7 @@ def in_words(what: Description) -> str:
     words = [f"{'not ' if c.negated else ''}{c.value}" for c in what.conditions
              if c.slot in ("colour", "size", "height", "weight") and c.operator == "="]
     kinds = [CLASS_WORDS.get(c.value, c.value) for c in what.conditions if c.slot == "class" and not c.negated]
-    several = {"box": "boxes", "mailer": "mailers", "bag": "bags"}
+    several = {"box": "boxes", "mailer": "mailers", "bag": "bags", "item": "items"}
     words.append(" or ".join(several.get(kind, kind) for kind in kinds) if kinds else "packages")
     for c in what.conditions:
         without = "not " if c.negated else ""

@@ -13,8 +13,8 @@ import numpy as np
 
 from perception_node.types import Grasp, Instance, Scene, Track
 
-CLASS_WORDS = {"box": "box", "padded_mailer": "mailer", "poly_bag": "bag"}
-_PLURAL = {"box": "boxes", "mailer": "mailers", "bag": "bags"}
+CLASS_WORDS = {"box": "box", "padded_mailer": "mailer", "poly_bag": "bag", "item": "item"}
+_PLURAL = {"box": "boxes", "mailer": "mailers", "bag": "bags", "item": "items"}
 _STEP_PX = 2
 
 

@@ -25,7 +25,8 @@ MESSAGES: tuple[str, ...] = (
 _CUBE, _TEXT, _ARROW, _DELETE_ALL = 1, 9, 0, 3
 """Source: visualization_msgs/Marker.msg (CUBE, TEXT_VIEW_FACING, ARROW, DELETEALL)."""
 
-_COLOURS = {"box": (0.80, 0.55, 0.25), "padded_mailer": (0.95, 0.80, 0.30), "poly_bag": (0.45, 0.65, 0.90)}
+_COLOURS = {"box": (0.80, 0.55, 0.25), "padded_mailer": (0.95, 0.80, 0.30), "poly_bag": (0.45, 0.65, 0.90),
+            "item": (0.55, 0.80, 0.45)}
 _LIFETIME_NS = 500_000_000
 _FLAT_M = 0.002
 _ARROW_M = 0.06

@@ -24,8 +24,8 @@ _MIN_REACH_M = 0.008
 error of a stereo camera at 1.1 m (3 mm at three sigmas) leave half of it as contact."""
 _MAX_UNSEEN = 0.6
 """A finger whose place is hidden to more than this share is not sent there."""
-_RIGID = {"box": 1.0, "padded_mailer": 0.5, "poly_bag": 0.25}
-"""How well a class of package resists being squeezed, 0..1, as a term of the score."""
+_RIGID = {"box": 1.0, "padded_mailer": 0.5, "poly_bag": 0.25, "item": 0.5}
+"""How well a class of package resists being squeezed, 0..1, as a term of the score. Items do, but they are round and turn away."""
 
 
 @dataclass(frozen=True, eq=False)

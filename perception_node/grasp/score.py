@@ -31,7 +31,7 @@ TERMS: Mapping[GraspKind, Mapping[str, str]] = {
         "free": "1 = nothing lies on the package",
         "mask": "confidence of mask and class",
         "sure": "confidence of mask and class above 0.75",
-        "rigid": "1 = box, 0.5 = padded mailer, 0 = poly bag",
+        "rigid": "1 = box, 0.5 = padded mailer, 0 = poly bag or item",
     },
     "parallel_jaw": {
         "clear": "free depth beyond the finger tips",

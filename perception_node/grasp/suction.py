@@ -37,7 +37,9 @@ _SPREAD_RAD = 0.35
 """Change of the normal between a small and a full disc at which the surface counts as a fold. Source: 20 degrees on a 30 mm cup
 is a gap of 5 mm at the lip, more than bellows of that size take up."""
 _SOFT = frozenset({"poly_bag"})
-_RIGID = {"box": 1.0, "padded_mailer": 0.5}
+_RIGID = {"box": 1.0, "padded_mailer": 0.5, "item": 0.0}
+"""As a term of the score. Goods without a package are rigid, but small and curved: a cup leaks on them as it does on film. They are
+not `_SOFT` either, because what a cup cannot follow it does not seal."""
 _CONTRAST = 40.0
 """Spread of the brightness under a cup at which it counts as not plain at all. Source: a dark seam across bare board."""
 _ROUND_CUP, _RING = 1.7, 12

@@ -75,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     join.add_argument("--drop-leaks", action="store_true", help="leave out pictures of judging sets instead of refusing")
     for part in (check, join):
         part.add_argument("--map", nargs="+", default=[], metavar="THEIRS=OURS",
-                          help="other names of classes, to box, padded_mailer, poly_bag or ignore (neither trains nor judges)")
+                          help="other names of classes, to box, padded_mailer, poly_bag, item or ignore (does not train or judge)")
         part.add_argument("--judging", nargs="+", type=Path, default=[], metavar="DATASET",
                           help="sets that must not share a picture with it, nearly or exactly")
     changes = parts.add_parser("diff", help="what an annotator changed, and the share of packages that needed no correction")

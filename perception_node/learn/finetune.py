@@ -27,7 +27,7 @@ from perception_node.learn.export import export_model, load_network
 from perception_node.learn.files import put_json
 from perception_node.learn.quantise import JUDGED, PICTURES, inputs_of, spread, write_int8
 from perception_node.learn.train import TrainConfig, drawn_entries, train
-from perception_node.segment.model import PackageNet
+from perception_node.segment.model import PackageNet, with_classes
 from perception_node.segment.weights import card_path, default_weights, file_sha256, read_card
 
 _STEPS_PER_PICTURE, _MIN_STEPS, _MAX_STEPS = 10, 120, 480
@@ -123,7 +123,7 @@ def finetune(config: TrainConfig, name: str = "adapted", share: float = BLEND, p
     train(config, progress)
     net = load_network(out / "best.safetensors")
     if base is not None:
-        net = blend(base, net, share)
+        net = blend(with_classes(base, net.classes), net, share)
     card: dict[str, Any] = json.loads((out / "best.card.json").read_text(encoding="utf-8"))
     record = {**card["training"], "blend": share if base is not None else 1.0, "learning_rate": config.learning_rate}
     grouping = dict(read_card(init).grouping) if init and card_path(init).is_file() else card["grouping"]

@@ -47,7 +47,7 @@ _HOLD_M = 0.004
 """A finger needs this much of a side below the upper edge. Source: edge radius of corrugated board."""
 _GIVES_M = 0.01
 """A finger pushes a soft package's own bulge aside by this."""
-_STIFF = {"box": 1.0, "padded_mailer": 0.8, "poly_bag": 0.5}
+_STIFF = {"box": 1.0, "padded_mailer": 0.8, "poly_bag": 0.5, "item": 1.0}
 """Share of the clamping force that a package bears before it folds."""
 
 
@@ -182,7 +182,7 @@ class Cell:
     def _clamp(self, T: F64, grasp: Grasp, wanted: int, weight_kg: float, middle: F64, config: JawConfig) -> str:
         reach, inner = float(grasp.terms["reach_m"]), grasp.width_m / 2
         outer, half, tip = inner + config.finger_thickness_m, config.finger_width_m / 2, reach / 2
-        soft = self.truth.classes[wanted] != "box"
+        soft = self.truth.classes[wanted] not in ("box", "item")
         local, ids = self._near(T, outer + 0.1)
         x, y, depth = np.abs(local[:, 0]), np.abs(local[:, 1]), local[:, 2]
         give = np.where((ids == wanted) & soft, _GIVES_M, 0.001)

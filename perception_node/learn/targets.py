@@ -91,7 +91,7 @@ def make_targets(labels: NDArray[np.uint8], class_ids: NDArray[np.uint8]) -> NDA
 
 
 def compute_loss(heads: Tensor, targets: Tensor, weights: LossWeights) -> dict[str, Tensor]:
-    """Compare raw heads (N, 8, h, w) with targets (N, 7, h, w).
+    """Compare raw heads (N, C, h, w) of all `CLASS_NAMES` with targets (N, 7, h, w).
 
     Returns:
         The parts of the loss by name and their weighted sum as "total".

@@ -39,8 +39,9 @@ from perception_node.learn.export import export_model, load_network
 from perception_node.learn.files import put_json
 from perception_node.learn.targets import LossWeights, compute_loss, make_targets
 from perception_node.learn.validate import validate
-from perception_node.segment.model import NetworkShape, PackageNet
+from perception_node.segment.model import NetworkShape, PackageNet, with_classes
 from perception_node.segment.weights import file_sha256, read_card
+from perception_node.types import CLASS_NAMES
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class TrainConfig:
         data, validation: folders of data sets. draw: (count, among the first) pictures of the first data set that are drawn by
             the seed, (0, 0) = all. first_share: share of samples from the first data set, 0 = by number of pictures.
         out: folder of the run. cache: folder for decoded samples.
-        init: `.safetensors` file to start from, "" = from scratch. seed: of weights, order and augmentation.
+        init: `.safetensors` file to start from, "" = from scratch; it may know fewer classes (`model.with_classes`).
+        seed: of weights, order and augmentation.
         steps: in all. batch: samples per step over all processes. learning_rate: at batch 16 (scaled by the square root).
         warmup_steps: linear rise. decay: share of the steps, at the end, in which the rate falls to zero; between them it is
             constant, so a run can be stopped or prolonged.
@@ -247,9 +249,9 @@ def train(config: TrainConfig, progress: bool = True) -> dict[str, Any]:
     if chief and world > 1:
         dist.barrier()
 
-    net = load_network(Path(config.init)) if config.init else PackageNet(config.shape)
+    net = with_classes(load_network(Path(config.init)), CLASS_NAMES) if config.init else PackageNet(config.shape)
     net = net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = PackageNet(net.shape).to(device)
+    average = PackageNet(net.shape, net.classes).to(device)
     average.load_state_dict(net.state_dict())
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]

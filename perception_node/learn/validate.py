@@ -43,7 +43,7 @@ def validate(net: PackageNet, entries: Sequence[Entry], grouping: Grouping | Non
             with torch.autocast(device.type, torch.bfloat16):
                 heads = exported(torch.from_numpy(np.asarray(rgb, dtype=np.uint8))[None].to(device),
                                  torch.from_numpy(depth)[None].to(device))[0]
-            found = group(heads.float().cpu().numpy(), (camera.width, camera.height), grouping)
+            found = group(heads.float().cpu().numpy(), (camera.width, camera.height), grouping, net.classes)
             verdicts.append(compare(entry.name, sample.labels, sample.class_ids, sample.visible, found))
         out |= {f"{mode}_{key}": round(value, 4) for key, value in coco_ap(verdicts, True, False).items()}
     net.train(training)

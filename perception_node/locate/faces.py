@@ -19,9 +19,10 @@ _SEED = 7
 _MIN_READINGS = 12
 _MIN_COS = 0.5
 """An upper face leans less than 60 degrees from the belt's normal; a steeper one is a side."""
-FACE_TOLERANCE_M = {"box": 0.004, "padded_mailer": 0.008, "poly_bag": 0.010}
+FACE_TOLERANCE_M = {"box": 0.004, "padded_mailer": 0.008, "poly_bag": 0.010, "item": 0.008}
 """How far the points of an upper face lie from its plane. Source: four times the measured depth error (1 mm) of a stereo
-camera at 1.1 m for rigid boxes; soft packages bulge by 1 cm."""
+camera at 1.1 m for rigid boxes; soft packages bulge by 1 cm, the tops of cans and
+bottles nearly as much."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from perception_node.types import Segmentation
 
-_SHORT_NAMES = {"box": "box", "padded_mailer": "mailer", "poly_bag": "bag"}
+_SHORT_NAMES = {"box": "box", "padded_mailer": "mailer", "poly_bag": "bag", "item": "item"}
 
 
 def label_colours(count: int) -> NDArray[np.uint8]:

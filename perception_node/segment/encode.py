@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.types import CLASS_NAMES, F32, F64, CameraModel, Frame
+from perception_node.types import F32, F64, CameraModel, Frame
 
 INPUT_RGB, INPUT_DEPTH, OUTPUT_HEADS = "rgb", "depth", "heads"
 """Names of the exported model's inputs and output (the model contract, docs/segmenter.md)."""
 
 DEPTH_CHANNELS = 3
-CLASS_CHANNELS = slice(0, 1 + len(CLASS_NAMES))
-BOUNDARY_CHANNEL = CLASS_CHANNELS.stop
-CENTRE_CHANNEL = BOUNDARY_CHANNEL + 1
-OFFSET_CHANNELS = slice(CENTRE_CHANNEL + 1, CENTRE_CHANNEL + 3)
-OUTPUT_CHANNELS = CENTRE_CHANNEL + 3
+CLASS_CHANNELS = slice(0, -4)
+BOUNDARY_CHANNEL, CENTRE_CHANNEL = -4, -3
+OFFSET_CHANNELS = slice(-2, None)
+"""The heads' channels: background and the model's classes (as many as its card names), boundary, centre, offset x, y. The last four
+are counted from the end, so that they mean the same for every number of classes."""
 
 STRIDE = 32
 """The network picture's sides are multiples of this (five halvings)."""
@@ -37,6 +37,11 @@ _HEIGHT_KNEE_M = 0.02  # asinh's knee: a padded mailer's thickness. Source: meas
 _RELIEF_WINDOW_PX = 15  # grid pixels; about the width of the smallest package worth picking
 _RELIEF_UNIT_M = 0.01
 _RELIEF_LIMIT = 2.0
+
+
+def output_channels(classes: int) -> int:
+    """How many channels the heads of a model have that knows so many classes."""
+    return 1 + classes + 4
 
 
 def network_size(width: int, height: int) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from perception_node.errors import FrameError, ModelError
-from perception_node.segment.encode import INPUT_DEPTH, OUTPUT_CHANNELS, encode_frame
+from perception_node.segment.encode import INPUT_DEPTH, encode_frame, output_channels
 from perception_node.segment.postprocess import Grouping, group
 from perception_node.segment.runtime import RUNTIME_MODULES, Runtime, has_byte_dot_products, open_runtime
 from perception_node.segment.weights import INT8_SUFFIX, ModelCard, check_weights, default_weights, int8_weights
@@ -78,7 +78,7 @@ class Segmenter:
         """Run the network alone.
 
         Returns:
-            (8, h, w) float32 activated heads on the grid (see `segment/encode.py`).
+            (C, h, w) float32 activated heads on the grid, C = 5 + number of classes (see `segment/encode.py`).
 
         Raises:
             FrameError: when the network answers with NaN or infinity.
@@ -90,7 +90,7 @@ class Segmenter:
         heads = self._run(arrays)
         ran = time.perf_counter()
         self.last_timing_ms = {"encode": (encoded - start) * 1e3, "network": (ran - encoded) * 1e3}
-        expected = (1, OUTPUT_CHANNELS, *arrays[INPUT_DEPTH].shape[1:3])
+        expected = (1, output_channels(len(self.card.classes)), *arrays[INPUT_DEPTH].shape[1:3])
         if heads.shape != expected:
             raise ModelError(f"model {self.model_id}: expected an output of shape {expected}, got {heads.shape}")
         if not np.isfinite(heads.sum()):
@@ -114,7 +114,7 @@ class Segmenter:
         """
         heads = self.heads(frame, belt_plane)
         start = time.perf_counter()
-        result = group(heads, (frame.camera.width, frame.camera.height), self.grouping)
+        result = group(heads, (frame.camera.width, frame.camera.height), self.grouping, self.card.classes)
         self.last_timing_ms["group"] = (time.perf_counter() - start) * 1e3
         return result
 

@@ -6,6 +6,7 @@ space-to-depth, so fine edges are not lost; depth enters at half resolution as t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,11 +21,16 @@ from perception_node.segment.encode import (
     DEPTH_CHANNELS,
     OFFSET_CHANNELS,
     OFFSET_UNIT_PX,
-    OUTPUT_CHANNELS,
+    output_channels,
 )
+from perception_node.types import CLASS_NAMES
 
 MAX_WIDTH, MAX_BLOCKS = 2048, 32
 """Largest network that a card may ask for. Source: judgement; a hundred times what two cores can run."""
+
+_RARE = 4.0
+"""How much less likely than the mean of the known classes a new one is at first, in logits: it raises the odds of a package by 2 %
+(exp(-4)) at most."""
 
 
 @dataclass(frozen=True)
@@ -76,12 +82,13 @@ class PackageNet(nn.Module):
     """Colour and encoded depth in, per-pixel heads out.
 
     Args:
-        shape: the network's widths.
+        shape: the network's widths. classes: names of the class channels after background.
     """
 
-    def __init__(self, shape: NetworkShape | None = None) -> None:
+    def __init__(self, shape: NetworkShape | None = None, classes: Sequence[str] = CLASS_NAMES) -> None:
         super().__init__()
-        self.shape = shape or NetworkShape()
+        self.shape, self.classes = shape or NetworkShape(), tuple(classes)
+        outputs = output_channels(len(self.classes))
         w = self.shape.widths
         self.stem = _conv(12 + DEPTH_CHANNELS, w[0])
         self.down = nn.ModuleList([
@@ -90,10 +97,10 @@ class PackageNet(nn.Module):
         self.reduce = nn.ModuleList([_conv(w[i + 1], w[i], size=1) for i in range(len(w) - 1)])
         self.up = nn.ModuleList([_conv(w[i], w[i]) for i in range(len(w) - 1)])
         self.neck = _conv(w[0], w[0])
-        self.head = nn.Conv2d(w[0], OUTPUT_CHANNELS, 1)
+        self.head = nn.Conv2d(w[0], outputs, 1)
         # Classes and the long part of the offsets are a matter of regions: the few channels of the finest level have no room
         # for them, so coarser levels add their own opinion, sharpened by each finer one.
-        self.coarse = nn.ModuleList([nn.Conv2d(w[level], OUTPUT_CHANNELS, 1) for level in (1, 2, 3)])
+        self.coarse = nn.ModuleList([nn.Conv2d(w[level], outputs, 1) for level in (1, 2, 3)])
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
@@ -110,7 +117,7 @@ class PackageNet(nn.Module):
             depth: (N, H/2, W/2, 3) float32: compressed height, local relief, share of valid readings (`encode.py`).
 
         Returns:
-            (N, 8, H/2, W/2) logits and offsets; the channels are named in `encode.py`.
+            (N, C, H/2, W/2) logits and offsets, C = 5 + number of classes; the channels are named in `encode.py`.
         """
         x = F.pixel_unshuffle(rgb.permute(0, 3, 1, 2), 2).to(depth.dtype) * (1.0 / 64.0) - 2.0
         x = torch.cat([x, depth.permute(0, 3, 1, 2)], dim=1)
@@ -132,6 +139,28 @@ class PackageNet(nn.Module):
         return opinion
 
 
+def with_classes(net: PackageNet, classes: Sequence[str]) -> PackageNet:
+    """The same network for another list of classes: channels are carried over by name.
+
+    A class that `net` does not know starts from the mean of those it knows, and as rare, so that hardly anything becomes a package
+    that was none before. Background, boundary, centre and offsets stay.
+    """
+    if tuple(classes) == net.classes:
+        return net
+    made = PackageNet(net.shape, classes)
+    state = net.state_dict()
+    known = [1 + k for k in range(len(net.classes))]
+    for name in [key for key in state if key.startswith(("head.", "coarse."))]:
+        old = state[name]
+        fresh = old[known].mean(dim=0)
+        if name == "head.bias":
+            fresh = fresh - _RARE
+        rows = [old[1 + net.classes.index(c)] if c in net.classes else fresh for c in classes]
+        state[name] = torch.stack([old[0], *rows, *old[BOUNDARY_CHANNEL:]])
+    made.load_state_dict(state)
+    return made
+
+
 class ExportedNet(nn.Module):
     """`PackageNet` with its activations: what the ONNX file computes.
 
@@ -143,7 +172,7 @@ class ExportedNet(nn.Module):
         self.net = net
 
     def forward(self, rgb: Tensor, depth: Tensor) -> Tensor:
-        """See `PackageNet.forward`; returns (N, 8, H/2, W/2) float32."""
+        """See `PackageNet.forward`; returns (N, C, H/2, W/2) float32."""
         heads = self.net(rgb, depth).float()
         return torch.cat([torch.softmax(heads[:, CLASS_CHANNELS], dim=1),
                           torch.sigmoid(heads[:, BOUNDARY_CHANNEL:CENTRE_CHANNEL + 1]),

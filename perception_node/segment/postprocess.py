@@ -8,6 +8,7 @@ Source: B. Cheng et al., "Panoptic-DeepLab", CVPR 2020 (centre map and offsets).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -50,12 +51,13 @@ class Grouping:
     calibration: tuple[float, float] = (1.0, 0.0)
 
 
-def group(heads: F32, size: tuple[int, int], grouping: Grouping | None = None) -> Segmentation:
+def group(heads: F32, size: tuple[int, int], grouping: Grouping | None = None,
+          classes: Sequence[str] = CLASS_NAMES) -> Segmentation:
     """Turn activated heads into packages.
 
     Args:
-        heads: (8, h, w) float32, the exported model's output for one picture. size: (width, height) of the picture.
-        grouping: thresholds.
+        heads: (C, h, w) float32, the exported model's output for one picture. size: (width, height) of the picture.
+        grouping: thresholds. classes: names of the class channels after background.
 
     Returns:
         labels at the picture's resolution, largest score first.
@@ -78,7 +80,7 @@ def group(heads: F32, size: tuple[int, int], grouping: Grouping | None = None) -
     kept, boxes = _largest_pieces(labels, len(centres), grouping.min_area_px)
     if not kept:
         return empty
-    return _finish(labels, kept, boxes, heads, foreground, centres, size, grouping)
+    return _finish(labels, kept, boxes, heads, foreground, centres, size, grouping, classes)
 
 
 def above_score(found: Segmentation, min_score: float) -> Segmentation:
@@ -165,7 +167,8 @@ def _largest_pieces(labels: NDArray[np.uint8], count: int,
 
 
 def _finish(labels: NDArray[np.uint8], kept: list[int], boxes: dict[int, tuple[int, int, int, int]], heads: F32,
-            foreground: F32, centres: NDArray[np.intp], size: tuple[int, int], grouping: Grouping) -> Segmentation:
+            foreground: F32, centres: NDArray[np.intp], size: tuple[int, int], grouping: Grouping,
+            classes: Sequence[str]) -> Segmentation:
     """Score, classify and bring the labels to the picture's resolution."""
     bins = len(centres) + 1
     some = labels[::_VOTE_STEP, ::_VOTE_STEP].ravel()  # the class is a vote of thousands: every fourth pixel will do
@@ -194,7 +197,7 @@ def _finish(labels: NDArray[np.uint8], kept: list[int], boxes: dict[int, tuple[i
         x0, y0 = max(0, int((x - 2) * scale_x)), max(0, int((y - 2) * scale_y))
         x1, y1 = int((x + w + 2) * scale_x) + 1, int((y + h + 2) * scale_y) + 1
         bx, by, bw, bh = cv2.boundingRect((full[y0:y1, x0:x1] == label).view(np.uint8))
-        name = CLASS_NAMES[int(np.argmax(votes[:, label]))]
+        name = classes[int(np.argmax(votes[:, label]))]
         instances.append(Instance(new, name, score, (x0 + bx, y0 + by, x0 + bx + bw, y0 + by + bh), int(full_area[label])))
     return Segmentation(np.asarray(cv2.LUT(full, lookup), dtype=np.uint16), tuple(instances))
 

@@ -40,7 +40,7 @@ def open_runtime(runtime: str, weights: Path, card: ModelCard, device: str, thre
         device: "cpu", "cuda" or "auto". threads: 0 = the runtime's choice.
 
     Returns:
-        A function from {"rgb": (1, H, W, 3) uint8, "depth": (1, H/2, W/2, 3) float32} to (1, 8, H/2, W/2) float32; and where it
+        A function from {"rgb": (1, H, W, 3) uint8, "depth": (1, H/2, W/2, 3) float32} to (1, C, H/2, W/2) float32; and where it
         runs, "cpu" or "cuda".
 
     Raises:
@@ -129,7 +129,7 @@ def _open_torch(weights: Path, card: ModelCard, device: str, threads: int) -> tu
     if threads and place.type == "cpu":
         torch.set_num_threads(threads)
     try:
-        net = PackageNet(NetworkShape.from_json(dict(card.network)))
+        net = PackageNet(NetworkShape.from_json(dict(card.network)), card.classes)
         net.load_state_dict(load_file(str(weights)))
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ModelError(f"model {weights}: does not fit its card's network ({_first_line(error)})") from None

@@ -30,7 +30,7 @@ class ModelCard:
     """What is known about a model: the JSON file next to the weights.
 
     Attributes:
-        name: of the model. classes: names in the order of the class channels after background.
+        name: of the model. classes: some of `types.CLASS_NAMES`, in the order of the class channels after background.
         sha256: hex digest by file name. training: data, seed, steps. metrics: measured figures.
         network: the shape that `model.NetworkShape` reads. grouping: thresholds that `postprocess.Grouping` takes.
     """
@@ -103,7 +103,7 @@ def read_card(weights: Path) -> ModelCard:
     """Read the card of a weights file.
 
     Raises:
-        ModelError: when the card is missing, unreadable or names other classes than this software's.
+        ModelError: when the card is missing, unreadable, or names no classes or others than this software's.
     """
     path = card_path(weights)
     try:
@@ -118,12 +118,12 @@ def read_card(weights: Path) -> ModelCard:
         got = data.get("format") if isinstance(data, dict) else type(data).__name__
         raise ModelError(f"model card {path}: expected format {CARD_FORMAT}, got {got}")
     try:
-        card = ModelCard(str(data["name"]), tuple(data["classes"]), dict(data["sha256"]), dict(data["training"]),
+        card = ModelCard(str(data["name"]), tuple(map(str, data["classes"])), dict(data["sha256"]), dict(data["training"]),
                          dict(data["metrics"]), dict(data["network"]), dict(data["grouping"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"model card {path}: a field is missing or of the wrong kind ({error})") from None
-    if card.classes != CLASS_NAMES:
-        raise ModelError(f"model card {path}: expected classes {list(CLASS_NAMES)}, got {list(card.classes)}")
+    if not card.classes or not set(card.classes) <= set(CLASS_NAMES) or len(set(card.classes)) < len(card.classes):
+        raise ModelError(f"model card {path}: expected classes among {list(CLASS_NAMES)}, got {list(card.classes)}"[:300])
     return card
 
 

@@ -1,6 +1,6 @@
 "use strict";
 const $ = (id) => document.getElementById(id);
-const NAMES = { box: "box", padded_mailer: "mailer", poly_bag: "bag" };
+const NAMES = { box: "box", padded_mailer: "mailer", poly_bag: "bag", item: "item" };
 const KINDS = { suction: "suction", parallel_jaw: "jaws", "": "no grasp" };
 const LEVELS = { ok: "all is well", warning: "warning", error: "error", stale: "not running" };
 const START = ["what should I pick next?", "how many bags?", "which is the biggest?", "why not that one?", "help"];

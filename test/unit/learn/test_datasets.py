@@ -55,6 +55,16 @@ def test_a_sound_set_has_no_defects(dataset: Path, capsys: pytest.CaptureFixture
     assert json.loads((tmp_path / "report.json").read_text())["defects"] == []
 
 
+def test_goods_without_a_package_are_a_class_too(dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = dataset / "annotations.json"
+    path.write_text(path.read_text().replace('"name": "padded_mailer"', '"name": "tin"'))
+    assert call("check", dataset) == 2
+    assert call("merge", dataset, "--map", "tin=item", "--out", tmp_path / "all") == 0
+    assert call("check", tmp_path / "all") == 0
+    assert "(6 box, 6 item, 6 poly_bag), 0 defects" in capsys.readouterr().out
+    assert {c for entry in read_dataset(tmp_path / "all") for _, c, _ in entry.instances} == {1, 3, 4}
+
+
 def png(path: Path, edit: Any) -> None:
     cv2.imwrite(str(path), edit(cv2.imread(str(path), cv2.IMREAD_UNCHANGED)))
 

@@ -70,7 +70,7 @@ def test_answers_stay_close(made: Path, runtime: str) -> None:
         pytest.skip(f"{runtime} is not installed")
     exact, bytewise = Segmenter(made, runtime="onnxruntime"), Segmenter(int8_path(made), runtime=runtime)
     for arrays in ARRAYS:
-        apart = np.abs(exact._run(arrays) - bytewise._run(arrays))[:, :6]
+        apart = np.abs(exact._run(arrays) - bytewise._run(arrays))[:, :-2]
         assert apart.mean() < 0.02
     assert apart.max() > 0  # it is another network
 

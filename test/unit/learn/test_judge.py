@@ -61,7 +61,7 @@ def test_merges_splits_and_wrong_classes_are_counted() -> None:
     halves[labels == 2] = 3
     split = summarise([compare("a", labels, classes, visible, found(halves, [1, 1, 2]))])
     assert split["splits_per_100"] == 50.0
-    assert split["class_confusion"]["counts"][0] == [1, 1, 0]
+    assert split["class_confusion"]["counts"][0] == [1, 1, 0, 0]
     assert split["class_accuracy"] == 0.5
 
 

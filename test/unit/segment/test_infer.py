@@ -29,9 +29,9 @@ def test_runtimes_agree(tiny_model: Path, frame: Frame, runtime: str) -> None:
     plane = np.array([0.0, 0.0, -1.0, 1.0])
     reference = Segmenter(tiny_model, runtime="onnxruntime").heads(frame, plane)
     heads = Segmenter(tiny_model, runtime=runtime).heads(frame, plane)
-    assert heads.shape == reference.shape == (8, 208, 368)
-    assert np.abs(heads[:6] - reference[:6]).max() < 0.08  # bfloat16 where the CPU has it
-    assert np.allclose(heads[:4].sum(axis=0), 1.0, atol=0.02)
+    assert heads.shape == reference.shape == (9, 208, 368)
+    assert np.abs(heads[:-2] - reference[:-2]).max() < 0.08  # bfloat16 where the CPU has it
+    assert np.allclose(heads[:-4].sum(axis=0), 1.0, atol=0.02)
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -55,6 +55,29 @@ def test_segment_keeps_the_pictures_size_and_times_its_stages(tiny_model: Path, 
     assert name == "tiny"
     assert file_sha256(tiny_model).startswith(digest)
     assert len(digest) == 8
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("classes", [("box", "padded_mailer", "poly_bag"), ("item", "box")], ids=["three", "two"])
+def test_the_class_list_is_the_cards(tmp_path: Path, frame: Frame, runtime: str, classes: tuple[str, ...]) -> None:
+    if runtime not in installed_runtimes():
+        pytest.skip(f"{runtime} is not installed")
+    torch = pytest.importorskip("torch")
+    from perception_node.learn.export import export_model
+    from perception_node.segment.model import NetworkShape, PackageNet
+
+    net = PackageNet(NetworkShape(widths=(8, 8, 8, 8, 8), blocks=(1, 1, 1, 1)), classes)
+    with torch.no_grad():
+        net.head.weight.zero_()
+        net.head.bias.copy_(torch.tensor([-9.0, *[0.0] * (len(classes) - 1), 9.0, -9.0, 9.0, 0.0, 0.0]))  # all is the last class
+    model = export_model(net, tmp_path, "few", {}, {})
+    found = Segmenter(model, runtime=runtime)
+    assert found.heads(frame).shape == (len(classes) + 5, 208, 368)
+    assert {instance.class_name for instance in found.segment(frame).instances} == {classes[-1]}
+    card = json.loads(card_path(model).read_text())
+    card_path(model).write_text(json.dumps(card | {"classes": card["classes"][:1]}))
+    with pytest.raises(ModelError, match="expected an output of shape|does not fit its card"):
+        Segmenter(model, runtime=runtime).segment(frame)
 
 
 def test_missing_file_and_missing_card(tmp_path: Path, tiny_model: Path) -> None:
@@ -109,7 +132,9 @@ def test_other_outputs_are_refused(tmp_path: Path, tiny_model: Path) -> None:
 
 
 @pytest.mark.parametrize(("change", "words"), [
-    ({"classes": ["box", "crate"]}, "expected classes"), ({"format": 9}, "expected format"), ({"sha256": {}}, "expected a sha256"),
+    ({"classes": ["box", "crate"]}, "expected classes among"), ({"classes": []}, "expected classes among"),
+    ({"classes": ["box", "box"]}, "expected classes among"), ({"format": 9}, "expected format"),
+    ({"sha256": {}}, "expected a sha256"),
 ])
 def test_wrong_cards(tmp_path: Path, tiny_model: Path, change: dict[str, object], words: str) -> None:
     model = copy_model(tiny_model, tmp_path)

@@ -48,6 +48,17 @@ def test_groups_touching_nested_and_lone_packages(scene: tuple[np.ndarray, dict[
         assert found.instances[mine - 1].class_name == ("box", "padded_mailer", "poly_bag")[class_id - 1]
 
 
+def test_classes_have_the_models_names(scene: tuple[np.ndarray, dict[int, int]]) -> None:
+    labels, classes = scene
+    heads = heads_of(labels, classes)
+    more = np.insert(heads, 3, 0.0, axis=0)  # a class between the second and the third, which nothing is
+    names = ("poly_bag", "box", "padded_mailer", "item")
+    first, second = group(heads, (320, 180), classes=names[:3]), group(more, (320, 180), classes=names)
+    assert np.array_equal(first.labels, second.labels)
+    pairs = {(a.class_name, b.class_name) for a, b in zip(first.instances, second.instances, strict=True)}
+    assert pairs == {("poly_bag", "poly_bag"), ("box", "box"), ("padded_mailer", "item")}
+
+
 def test_instances_describe_their_labels(scene: tuple[np.ndarray, dict[int, int]]) -> None:
     found = group(heads_of(*scene), (333, 177))
     assert [i.score for i in found.instances] == sorted((i.score for i in found.instances), reverse=True)

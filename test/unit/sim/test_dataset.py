@@ -54,7 +54,7 @@ def test_every_picture_has_all_its_files(made: Path) -> None:
 
 def test_files_agree_with_each_other(made: Path) -> None:
     coco = json.loads((made / "annotations.json").read_text())
-    assert [c["name"] for c in coco["categories"]] == ["box", "padded_mailer", "poly_bag"]
+    assert [c["name"] for c in coco["categories"]] == ["box", "padded_mailer", "poly_bag", "item"]
     assert [a["id"] for a in coco["annotations"]] == list(range(1, len(coco["annotations"]) + 1))
     seen = 0
     for number in range(5):
