@@ -20,6 +20,7 @@ from perception_node.bag.results import labels_of_line, read_results, write_gold
 from perception_node.bag.run import Settings, open_recording, replay_one
 from perception_node.bag.summary import text
 from perception_node.errors import ConfigError, DatasetError
+from perception_node.spread import add_spread_arguments
 
 MAX_DRAWN = 50
 """Changed frames that are drawn at most."""
@@ -56,8 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         value = getattr(limits, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, metavar="LIMIT", dest=name,
                             help=f"tolerance of --against: {words}, {unit} (default: {value:g})")
-    parser.add_argument("--processes", type=int, default=0, metavar="N", help="with --many: recordings at once (default: by cores)")
-    parser.add_argument("--over", choices=("processes", "ray"), default="processes", help="with --many: where to compute")
+    add_spread_arguments(parser, "recordings of --many")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write summary, times and comparison to this file")
 
 

@@ -25,6 +25,7 @@ from perception_node.fleet.registry import (
 from perception_node.learn.content import dataset_sha256
 from perception_node.learn.merge import parse_mapping
 from perception_node.segment.weights import file_sha256
+from perception_node.spread import Spread, add_spread_arguments
 
 
 def add_set(path: Path, cell: str, dataset: Path, split: str, licence: str, source: str, mapping: dict[str, str],
@@ -129,6 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--map", nargs="+", default=[], metavar="THEIRS=OURS", help="other names of classes")
     add.add_argument("--tolerance", type=float, help="AP (0..1) that a new model may lose in this cell (default: 0.01)")
     add.add_argument("--again", action="store_true", help="the set is registered already and has changed")
+    add_spread_arguments(check, "sets")
     replays.add_argument("recording", type=Path, metavar="BAG", help="the recording")
     replays.add_argument("golden", type=Path, metavar="GOLDEN", help="results.jsonl or .jsonl.gz")
     replays.add_argument("--allowed", type=float, default=ALLOWED,
@@ -147,7 +149,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{args.cell}: {args.recording} is registered")
         elif args.part == "check":
             registry = read_registry(args.registry)
-            reports = verify(registry)
+            reports = verify(registry, how=Spread(args.processes, args.over))
             for cell in registry.cells:
                 pictures = dict.fromkeys(SPLITS, 0)
                 for one in cell.sets:
@@ -159,6 +161,6 @@ def run(args: argparse.Namespace) -> int:
             for _, one in read_registry(args.registry).sets(args.split):
                 print(one.path)
         return 0
-    except PerceptionError as error:
+    except (PerceptionError, OSError) as error:
         print(f"fleet {args.part}: {error}", file=sys.stderr)
         return 2

@@ -5,17 +5,22 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from perception_node.errors import DatasetError, ModelError, PerceptionError
 from perception_node.fleet.bootstrap import RESAMPLES
+from perception_node.fleet.judging import Contender, JudgedCell, judge_cell, judge_replay
 from perception_node.fleet.registry import Registry, held, read_registry, verify, write_registry
-from perception_node.fleet.verdict import Decision, decide, draw_losses, judge_cell, judge_replay, table
+from perception_node.fleet.verdict import Decision, decide, draw_losses, table
 from perception_node.learn.files import put_json
-from perception_node.segment.infer import Segmenter
 from perception_node.segment.weights import ModelCard, check_weights, default_weights, file_sha256
+from perception_node.spread import Spread, add_spread_arguments, gather
+
+_ALONE = Spread()
 
 
 def champion_of(registry: Registry) -> Path:
@@ -54,12 +59,13 @@ def lineage(card: ModelCard, weights: Path) -> set[str]:
 
 
 def promote(candidate: Path, path: Path, out: Path | None = None, strict: bool = False, runtime: str = "auto", threads: int = 2,
-            resamples: int = RESAMPLES, seed: int = 0, dry: bool = False, progress: bool = True) -> Decision:
+            resamples: int = RESAMPLES, seed: int = 0, dry: bool = False, progress: bool = True, how: Spread = _ALONE) -> Decision:
     """Judge a candidate against the champion on everything that is registered; make it the champion if nothing speaks against it.
 
     Args:
         candidate: .onnx file with its card. path: the registry. out: folder for pictures of what got worse. strict: see `decide`.
         runtime, threads: of both models. resamples, seed: of the bootstrap. dry: change nothing. progress: show bars.
+        how: where cells and replays are judged; the decision is the same.
 
     Raises:
         PerceptionError: the candidate, its card, the registry or anything that it names is missing, broken or changed, or another
@@ -75,24 +81,40 @@ def promote(candidate: Path, path: Path, out: Path | None = None, strict: bool =
         for cell, one in registry.sets("judge"):
             if one.sha256 in trained_on:
                 raise ModelError(f"candidate {candidate}: was trained on {one.path}, which judges {cell.name}")
-        reports = verify(registry, progress)
-        models = [Segmenter(file, runtime=runtime, threads=threads) for file in (champion, candidate)]
-        judged = [(cell, judge_cell(cell, reports, models[0], models[1], progress)) for cell in registry.cells]
-        if not any(found for _, found in judged):
+        if not any(True for _ in registry.sets("judge")):
             raise DatasetError(f"{path}: expected a judging set at least, found none in {len(registry.cells)} cells")
-        rows = []
-        for cell, found in judged:
-            wrong = [judge_replay(one, candidate, runtime, threads) for one in cell.replays]
-            rows.append((cell, found, tuple(words for words in wrong if words)))
-        decision = decide(rows, strict, resamples, seed)
+        reports = verify(registry, progress, how)
+        old, new = (Contender(file, sha256, runtime, threads) for file, sha256 in (
+            (champion, file_sha256(champion)), (candidate, digest)))
+        cells = [(cell, {one.path: reports[one.path].entries for one in cell.sets if one.split == "judge"}, old, new, resamples,
+                  seed + k) for k, cell in enumerate(registry.cells)]
+        judged = gather(judge_cell, cells, how, "judge", "cell", progress)
+        _same_software(judged)
+        replays = [(cell.name, one) for cell in registry.cells for one in cell.replays]
+        jobs = [(one, candidate, runtime, threads) for _, one in replays]
+        said = gather(judge_replay, jobs, how, "replay", "recording", progress)
+        wrong = [(name, words) for (name, _), words in zip(replays, said, strict=True) if words]
+        decision = decide([(one, tuple(words for name, words in wrong if name == one.cell)) for one in judged], strict)
         if out is not None:
             put_json(out / "decision.json", decision.to_json())
-            for verdict, (cell, found, _) in zip(decision.cells, rows, strict=True):
-                if found and (verdict.loses or not verdict.certain):
-                    draw_losses(found, models[0], models[1], out / f"{cell.name}.png")
+            for verdict, found in zip(decision.cells, judged, strict=True):
+                if found.worst and (verdict.loses or not verdict.certain):
+                    draw_losses(found, old, new, out / f"{found.cell}.png")
         if decision.promoted and not dry:
             _crown(registry, candidate, digest, decision)
         return decision
+
+
+def _same_software(judged: Sequence[JudgedCell]) -> None:
+    """Make sure that all cells were judged alike.
+
+    Raises:
+        ModelError: machines of a cluster ran other versions or runtimes.
+    """
+    ran = Counter(one.ran_on for one in judged if one.ran_on)
+    if len(ran) > 1:
+        found = "; ".join(f"{words} for {count} cells" for words, count in ran.most_common())
+        raise ModelError(f"expected one version and one pair of runtimes on all machines (--runtime names it), got {found}")
 
 
 def _crown(registry: Registry, candidate: Path, digest: str, decision: Decision) -> None:
@@ -122,14 +144,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (0: the runtime's choice)")
     parser.add_argument("--resamples", type=int, default=RESAMPLES, help="drawings of the bootstrap (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    add_spread_arguments(parser, "cells and replays")
 
 
 def run(args: argparse.Namespace) -> int:
     """Judge and decide; exit status 0 promoted, 1 refused, 2 for bad input (the champion stays)."""
     try:
         decision = promote(args.candidate, args.registry, args.out, args.strict, args.runtime, args.threads, args.resamples,
-                           args.seed, args.dry_run)
-    except PerceptionError as error:
+                           args.seed, args.dry_run, how=Spread(args.processes, args.over, args.threads))
+    except (PerceptionError, OSError) as error:
         print(f"promote: {error}", file=sys.stderr)
         return 2
     print(table(decision))

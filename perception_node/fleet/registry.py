@@ -32,8 +32,10 @@ from perception_node.learn.check import BAD, Report, check_dataset, find_leaks
 from perception_node.learn.content import dataset_sha256
 from perception_node.learn.dataset import IGNORE_CLASS
 from perception_node.learn.files import put
+from perception_node.spread import Spread, gather
 from perception_node.types import CLASS_NAMES
 
+_ALONE = Spread()
 FORMAT = 1
 SPLITS = ("train", "judge")
 TOLERANCE = 0.01
@@ -186,22 +188,39 @@ def look_at_new(path: Path, mapping: Mapping[str, str], progress: bool = True) -
 
 def leaks(registry: Registry, reports: Mapping[Path, Report]) -> list[str]:
     """One line for each training picture, of any cell, that is nearly or exactly a judging picture of any cell."""
-    return [f"{mine.rgb} (trains {cell.name}) is in the judging set of {other.name}, as {theirs.rgb}"
-            for cell, train in registry.sets("train") for other, judge in registry.sets("judge")
-            for mine, theirs in find_leaks(reports[train.path], reports[judge.path])]
+    (train, trains), (judge, judges) = (_joined(registry, reports, split) for split in SPLITS)
+    return [f"{mine.rgb} (trains {trains[mine.rgb]}) is in the judging set of {judges[theirs.rgb]}, as {theirs.rgb}"
+            for mine, theirs in find_leaks(train, judge)]
 
 
-def verify(registry: Registry, progress: bool = True) -> dict[Path, Report]:
+def _joined(registry: Registry, reports: Mapping[Path, Report], split: str) -> tuple[Report, dict[Path, str]]:
+    """All pictures of a split as one report, and the cell of each: hundreds of sets are compared in one go."""
+    whole, owners = Report(registry.path), {}
+    for cell, one in registry.sets(split):
+        report = reports[one.path]
+        whole.entries += report.entries
+        whole.hashes += report.hashes
+        whole.thumbnails += report.thumbnails
+        owners.update({entry.rgb: cell.name for entry in report.entries})
+    return whole, owners
+
+
+def verify(registry: Registry, progress: bool = True, how: Spread = _ALONE) -> dict[Path, Report]:
     """Look at everything that a registry names; returns the report of each set by its path.
+
+    Args:
+        registry: as read. progress: show a bar. how: where the sets are looked at.
 
     Raises:
         DatasetError: a set or golden replay is missing, broken or changed, or training pictures are in judging sets.
     """
-    reports = {one.path: look_at(one, progress) for cell in registry.cells for one in cell.sets}
-    found = leaks(registry, reports)
-    if found:
-        raise DatasetError(f"{registry.path}: {len(found)} training pictures are in judging sets: " + "; ".join(found[:5])
-                           + (" ..." if len(found) > 5 else ""))
+    sets = [one for cell in registry.cells for one in cell.sets]
+    found = gather(look_at, [(one, False) for one in sets], how, "look", "set", progress)
+    reports = {one.path: report for one, report in zip(sets, found, strict=True)}
+    leaking = leaks(registry, reports)
+    if leaking:
+        raise DatasetError(f"{registry.path}: {len(leaking)} training pictures are in judging sets: " + "; ".join(leaking[:5])
+                           + (" ..." if len(leaking) > 5 else ""))
     for cell in registry.cells:
         for replay in cell.replays:
             check_golden(replay)
@@ -233,13 +252,17 @@ def held(path: Path) -> Iterator[None]:
     """
     lock = path.with_name(f".{path.name}.lock")
     try:
-        with lock.open("w") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
-    except BlockingIOError:
-        raise DatasetError(f"{path}: another process is changing it; wait for that one to end") from None
+        handle = lock.open("w")
     except OSError as error:
         raise DatasetError(f"{lock}: cannot be written ({error.strerror})") from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            busy = isinstance(error, BlockingIOError)
+            words = "another process is changing it; wait for that one to end" if busy else f"cannot be locked ({error.strerror})"
+            raise DatasetError(f"{path}: {words}") from None
+        yield
 
 
 def write_registry(path: Path, data: Mapping[str, Any]) -> None:

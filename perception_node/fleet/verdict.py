@@ -1,11 +1,9 @@
-"""A candidate against the champion on every cell's judging sets and golden replays, and what is decided from it."""
+"""What is decided about a candidate from all cells' judgements."""
 
 from __future__ import annotations
 
-import math
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +11,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.bag.compare import Tolerances, compare
-from perception_node.bag.results import read_results
-from perception_node.bag.run import Settings, replay_one
-from perception_node.config import Config, SegmentConfig
-from perception_node.fleet.bootstrap import COVERAGE, F64, RESAMPLES, Change, change
-from perception_node.fleet.registry import Cell, Replay
-from perception_node.learn.check import Report
-from perception_node.learn.dataset import Entry, load_sample
-from perception_node.learn.evaluate import MODES, badness, evaluate
+from perception_node.fleet.bootstrap import COVERAGE, F64, Change
+from perception_node.fleet.judging import Contender, JudgedCell
+from perception_node.learn.dataset import load_sample
 from perception_node.learn.files import put
-from perception_node.learn.judge import Verdict, coco_matches, outline, summarise
+from perception_node.learn.judge import outline
 from perception_node.segment.draw import draw_segmentation, write_words
-from perception_node.segment.infer import Segmenter
 
-_GOLDEN = Tolerances(iou=0.75, position_m=math.pi, angle_rad=math.pi, size_m=math.pi, score=1.0, allowed_grasps=1.0)
-"""What counts as the same package of a golden replay: class, id and three quarters of the outline; poses and grasps follow from
-those. Source: judgement; another model never draws the same outlines."""
 _TILE = (480, 360)
-_WORST = 6
 
 
 @dataclass(frozen=True)
@@ -77,63 +64,15 @@ class Decision:
                     "figures": c.figures, "replays": list(c.replays)} for c in self.cells}}
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """One set judged in one mode by both models."""
-
-    entries: Sequence[Entry]
-    mode: str
-    before: Sequence[Verdict]
-    after: Sequence[Verdict]
-
-
-def judge_cell(cell: Cell, reports: Mapping[Path, Report], champion: Segmenter, candidate: Segmenter,
-               progress: bool = True) -> list[Judged]:
-    """Judge both models on all judging sets of a cell, with depth where there is depth, and without."""
-    judged = []
-    for one in cell.sets:
-        if one.split != "judge":
-            continue
-        entries = reports[one.path].entries
-        for mode in MODES if any(entry.depth for entry in entries) else ("colour",):
-            before, after = (evaluate(model, entries, mode, progress=progress)[1] for model in (champion, candidate))
-            judged.append(Judged(entries, mode, before, after))
-    return judged
-
-
-def judge_replay(one: Replay, candidate: Path, runtime: str, threads: int) -> str:
-    """Replay a recording with a model and compare; returns what is wrong, "" = nothing."""
-    config = replace(Config(), segment=replace(SegmentConfig(), model=str(candidate), runtime=runtime, threads=threads))
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "replay"
-        replay_one(one.path, out, Settings(config, film=False, published=False), progress=False)
-        found = compare(read_results(one.golden), read_results(out / "results.jsonl"), replace(_GOLDEN, allowed=one.allowed))
-    if found.same:
-        return ""
-    kinds = ", ".join(f"{count} {kind}" for kind, count in found.kinds.most_common(4))
-    share = found.found_changed / max(found.packages, 1)
-    return (f"{one.path.name}: {found.found_changed} of {found.packages} packages changed ({share:.1%}, allowed "
-            f"{one.allowed:.1%}), {found.frames_missing} frames missing: {kinds}")
-
-
-def decide(cells: Sequence[tuple[Cell, Sequence[Judged], tuple[str, ...]]], strict: bool = False, resamples: int = RESAMPLES,
-           seed: int = 0) -> Decision:
-    """Decide from the verdicts of all cells.
+def decide(cells: Sequence[tuple[JudgedCell, tuple[str, ...]]], strict: bool = False) -> Decision:
+    """Decide from the judgements of all cells.
 
     Args:
-        cells: each with what `judge_cell` and `judge_replay` found. strict: chance must be ruled out: every cell's whole interval
-            lies within its tolerance, and that of the mean above zero. resamples, seed: of the bootstrap.
+        cells: each with one line for each golden replay that changed. strict: chance must be ruled out: every cell's whole interval
+            lies within its tolerance, and that of the mean above zero.
     """
-    verdicts, changes, drawn = [], [], []
-    for k, (cell, judged, replays) in enumerate(cells):
-        found: Change | None = None
-        if judged:
-            found, draws = change([coco_matches(j.before) for j in judged], [coco_matches(j.after) for j in judged], resamples,
-                                  seed + k)
-            changes.append(found)
-            drawn.append(draws)
-        verdicts.append(CellVerdict(cell.name, cell.tolerance, found, _figures(judged), replays))
-    mean = _mean(changes, drawn)
+    verdicts = tuple(CellVerdict(one.cell, one.tolerance, one.change, one.figures, replays) for one, replays in cells)
+    mean = _mean([one.change for one, _ in cells if one.change is not None], [one.draws for one, _ in cells if len(one.draws)])
     reasons = []
     for v in verdicts:
         reasons += [f"{v.cell}: replay {words}" for words in v.replays]
@@ -145,26 +84,12 @@ def decide(cells: Sequence[tuple[Cell, Sequence[Judged], tuple[str, ...]]], stri
         reasons.append(f"the mean over cells does not gain: {100 * mean.gain:+.2f} AP")
     elif strict and mean.low <= 0:
         reasons.append(f"the mean's gain may be chance: {100 * mean.low:+.2f} to {100 * mean.high:+.2f} AP (--strict)")
-    return Decision(tuple(verdicts), mean, strict, tuple(reasons))
+    return Decision(verdicts, mean, strict, tuple(reasons))
 
 
 def _mean(changes: Sequence[Change], drawn: Sequence[F64]) -> Change:
     low, high = np.quantile(np.mean(drawn, axis=0), [(1 - COVERAGE) / 2, (1 + COVERAGE) / 2])
     return Change(float(np.mean([c.before for c in changes])), float(np.mean([c.after for c in changes])), float(low), float(high))
-
-
-def _figures(judged: Sequence[Judged]) -> dict[str, dict[str, dict[str, float]]]:
-    """AP, AP50, AP75 and class accuracy by mode and model, over all pictures of the cell."""
-    out: dict[str, dict[str, dict[str, float]]] = {}
-    for mode in MODES:
-        mine = [j for j in judged if j.mode == mode]
-        both = [v for j in mine for v in j.before], [v for j in mine for v in j.after]
-        for name, verdicts in zip(("champion", "candidate"), both, strict=True):
-            if verdicts:
-                s = summarise(verdicts)
-                out.setdefault(mode, {})[name] = {**s["pickable_mask"], "class_accuracy": s["class_accuracy"],
-                                                  "corrections_per_picture": s["corrections"]["corrections_per_picture"]}
-    return out
 
 
 def table(decision: Decision) -> str:
@@ -186,16 +111,14 @@ def table(decision: Decision) -> str:
     return "\n".join(lines)
 
 
-def draw_losses(judged: Sequence[Judged], champion: Segmenter, candidate: Segmenter, path: Path, count: int = _WORST) -> None:
-    """Write a PNG of the pictures that got worst: champion left, candidate right, truth outlined in white."""
-    rows = [(badness(b) - badness(a), j.entries[i], j.mode) for j in judged
-            for i, (a, b) in enumerate(zip(j.before, j.after, strict=True))]
+def draw_losses(judged: JudgedCell, champion: Contender, candidate: Contender, path: Path) -> None:
+    """Write a PNG of a cell's pictures that got worst: champion left, candidate right, truth outlined in white."""
     tiles: list[NDArray[np.uint8]] = []
-    for worse, entry, mode in sorted(rows, key=lambda row: -row[0])[:count]:
+    for worse, entry, mode in judged.worst:
         sample = load_sample(entry, with_depth=mode == "depth")
         pair = []
         for name, model in (("champion", champion), ("candidate", candidate)):
-            picture = draw_segmentation(sample.frame.rgb, model.segment(sample.frame, sample.belt_plane))
+            picture = draw_segmentation(sample.frame.rgb, model.segmenter().segment(sample.frame, sample.belt_plane))
             outline(picture, sample.labels, (255, 255, 255))
             tile = np.asarray(cv2.resize(picture, _TILE, interpolation=cv2.INTER_AREA), dtype=np.uint8)
             write_words(tile, f"{name}  {entry.name}  {mode}  badness {worse:+.1f}", (0, 12), 0.45)

@@ -28,6 +28,17 @@ _WORST = 20
 _TILE = (480, 360)
 
 
+def verdicts_of(segmenter: Segmenter, entries: Sequence[Entry], mode: str, fit_plane: bool = False,
+                progress: bool = True) -> list[Verdict]:
+    """Judge a segmenter on pictures, one by one; arguments as of `evaluate`."""
+    verdicts = []
+    for entry in tqdm(entries, desc=f"judge ({mode})", unit="picture", disable=not progress, leave=False):
+        sample = load_sample(entry, with_depth=mode == "depth")
+        found = segmenter.segment(sample.frame, None if fit_plane else sample.belt_plane)
+        verdicts.append(compare(entry.name, sample.labels, sample.class_ids, sample.visible, found))
+    return verdicts
+
+
 def evaluate(segmenter: Segmenter, entries: Sequence[Entry], mode: str, fit_plane: bool = False,
              progress: bool = True) -> tuple[dict[str, Any], list[Verdict]]:
     """Judge a segmenter on pictures.
@@ -39,11 +50,7 @@ def evaluate(segmenter: Segmenter, entries: Sequence[Entry], mode: str, fit_plan
     Returns:
         The figures of `judge.summarise` and the verdict of each picture.
     """
-    verdicts = []
-    for entry in tqdm(entries, desc=f"judge ({mode})", unit="picture", disable=not progress, leave=False):
-        sample = load_sample(entry, with_depth=mode == "depth")
-        found = segmenter.segment(sample.frame, None if fit_plane else sample.belt_plane)
-        verdicts.append(compare(entry.name, sample.labels, sample.class_ids, sample.visible, found))
+    verdicts = verdicts_of(segmenter, entries, mode, fit_plane, progress)
     return summarise(verdicts), verdicts
 
 

@@ -267,7 +267,7 @@ def test_many_over_ray(folder, tmp_path, monkeypatch):
     ray.wait = lambda tasks, num_returns: (tasks[-num_returns:], tasks[:-num_returns])
     ray.get = lambda task: task.call()
     monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setattr(many.importlib.util, "find_spec", lambda name: ray)
+    monkeypatch.setattr("perception_node.spread.importlib.util.find_spec", lambda name: ray)
     settings = Settings(config=dataclasses.replace(CONFIG), film=False)
     outcomes = many.replay_many(folder, tmp_path / "out", settings, over="ray")
     assert [name for name, *_ in outcomes] == ["b", "broken.mcap", "day.a"]

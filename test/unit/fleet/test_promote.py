@@ -1,15 +1,24 @@
 """Promotion: better for the mean and worse for nobody, or not at all; the intervals are those of COCO's own AP."""
 
+import filecmp
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from perception_node.cli import main
+from perception_node.errors import ModelError
+from perception_node.fleet import judging
 from perception_node.fleet.bootstrap import SetAp, change
+from perception_node.fleet.judging import Contender, Judged, judge_replay, weigh
+from perception_node.fleet.promote import promote
 from perception_node.fleet.registry import Cell, read_registry
-from perception_node.fleet.verdict import Judged, decide, table
+from perception_node.fleet.verdict import decide, table
+from perception_node.learn.dataset import Entry
 from perception_node.learn.judge import coco_ap, coco_matches, compare
+from perception_node.spread import Spread
 from perception_node.types import Instance, Segmentation
 
 
@@ -51,27 +60,36 @@ def test_the_interval_holds_the_change_and_shrinks_with_pictures():
     assert not draws.any()
 
 
-def cell(name, before, after, tolerance=0.01, replays=()):
-    return Cell(name, tolerance, (), ()), [Judged([], "colour", before, after)], replays
+def cell(name, before, after, tolerance=0.01, replays=(), resamples=100):
+    entries = [Entry(verdict.name, Path(), None, None, None, (), ()) for verdict in before]
+    return weigh(Cell(name, tolerance, (), ()), [Judged(entries, "colour", before, after)], resamples), replays
 
 
 def test_one_cell_that_loses_refuses_what_the_mean_gains():
     good, bad = verdicts(1, 3, 30), verdicts(2, 12, 30)
-    assert decide([cell("north", bad, good)], resamples=100).promoted
-    refused = decide([cell("north", bad, good), cell("east", bad, good), cell("south", good, bad)], resamples=100)
+    assert decide([cell("north", bad, good)]).promoted
+    refused = decide([cell("north", bad, good), cell("east", bad, good), cell("south", good, bad)])
     assert refused.mean.gain > 0
     assert [reason.split(":")[0] for reason in refused.reasons] == ["south"]
     assert "loses" in table(refused)
-    assert not decide([cell("north", good, good)], resamples=100).promoted  # no gain
-    assert not decide([cell("north", bad, good, replays=("monday: 9 of 10 packages changed",))], resamples=100).promoted
+    assert not decide([cell("north", good, good)]).promoted  # no gain
+    assert not decide([cell("north", bad, good, replays=("monday: 9 of 10 packages changed",))]).promoted
     json.dumps(refused.to_json())
+
+
+def test_the_worst_pictures_are_those_that_lost_most():
+    good, bad = verdicts(1, 3, 8), verdicts(2, 25, 8)
+    mixed = [*good[:3], bad[3], *good[4:]]
+    found = cell("north", good, mixed)[0]
+    assert found.worst[0][1].name == "3"
+    assert found.worst[0][0] > found.worst[1][0] == 0
 
 
 def test_strict_wants_chance_ruled_out():
     a, b = verdicts(1, 6, 6), verdicts(3, 6, 6)
     better, worse = (b, a) if coco_ap(b, True, False)["AP"] > coco_ap(a, True, False)["AP"] else (a, b)
-    assert decide([cell("north", worse, better)], resamples=200).promoted
-    assert any("--strict" in reason for reason in decide([cell("north", worse, better)], True, 200).reasons)
+    assert decide([cell("north", worse, better, resamples=200)]).promoted
+    assert any("--strict" in reason for reason in decide([cell("north", worse, better, resamples=200)], True).reasons)
 
 
 def test_a_worse_model_is_refused_with_pictures_and_a_better_one_becomes_the_champion(two_cells, models, tmp_path, capsys):
@@ -122,14 +140,42 @@ def test_what_cannot_be_judged_leaves_the_champion(two_cells, models, without_li
 
 
 def test_golden_replays_judge_too(two_cells, models):
-    from pathlib import Path
-
     import perception_node
     from perception_node.fleet.command import add_replay
-    from perception_node.fleet.verdict import judge_replay
 
     recording = Path(perception_node.__file__).parent / "data" / "demo"
     golden = Path(__file__).parents[2] / "data" / "demo.golden.jsonl.gz"
     add_replay(two_cells, "south", recording, golden, 0.2)
     one = read_registry(two_cells).cells[1].replays[0]
     assert "packages changed" in judge_replay(one, models["worse"], "onnxruntime", 2)
+
+
+def test_over_two_processes_the_decision_is_the_same(two_cells, models, tmp_path):
+    """To the last bit; each process loads the models itself."""
+    decisions = []
+    for name, how in (("one", Spread()), ("two", Spread(processes=2))):
+        decisions.append(promote(models["near"], two_cells, tmp_path / name, runtime="onnxruntime", threads=1, resamples=50,
+                                 dry=True, progress=False, how=how))
+    assert decisions[0].cells[0].change.before > 0
+    assert decisions[0] == decisions[1]
+    assert filecmp.cmp(tmp_path / "one" / "decision.json", tmp_path / "two" / "decision.json", shallow=False)
+
+
+def test_machines_that_judge_differently_are_refused(two_cells, models, monkeypatch, capsys):
+    """A worker with another runtime, and one that sees another file under the same name."""
+    before = two_cells.read_text()
+    runtimes = iter(("openvino", "openvino", "openvino int8", "openvino"))
+    real = judging._loaded.__wrapped__
+
+    def another(contender):
+        model = real(replace(contender, runtime="onnxruntime"))
+        model.runtime = next(runtimes)
+        return model
+
+    monkeypatch.setattr(judging, "_loaded", another)
+    assert main(["promote", str(models["near"]), str(two_cells), "--resamples", "5", "--processes", "1"]) == 2
+    assert "expected one version and one pair of runtimes" in capsys.readouterr().err
+    monkeypatch.undo()
+    with pytest.raises(ModelError, match=r"near.onnx: expected sha256 0000.*another file"):
+        Contender(models["near"], 64 * "0").segmenter()
+    assert two_cells.read_text() == before

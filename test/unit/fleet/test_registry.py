@@ -26,7 +26,7 @@ def test_sets_are_known_by_content_and_stay_where_they_are(two_cells, capsys):
     assert {one.split for one in registry.cells[0].sets} == {"train", "judge"}
     assert all(not str(row["path"]).startswith("/") for row in registry.data["cells"]["north"]["sets"])
     assert set(verify(registry, progress=False)) == {one.path for cell in registry.cells for one in cell.sets}
-    assert main(["fleet", "check", str(two_cells)]) == 0
+    assert main(["fleet", "check", str(two_cells), "--processes", "1"]) == 0
     assert "north: 3 pictures to train, 3 to judge" in capsys.readouterr().out
     assert main(["fleet", "paths", str(two_cells), "--split", "train"]) == 0
     assert capsys.readouterr().out.strip() == str(two_cells.parent / "north" / "train")
@@ -55,7 +55,7 @@ def test_a_set_that_was_changed_or_is_gone_is_named(two_cells, capsys):
     register(two_cells, "south", labels.parents[1], "judge", again=True)
     verify(read_registry(two_cells), progress=False)
     shutil.rmtree(labels.parents[1])
-    assert main(["fleet", "check", str(two_cells)]) == 2
+    assert main(["fleet", "check", str(two_cells), "--processes", "1"]) == 2
     assert "south/judge" in capsys.readouterr().err
 
 
