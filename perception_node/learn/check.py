@@ -108,6 +108,10 @@ def check_dataset(path: Path, mapping: Mapping[str, str] | None = None, progress
                              if p.suffix.lower() in PICTURE_SUFFIXES}):
             if other.stem not in named:
                 found(NOTE, "unlabelled", other.stem, f"{other}: is in the folder, but not in the annotations")
+    crowds = sum(bool(a.get("iscrowd")) and class_of.get(a.get("category_id")) in CLASS_NAMES for a in coco["annotations"])
+    if crowds:
+        found(NOTE, "crowd", "", f"{path}: {crowds} packages are crowds (iscrowd 1), which train and judge nothing; so CVAT "
+                                 "exports what was painted with its brush")
     for i, j in near_pairs(report.thumbnails):
         same = "the same file as" if report.hashes[i] == report.hashes[j] else "nearly the same picture as"
         found(NOTE, "duplicate", report.entries[j].name, f"{report.entries[j].rgb}: {same} {report.entries[i].rgb}")

@@ -1,6 +1,6 @@
 """`perception prelabel IMAGES --out DIR`: propose masks that annotators correct instead of drawing; COCO and LabelMe.
 
-    DIR/annotations.json  the proposals (COCO 1.0: CVAT, Label Studio, `perception dataset diff`)
+    DIR/annotations.json  the proposals (COCO 1.0; names as those of the files in DIR/rgb, by which CVAT finds its pictures)
     DIR/labelme/NAME.json the same for LabelMe: labelme DIR/rgb --output DIR/labelme
     DIR/rgb/ depth/ meta/ copies of the pictures, so that what comes back is a data set
     DIR/proposals/        what is already done: a killed run goes on from there
@@ -82,7 +82,7 @@ def propose(segmenter: Segmenter, entry: Entry, min_score: float, exact: bool) -
     class_ids = {i.label: CLASS_NAMES.index(i.class_name) + 1 for i in found.instances}
     scores = {i.label: round(i.score, 3) for i in found.instances}
     annotations = annotate(found.labels, class_ids, {k: {"score": s} for k, s in scores.items()}, exact)
-    image = {"file_name": f"rgb/{entry.rgb.name}", "width": camera.width, "height": camera.height}
+    image = {"file_name": entry.rgb.name, "width": camera.width, "height": camera.height}  # as a CVAT task calls its pictures
     objects = [(CLASS_NAMES[a["category_id"] - 1],
                 outlines(found.labels, a["instance_id"], 1.0) if exact else a["segmentation"],
                 f"score {scores[a['instance_id']]:.2f}") for a in annotations]

@@ -77,6 +77,54 @@ def test_coco_and_labelme_say_what_was_found(dataset: Path, tmp_path: Path, brig
     assert {d.kind for d in check_dataset(out, progress=False).defects} == {"unchecked"}
 
 
+def as_cvat(proposals: Path, uploaded: set[str], painted: int = 0) -> dict[str, Any]:
+    """What CVAT makes of a COCO 1.0 file: import into a task of `uploaded` files, export as COCO 1.0.
+
+    By its documentation (formats, "MS COCO Object Detection": polygons are imported, other fields become attributes) and by what
+    its reader does: pictures are found by their path without suffix, the polygons of an annotation are a group and come back as
+    one, ids are new. What is painted with the brush comes back as a crowd in run lengths.
+    """
+    coco = json.loads(proposals.read_text())
+    frames = {Path(name).with_suffix("").as_posix(): name for name in sorted(uploaded)}
+    place = {image["id"]: sorted(frames).index(Path(image["file_name"]).with_suffix("").as_posix()) + 1 for image in coco["images"]}
+    size = {place[image["id"]]: (image["height"], image["width"]) for image in coco["images"]}
+    out: list[dict[str, Any]] = []
+    for annotation in coco["annotations"]:
+        number, polygons = place[annotation["image_id"]], annotation["segmentation"]
+        assert annotation["iscrowd"] == 0
+        assert all(len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in polygons)
+        shape: Any = polygons
+        if len(out) < painted:
+            mask = np.zeros(size[number], np.uint8)
+            for polygon in polygons:
+                cv2.fillPoly(mask, [np.array(polygon, np.int32).reshape(-1, 2)], 1)
+            change = np.flatnonzero(np.diff(mask.T.ravel(), prepend=0)).tolist()
+            shape = {"size": list(mask.shape), "counts": np.diff([0, *change, mask.size]).tolist()}
+        out.append({"id": len(out) + 1, "image_id": number, "category_id": annotation["category_id"], "segmentation": shape,
+                    "area": 1.0, "bbox": annotation["bbox"], "iscrowd": int(isinstance(shape, dict)),
+                    "attributes": {"occluded": False}})
+    images = [{"id": k, "file_name": frames[stem], "width": size[k][1], "height": size[k][0], "license": 0}
+              for k, stem in enumerate(sorted(frames), 1) if k in size]
+    return {"licenses": [], "info": {"contributor": ""}, "categories": [{**c, "supercategory": ""} for c in coco["categories"]],
+            "images": images, "annotations": out}
+
+
+def test_there_and_back_through_cvat(dataset: Path, tmp_path: Path, bright: Bright, capsys: pytest.CaptureFixture[str]) -> None:
+    """The pictures of a task are called as the files that were chosen: without a folder."""
+    out = tmp_path / "job"
+    assert call(dataset, "--out", out) == 0
+    back, uploaded = out / "instances_default.json", {file.name for file in (out / "rgb").iterdir()}
+    back.write_text(json.dumps(as_cvat(out / "annotations.json", uploaded)))
+    total, changed, alone = diff(out, back)
+    assert (total.packages, total.untouched, changed, alone) == (12, 12, {}, [])
+    assert all(load_sample(entry).frame.depth_m is not None for entry in read_dataset(back))
+    assert check_dataset(back, progress=False).defects == []
+    back.write_text(json.dumps(as_cvat(out / "annotations.json", uploaded, painted=2)))
+    assert diff(out, back)[0].packages == 10
+    said = {defect.kind: defect.words for defect in check_dataset(back, progress=False).defects}
+    assert "2 packages are crowds (iscrowd 1)" in said["crowd"]
+
+
 def test_a_broken_run_goes_on_and_corrected_files_stay(dataset: Path, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     entries = find_pictures([dataset / "rgb"], None)
