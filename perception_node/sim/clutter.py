@@ -1,10 +1,13 @@
-"""Things inside the view that are no package: machinery, tools, cables, grippers, scraps."""
+"""Things inside the view that are neither packages nor goods: machinery, cables, grippers, hands, plants, scraps of paper.
+
+Nothing here lies loose and has the size of goods; the rule is in `goods`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from perception_node.sim import patterns, shapes, surfaces
+from perception_node.sim import fixtures, patterns, shapes, surfaces
 from perception_node.sim.meshes import Array, Mesh, cross, join, rotation_z
 from perception_node.sim.textures import Look
 
@@ -16,28 +19,11 @@ def _turn_x(angle: float) -> Array:
     return np.array([[1.0, 0, 0], [0, c, -s], [0, s, c]])
 
 
-def machine_box(rng: np.random.Generator, size_m: float) -> Part:
-    """A housing, motor block or control box, standing on z = 0."""
-    size = size_m * np.array([1.0, rng.uniform(0.2, 1.0), rng.uniform(0.2, 1.2)])
-    mesh = shapes.box_mesh(rng, size, float(rng.uniform(0.001, 0.008)), 0.0).moved(np.eye(3), np.array([0, 0, size[2] / 2]))
-    look = surfaces.metal_look(rng)
-    return mesh, Look(look.textures * 6, look.material, True)
-
-
 def cylinder(rng: np.random.Generator, radius_m: float, height_m: float) -> Mesh:
     """A standing cylinder with a slight chamfer."""
     r, c = radius_m, min(0.003, radius_m * 0.2)
     profile = np.array([[0, 0], [r - c, 0], [r, c], [r, height_m - c], [r - c, height_m], [0, height_m]])
     return shapes.lathe_mesh(profile, int(rng.integers(12, 28)))
-
-
-def cup(rng: np.random.Generator) -> Part:
-    """A cup, can or bottle."""
-    r, h = float(rng.uniform(0.02, 0.05)), float(rng.uniform(0.05, 0.2))
-    neck = float(rng.uniform(0.3, 1.1))
-    top = r * neck
-    profile = np.array([[0, 0], [r * 0.9, 0], [r, h * 0.6], [top, h], [top * 0.9, h], [top * 0.85, h * 0.3], [0, h * 0.25]])
-    return shapes.lathe_mesh(profile, 20), surfaces.metal_look(rng, 0.2)
 
 
 def cable(rng: np.random.Generator, length_m: float) -> Part:
@@ -52,38 +38,6 @@ def cable(rng: np.random.Generator, length_m: float) -> Part:
     path[:, 2] = radius
     dark = np.array([rng.uniform(15, 60)] * 3) if rng.random() < 0.6 else rng.uniform(20, 240, 3)
     return shapes.tube_mesh(path, radius), surfaces.plain_look(dark)
-
-
-def tool(rng: np.random.Generator) -> Part:
-    """A hand tool: a handle and a shaft."""
-    length = float(rng.uniform(0.1, 0.3))
-    radius = float(rng.uniform(0.006, 0.018))
-    flat = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
-    handle = cylinder(rng, radius, length * 0.45).moved(flat, np.array([0, 0, radius]))
-    shaft = cylinder(rng, radius * 0.45, length * 0.55).moved(flat, np.array([length * 0.45, 0, radius]))
-    a, b = surfaces.metal_look(rng, 0.0), surfaces.metal_look(rng, 1.0)
-    return join([handle, shaft]), Look([a.textures[0], b.textures[0]], a.material, True)
-
-
-def bracket(rng: np.random.Generator) -> Part:
-    """An L-shaped bracket or a slotted profile."""
-    a, b, t = float(rng.uniform(0.06, 0.4)), float(rng.uniform(0.03, 0.15)), float(rng.uniform(0.004, 0.03))
-    foot = shapes.block_mesh(np.array([a, b, t])).moved(np.eye(3), np.array([0, 0, t / 2]))
-    wall = shapes.block_mesh(np.array([a, t, b])).moved(np.eye(3), np.array([0, b / 2 - t / 2, b / 2]))
-    return join([foot, wall], same_part=True), surfaces.metal_look(rng)
-
-
-def post(rng: np.random.Generator, height_m: float) -> Part:
-    """A round or square post, perhaps with a sensor head."""
-    if rng.random() < 0.5:
-        mesh = cylinder(rng, float(rng.uniform(0.01, 0.035)), height_m)
-    else:
-        w = float(rng.uniform(0.02, 0.09))
-        mesh = shapes.block_mesh(np.array([w, w, height_m])).moved(np.eye(3), np.array([0, 0, height_m / 2]))
-    if rng.random() < 0.5:
-        head = rng.uniform(0.03, 0.09, 3)
-        mesh = join([mesh, shapes.block_mesh(head).moved(np.eye(3), np.array([0, 0, height_m + head[2] / 2]))], same_part=True)
-    return mesh, surfaces.metal_look(rng)
 
 
 def paper(rng: np.random.Generator) -> Part:
@@ -165,35 +119,21 @@ def bush(rng: np.random.Generator) -> Part:
     return Mesh(body.vertices, body.normals, uv, body.triangles, np.zeros_like(body.part)), look
 
 
-def small_thing(rng: np.random.Generator) -> Part:
-    """Something that may lie among packages."""
-    kind = int(rng.choice(8, p=[0.14, 0.12, 0.14, 0.14, 0.12, 0.12, 0.16, 0.06]))
-    if kind == 0:
-        return machine_box(rng, float(rng.uniform(0.03, 0.15)))
-    if kind == 1:
-        return cup(rng)
-    if kind == 2:
+def small_thing(rng: np.random.Generator, ground: Look | None = None) -> Part:
+    """Something within reach of the packages that is neither package nor good: fixed, flat, or a cable."""
+    kind = rng.random()
+    if kind < 0.18:
         return cable(rng, float(rng.uniform(0.2, 1.2)))
-    if kind == 3:
-        return tool(rng)
-    if kind == 4:
-        return bracket(rng)
-    if kind == 5:
-        return post(rng, float(rng.uniform(0.03, 0.4)))
-    if kind == 6:
+    if kind < 0.3:
         return paper(rng)
-    flat = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])
-    r = float(rng.uniform(0.015, 0.06))
-    return cylinder(rng, r, float(rng.uniform(0.08, 0.5))).moved(flat, np.array([0, 0, r])), surfaces.metal_look(rng)
+    if kind < 0.55:
+        return fixtures.flat_mark(rng, ground)
+    return fixtures.fixture(rng, large=False)
 
 
 def big_thing(rng: np.random.Generator) -> Part:
     """Machinery that stands beside the line."""
-    if rng.random() < 0.6:
-        return machine_box(rng, float(rng.uniform(0.15, 0.8)))
-    if rng.random() < 0.5:
-        return post(rng, float(rng.uniform(0.4, 1.2)))
-    return cylinder(rng, float(rng.uniform(0.05, 0.2)), float(rng.uniform(0.1, 0.6))), surfaces.metal_look(rng)
+    return fixtures.fixture(rng, large=True)
 
 
 def placed(part: Part, x: float, y: float, z: float, yaw: float) -> Part:

@@ -124,14 +124,15 @@ def _doorstep(rng: np.random.Generator, layout: Layout) -> list[Item]:
     return items
 
 
-def dress(rng: np.random.Generator, layout: Layout, footprints: Array, on_surface: bool = True) -> list[Item]:
-    """Everything that is no package.
+def dress(rng: np.random.Generator, layout: Layout, footprints: Array, on_surface: bool = True, bare: bool = False) -> list[Item]:
+    """Everything that is neither package nor good.
 
     Args:
         rng: choices.
         layout: the carrying surface.
         footprints: (N, 3) x, y and radius of each package, metres, to be kept clear of things.
-        on_surface: things may also lie among the packages.
+        on_surface: things may also be among the packages.
+        bare: there are no packages: more machinery, marks and glare instead.
 
     Returns:
         Items; the second one is the carrying surface, except for rollers and floors.
@@ -161,12 +162,13 @@ def dress(rng: np.random.Generator, layout: Layout, footprints: Array, on_surfac
         items += walls[:2]
     elif layout.kind == "doorstep":
         items += _doorstep(rng, layout)
-    items += _things(rng, layout, footprints, drop, on_surface)
+    ground = items[1 if layout.kind not in ("rollers", "floor", "doorstep") else 0].look
+    items += _things(rng, layout, footprints, drop, on_surface, ground, bare)
     return items
 
 
 def _things(
-    rng: np.random.Generator, layout: Layout, footprints: Array, drop: float, on_surface: bool
+    rng: np.random.Generator, layout: Layout, footprints: Array, drop: float, on_surface: bool, ground: Look, bare: bool
 ) -> list[Item]:
     items: list[Item] = []
 
@@ -175,14 +177,18 @@ def _things(
             return True
         return bool((np.hypot(footprints[:, 0] - x, footprints[:, 1] - y) > footprints[:, 2] + r).all())
 
-    few = int(rng.choice([0, 1, 2, 4, 7], p=[0.3, 0.2, 0.2, 0.2, 0.1]))
-    for _ in range(few if on_surface else 0):
+    few = int(rng.integers(3, 14)) if bare else int(rng.choice([0, 1, 2, 4, 7], p=[0.3, 0.2, 0.2, 0.2, 0.1]))
+    for n in range(few if on_surface else 0):
         x, y = rng.uniform(-1, 1) * min(layout.half_x_m, 0.9), rng.uniform(-1, 1) * min(layout.half_y_m, 0.9)
-        part = clutter.small_thing(rng)
-        radius = float(np.hypot(part[0].vertices[:, 0], part[0].vertices[:, 1]).max())
+        part = clutter.small_thing(rng, ground)
+        away = np.hypot(part[0].vertices[:, 0], part[0].vertices[:, 1])
+        radius, flat = float(away.max()), float(part[0].vertices[:, 2].max()) < 0.002
+        yaw = float(rng.uniform(0, 6.28))
+        if layout.kind not in ("floor", "table", "doorstep") and not flat:  # what is screwed on stands at the rim of a belt or tote
+            y, yaw = np.sign(y) * max(0.0, layout.half_y_m - radius - 0.005), np.pi / 2 * int(rng.integers(4))
         inside = abs(x) + radius < layout.half_x_m and abs(y) + radius < layout.half_y_m
-        if clear(x, y, radius) and inside:
-            items.append(Item(*clutter.placed(part, x, y, 0.0, float(rng.uniform(0, 6.28)))))
+        if inside and (flat or clear(x, y, radius)):
+            items.append(Item(*clutter.placed(part, float(x), float(y), 0.0001 * n if flat else 0.0, yaw), 0, not flat))
     if layout.kind != "floor":
         for _ in range(int(rng.integers(0, 7))):
             side = float(rng.choice([-1, 1]))
@@ -195,7 +201,7 @@ def _things(
                 x, y = side * (layout.half_x_m + far + radius), rng.uniform(-1.0, 1.0)
             z = drop if rng.random() < 0.6 else float(rng.uniform(drop, 0.1))
             top = float(part[0].vertices[:, 2].max()) + z
-            if top < 0.45:
+            if top < 0.6:
                 items.append(Item(*clutter.placed(part, float(x), float(y), z, float(rng.uniform(0, 6.28)))))
     else:
         for _ in range(int(rng.integers(0, 4))):

@@ -10,12 +10,12 @@ import cv2
 import numpy as np
 
 from perception_node.errors import MissingDependencyError
-from perception_node.sim import prints, render, sensor, shapes, surfaces
+from perception_node.sim import goods, prints, render, sensor, shapes, surfaces
 from perception_node.sim.dataset import Sample
 from perception_node.sim.environment import random_view
-from perception_node.sim.meshes import Array, Mesh
+from perception_node.sim.meshes import Array, Mesh, cross, join
 from perception_node.sim.needs import mujoco
-from perception_node.sim.packages import BAG, BOX, PackageSpec
+from perception_node.sim.packages import BAG, BOX, ITEM, PackageSpec
 from perception_node.sim.sample import Picture, labels_and_truth, meta_of
 from perception_node.sim.scenarios import Pile, random_pile
 
@@ -48,6 +48,8 @@ def _skin(rng: np.random.Generator, spec: PackageSpec) -> tuple[bytes, str]:
 
 def _package_mesh(rng: np.random.Generator, spec: PackageSpec) -> Mesh:
     size = np.array(spec.size_m)
+    if spec.class_id == ITEM:
+        return join([mesh for mesh, _ in goods.make(spec.form, spec.look_seed).pieces])
     if spec.class_id == BOX:
         return shapes.block_mesh(size)
     rough = 0.08 if spec.class_id == BAG else 0.01
@@ -75,11 +77,36 @@ def _surroundings(rng: np.random.Generator, pile: Pile) -> list[str]:
             parts.append(block(0, side * (hy + 0.03), wall / 2 - 0.03, hx, 0.025, wall / 2 + 0.03))
             if layout.kind == "tote":
                 parts.append(block(side * (hx + 0.01), 0, wall / 2, 0.01, hy, wall / 2))
-        for _ in range(int(rng.integers(0, 5))):
-            h = rng.uniform(0.03, 0.2, 3)
+        for _ in range(int(rng.integers(0, 5))):  # housings: larger than goods, as `goods` says
+            h = rng.uniform(0.16, 0.35, 3)
             y = float(rng.choice([-1, 1])) * (hy + 0.1 + h[1] + rng.uniform(0, 0.4))
             parts.append(block(float(rng.uniform(-1, 1)), float(y), float(h[2]) - drop, *(float(v) for v in h)))
+    for n in range(int(rng.integers(2, 8)) if pile.kind == "empty" else int(rng.integers(0, 3))):  # patches, tiles, paper
+        x, y = rng.uniform(-0.6, 0.6) * min(hx, 1.0), rng.uniform(-0.6, 0.6) * min(hy, 1.0)
+        a, b = rng.uniform(0.02, 0.15, 2)
+        parts.append(block(float(x), float(y), 0.0002 + 0.0001 * n, float(a), float(b), 0.0002))
     return parts
+
+
+def _good_geoms(n: int, spec: PackageSpec, place: str, files: dict[str, bytes]) -> tuple[list[str], list[str]]:
+    """Assets and geoms of a good, one for each piece; its textures go into `files`."""
+    assets, geoms = [], []
+    for k, (mesh, look) in enumerate(goods.make(spec.form, spec.look_seed).pieces):
+        name, m = f"g{n + 1}_{k}", look.material
+        picture = cv2.resize(np.ascontiguousarray(look.textures[0][..., 2::-1]), (64, 64), interpolation=cv2.INTER_AREA)
+        files[f"{name}.png"] = bytes(cv2.imencode(".png", picture)[1])
+        corners = mesh.vertices[mesh.triangles]
+        ahead = cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        inward = (ahead * mesh.normals[mesh.triangles].sum(1)).sum(1) < 0  # OpenGL draws one side only
+        faces = np.where(inward[:, None], mesh.triangles[:, ::-1], mesh.triangles)
+        shine = f"specular='{min(1.0, m.specular):.2f}' shininess='{min(1.0, m.shininess / 128):.2f}' rgba='1 1 1 {m.opacity:.2f}'"
+        assets.append(
+            f"<texture name='{name}' type='2d' file='{name}.png'/><material name='{name}' texture='{name}' {shine}/>"
+            f"<mesh name='{name}' inertia='shell' vertex='{_numbers(mesh.vertices)}' texcoord='{_numbers(mesh.uv)}' "
+            f"face='{' '.join(str(v) for v in faces.ravel())}'/>"
+        )
+        geoms.append(f"<geom name='p{n + 1}_{k}' type='mesh' mesh='{name}' material='{name}' contype='0' conaffinity='0' {place}/>")
+    return assets, geoms
 
 
 def _scene(rng: np.random.Generator, pile: Pile, meshes: list[Mesh], view: render.View) -> tuple[str, dict[str, bytes]]:
@@ -88,6 +115,14 @@ def _scene(rng: np.random.Generator, pile: Pile, meshes: list[Mesh], view: rende
     files: dict[str, bytes] = {}
     skins: dict[int, int] = {}
     for n, (spec, mesh) in enumerate(zip(pile.specs, meshes, strict=True)):
+        quaternion = np.zeros(4)
+        mujoco.mju_mat2Quat(quaternion, pile.rotations[n].ravel())
+        place = f"pos='{_numbers(pile.positions_m[n])}' quat='{_numbers(quaternion)}'"
+        if spec.class_id == ITEM:
+            more_assets, more_geoms = _good_geoms(n, spec, place, files)
+            assets += more_assets
+            geoms += more_geoms
+            continue
         if spec.look_seed not in skins:
             skins[spec.look_seed] = len(skins)
             data, shine = _skin(np.random.default_rng(spec.look_seed + 1), spec)
@@ -96,9 +131,7 @@ def _scene(rng: np.random.Generator, pile: Pile, meshes: list[Mesh], view: rende
             kind = "cube" if spec.class_id == BOX else "2d"
             assets.append(f"<texture name='s{m}' type='{kind}' file='s{m}.png'/><material name='s{m}' texture='s{m}' {shine}/>")
         skin = skins[spec.look_seed]
-        quaternion = np.zeros(4)
-        mujoco.mju_mat2Quat(quaternion, pile.rotations[n].ravel())
-        place = f"name='p{n + 1}' pos='{_numbers(pile.positions_m[n])}' quat='{_numbers(quaternion)}' material='s{skin}'"
+        place = f"name='p{n + 1}' {place} material='s{skin}'"
         if spec.class_id == BOX:
             geoms.append(f"<geom type='box' size='{_numbers(np.array(spec.size_m) / 2)}' {place}/>")
         else:
@@ -156,7 +189,7 @@ def _draw(text: str, files: dict[str, bytes], view: render.View) -> tuple[Array,
         renderer.enable_segmentation_rendering()
         segments = renderer.render()
     names = [model.geom(n).name for n in range(model.ngeom)]
-    table = np.array([0, *(int(name[1:]) if name.startswith("p") else 0 for name in names)], np.int32)
+    table = np.array([0, *(int(name[1:].split("_")[0]) if name.startswith("p") else 0 for name in names)], np.int32)
     is_geom = segments[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM)
     ids = table[np.where(is_geom, segments[..., 0], -1) + 1]
     return colour, np.where(depth < 39, depth, 0).astype(np.float32), ids
@@ -168,7 +201,7 @@ def opengl_samples(seed: int, group: int, numbers: list[int], picture: Picture) 
     Raises:
         MissingDependencyError: when there is no OpenGL for off-screen pictures.
     """
-    pile = random_pile(np.random.default_rng([seed, group, 21]), style="validation")
+    pile = random_pile(np.random.default_rng([seed, group, 21]), style="validation", content=picture.content)
     samples = []
     for number in numbers:
         rng = np.random.default_rng([seed, number, 22])
@@ -184,7 +217,8 @@ def opengl_samples(seed: int, group: int, numbers: list[int], picture: Picture) 
             render.Item(mesh.moved(pile.rotations[n], pile.positions_m[n]), plain, n + 1) for n, mesh in enumerate(meshes)
         ]
         counts = render.alone_counts(render.pack(items), view) if items else np.zeros((1, 2), np.int64)
-        is_film = np.array([0.0, *(0.8 if spec.class_id == BAG else 0.05 for spec in pile.specs)], np.float32)
+        film = [0.8 if spec.class_id == BAG else 0.3 if spec.form == "bottle" else 0.05 for spec in pile.specs]
+        is_film = np.array([0.0, *film], np.float32)
         linear = ((colour.astype(np.float32) / 255.0) ** 2.2).astype(np.float32)
         rgb = sensor.colour_picture(linear, sensor.random_colour_sensor(rng), rng)
         drawn = render.Rendering(linear, depth, ids, is_film[ids], counts)

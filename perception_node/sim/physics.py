@@ -14,14 +14,37 @@ _FALL_M_S = 1.3
 """Falling speed is held below this so that tall stacks of arrivals land softly."""
 
 
+_ROLLING_M = 0.002
+"""Rolling friction of goods, metres: cans and balls come to rest within the time. Source: chosen so, not measured."""
+
+
+@dataclass(frozen=True)
+class Solid:
+    """One convex piece of a body, in the body's frame.
+
+    Attributes:
+        kind: "box", "cylinder", "capsule" (both along z), "sphere" or "ellipsoid".
+        half_m: half sizes as MuJoCo takes them: box and ellipsoid x, y, z; cylinder and capsule radius, half length; sphere radius.
+        position_m: (3,) centre.
+        quaternion: (4,) w, x, y, z.
+    """
+
+    kind: str
+    half_m: tuple[float, ...]
+    position_m: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    quaternion: tuple[float, float, float, float] = (1.0, 0.0, 0.0, 0.0)
+
+
 @dataclass(frozen=True)
 class Body:
-    """A package to drop: full size (3,) metres, starting position (3,), quaternion (w, x, y, z), fixed = does not move."""
+    """Something to drop: full size (3,) metres, starting position (3,), quaternion (w, x, y, z), fixed = does not move,
+    and the pieces that touch others; none = a box of that size."""
 
     size_m: Array
     position_m: Array
     quaternion: Array
     fixed: bool = False
+    solids: tuple[Solid, ...] = ()
 
 
 def _model(bodies: list[Body], statics: list[Body], friction: float, floor_z_m: float) -> mujoco.MjModel:
@@ -44,8 +67,16 @@ def _model(bodies: list[Body], statics: list[Body], friction: float, floor_z_m: 
         parts.append(
             f"<body pos='{p[0]:.5f} {p[1]:.5f} {p[2]:.5f}' quat='{q[0]:.6f} {q[1]:.6f} {q[2]:.6f} {q[3]:.6f}'>"
             f"<joint type='free' damping='0.02'/>"
-            f"<geom type='box' size='{h[0]:.5f} {h[1]:.5f} {h[2]:.5f}' mass='{mass:.4f}'/></body>"
         )
+        if not b.solids:
+            parts.append(f"<geom type='box' size='{h[0]:.5f} {h[1]:.5f} {h[2]:.5f}' mass='{mass:.4f}'/>")
+        for solid in b.solids:
+            half, place, turn = (" ".join(f"{v:.6f}" for v in vs) for vs in (solid.half_m, solid.position_m, solid.quaternion))
+            parts.append(
+                f"<geom type='{solid.kind}' size='{half}' pos='{place}' quat='{turn}' "
+                f"mass='{mass / len(b.solids):.4f}' condim='6' friction='{friction:.3f} 0.01 {_ROLLING_M:g}'/>"
+            )
+        parts.append("</body>")
     parts.append("</worldbody></mujoco>")
     return mujoco.MjModel.from_xml_string("".join(parts))
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from perception_node.sim import drape, environment, kernels, packages, render, scenarios, sensor
+from perception_node.sim import drape, environment, goods, kernels, packages, render, scenarios, sensor
 from perception_node.sim.cell import SimulatedCell
 from perception_node.sim.dataset import IGNORE, SLIVER_PX, Sample
-from perception_node.sim.meshes import Array, Mesh
+from perception_node.sim.meshes import Array, Mesh, join
 from perception_node.sim.packages import PackageSpec
 from perception_node.types import CLASS_NAMES
 
@@ -20,35 +20,40 @@ VIEWS_PER_PILE = 3
 _CASTERS_SHARE = 0.18
 """Share of pictures with shadows of things out of sight."""
 
+_CASTERS_SHARE_EMPTY = 0.45
+"""The same where there is no package."""
+
 
 @dataclass(frozen=True)
 class Picture:
-    """Size and share of special cases."""
+    """Size, style and content of the scenes (`scenarios.CONTENTS`)."""
 
     width: int = 640
     height: int = 480
     style: str = "train"
+    content: str = "mixed"
 
 
 def package_items(specs: list[PackageSpec], positions_m: Array, rotations: Array) -> list[render.Item]:
-    """Meshes of packages in the world; ids count from 1. Twins share their textures."""
+    """Meshes of packages and goods in the world; ids count from 1. Twins share their textures."""
     looks: dict[tuple[int, int], Any] = {}
     items: list[render.Item] = []
     placed: list[Mesh] = []
     for n in np.argsort(positions_m[:, 2], kind="stable") if len(specs) else []:
         spec = specs[n]
         key = (spec.look_seed, spec.class_id)
-        if key not in looks:
-            looks[key] = packages.build_look(spec)
-        model = packages.build_model(spec, *looks[key])
+        if spec.class_id == packages.ITEM:
+            model = packages.build_good(spec)
+        else:
+            if key not in looks:
+                looks[key] = packages.build_look(spec)
+            model = packages.build_model(spec, *looks[key])
         outer = model.mesh.moved(rotations[n], positions_m[n])
-        if spec.class_id != packages.BOX and abs(rotations[n][2, 2]) > 0.75:
+        if spec.class_id in (packages.MAILER, packages.BAG) and abs(rotations[n][2, 2]) > 0.75:
             outer = drape.sag(outer, placed, model.limpness_per_m)
-        placed.append(outer)
-        if model.content is not None:
-            mesh, look = model.content
-            items.append(render.Item(mesh.moved(rotations[n], positions_m[n]), look, int(n) + 1))
-        items.append(render.Item(outer, model.look, int(n) + 1))
+        more = [render.Item(mesh.moved(rotations[n], positions_m[n]), look, int(n) + 1) for mesh, look in model.more]
+        placed.append(outer if spec.class_id != packages.ITEM else join([outer, *(item.mesh for item in more)]))
+        items += [*more, render.Item(outer, model.look, int(n) + 1)]
     return items
 
 
@@ -77,7 +82,10 @@ def labels_and_truth(
         if area[label] == 0:
             continue
         left, top, right, bottom = (int(v) for v in box[label])
-        size, axes = upright_box(spec.size_m, rotations[n])
+        turned = rotations[n]
+        if spec.class_id == packages.ITEM:
+            turned = goods.resting_axes(goods.make(spec.form, spec.look_seed).symmetry, turned)
+        size, axes = upright_box(spec.size_m, turned)
         pose = np.eye(4)
         pose[:3, :3], pose[:3, 3] = axes, positions_m[n]
         whole, inside = (int(v) for v in drawn.counts[label]) if label < len(drawn.counts) else (0, 0)
@@ -145,19 +153,20 @@ def pile_samples(seed: int, group: int, numbers: list[int], picture: Picture, ce
         cell: what stays the same, None = nothing.
     """
     rng = np.random.default_rng([seed, group, 11])
-    pile = scenarios.random_pile(rng, style=picture.style) if cell is None else cell.pile(rng)
+    pile = scenarios.random_pile(rng, style=picture.style, content=picture.content) if cell is None else cell.pile(rng)
     things = package_items(pile.specs, pile.positions_m, pile.rotations)
     samples = []
     for number in numbers:
         own = np.random.default_rng([seed, number, 12])
         part: Callable[[str], np.random.Generator] = cell.rng if cell is not None else lambda _, own=own: own  # type: ignore[misc]
-        around = environment.dress(part("place"), pile.layout, footprints(pile.specs, pile.positions_m))
+        around = environment.dress(part("place"), pile.layout, footprints(pile.specs, pile.positions_m), bare=pile.kind == "empty")
         aim = pile.positions_m if cell is None else np.zeros((0, 3))
         view = environment.random_view(part("view"), aim, pile.layout, picture.width, picture.height)
         lighting = environment.random_lighting(part("light"))
         centre = np.median(pile.positions_m, 0) if len(pile.specs) else np.zeros(3)
         casting = part("casters")
-        above = environment.shadow_casters(casting, lighting, centre) if casting.random() < _CASTERS_SHARE else []
+        share = _CASTERS_SHARE if pile.specs else _CASTERS_SHARE_EMPTY
+        above = environment.shadow_casters(casting, lighting, centre) if casting.random() < share else []
         packed = render.pack([*things, *around, *above])
         drawn = render.render(packed, lighting, view, centre, 1.1)
         labels, records = labels_and_truth(drawn, pile.specs, pile.positions_m, pile.rotations, view)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perception_node.sim import goods
 from perception_node.sim.meshes import Array, rotation_from_wxyz
-from perception_node.sim.packages import BAG, BOX, MAILER, PackageSpec, random_spec
+from perception_node.sim.packages import BAG, BOX, ITEM, MAILER, PackageSpec, random_good, random_spec
 from perception_node.sim.physics import Body, settle
 
 KINDS = ("scattered", "pile", "dense", "flush", "fan", "concentric", "mixed")
@@ -34,14 +35,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Pile:
-    """Settled packages.
+    """Settled packages and goods.
 
     Attributes:
         layout: where they lie; the surface is z = 0.
         specs: what they are.
         positions_m: (N, 3) centres, world.
         rotations: (N, 3, 3) world from package.
-        kind: one of `KINDS`, or "empty".
+        kind: one of `KINDS`, "goods" (goods only) or "empty".
     """
 
     layout: Layout
@@ -81,6 +82,12 @@ def _quaternion(rng: np.random.Generator, tilt_rad: float, yaw_rad: float | None
 
 def _upright(rng: np.random.Generator, spec: PackageSpec) -> Array:
     """A random orientation in which such a package may arrive."""
+    if spec.class_id == ITEM:  # upright, lying or any way up; most end up on a flat side
+        pick = rng.random()
+        if pick < 0.2:
+            return _quaternion(rng, float(rng.uniform(0.3, np.pi)))
+        q = _quaternion(rng, float(rng.normal(0, 0.06)))
+        return _product(q, np.array([np.sqrt(0.5), np.sqrt(0.5), 0, 0])) if pick < 0.55 else q
     if spec.class_id == BOX:
         pick = rng.random()
         q = _quaternion(rng, float(rng.normal(0, 0.08)))
@@ -112,10 +119,25 @@ def _product(a: Array, b: Array) -> Array:
 def collision_size(spec: PackageSpec) -> Array:
     """Size of the box that stands for a package in the physics; soft ones give way."""
     size = np.array(spec.size_m)
-    if spec.class_id == BOX:
+    if spec.class_id in (BOX, ITEM):
         return size
     shrink = np.array([0.86, 0.86, 0.8]) if spec.class_id == BAG else np.array([0.94, 0.94, 0.85])
     return np.asarray(np.maximum(size * shrink, 0.005))
+
+
+def body_of(spec: PackageSpec, position_m: Array, quaternion: Array) -> Body:
+    """What falls in the physics: a box for packages, convex pieces for goods."""
+    solids = goods.make(spec.form, spec.look_seed).solids if spec.class_id == ITEM else ()
+    return Body(collision_size(spec), position_m, quaternion, False, solids)
+
+
+def random_goods(rng: np.random.Generator, count: int) -> list[PackageSpec]:
+    """Goods, now and then several of one make."""
+    twins = float(rng.choice([0.0, 0.25, 0.7], p=[0.5, 0.35, 0.15]))
+    found: list[PackageSpec] = []
+    for _ in range(count):
+        found.append(found[-1] if found and rng.random() < twins else random_good(rng))
+    return found
 
 
 def random_specs(rng: np.random.Generator, count: int, scale: float = 1.0) -> list[PackageSpec]:
@@ -140,15 +162,18 @@ def drop(rng: np.random.Generator, specs: list[PackageSpec], rx: float, ry: floa
         q = _upright(rng, spec)
         extent = np.abs(rotation_from_wxyz(q)) @ size
         z += float(extent[2]) * 0.55
-        bodies.append(Body(size, np.array([rng.uniform(-rx, rx), rng.uniform(-ry, ry), z + 0.01]), q))
+        bodies.append(body_of(spec, np.array([rng.uniform(-rx, rx), rng.uniform(-ry, ry), z + 0.01]), q))
         z += float(extent[2]) * 0.55
     return bodies
 
 
-def scatter(rng: np.random.Generator, specs: list[PackageSpec], rx: float, ry: float) -> tuple[list[PackageSpec], list[Body]]:
+def scatter(
+    rng: np.random.Generator, specs: list[PackageSpec], rx: float, ry: float, others: list[Body] | None = None
+) -> tuple[list[PackageSpec], list[Body]]:
+    """Those of `specs` for which a free place is found beside each other and beside the `others`."""
     kept: list[PackageSpec] = []
     bodies: list[Body] = []
-    taken: list[tuple[float, float, float]] = []
+    taken = [(float(b.position_m[0]), float(b.position_m[1]), float(np.hypot(b.size_m[0], b.size_m[1])) / 2) for b in others or ()]
     for spec in specs:
         radius = float(np.hypot(spec.size_m[0], spec.size_m[1])) / 2
         for _ in range(12):
@@ -159,7 +184,7 @@ def scatter(rng: np.random.Generator, specs: list[PackageSpec], rx: float, ry: f
                 q = _upright(rng, spec)
                 extent = np.abs(rotation_from_wxyz(q)) @ size
                 kept.append(spec)
-                bodies.append(Body(size, np.array([x, y, extent[2] / 2 + 0.004]), q))
+                bodies.append(body_of(spec, np.array([x, y, extent[2] / 2 + 0.004]), q))
                 break
     return kept, bodies
 
@@ -269,12 +294,40 @@ _SHARES = {
 """Per style: weights of `KINDS`, weights of the numbers of packages (1-3, 3-9, 8-16, 15-30)."""
 
 
-_EMPTY = 0.035
-"""Share of scenes without any package: machinery alone must not be taken for one."""
+CONTENTS: dict[str, tuple[float, float, float]] = {
+    "mixed": (0.06, 0.04, 0.28),
+    "packages": (0.0, 0.0, 0.0),
+    "goods": (0.0, 1.0, 0.0),
+    "nothing": (1.0, 0.0, 0.0),
+}
+"""Share of scenes with neither packages nor goods (machinery, flat marks, light and shadow alone must not be taken for one), of
+those with goods only, and share of the rest in which one to eight goods lie among the packages (a quarter of all)."""
 
 
-def random_pile(rng: np.random.Generator, most: int = 30, style: str = "train") -> Pile:
-    """Draws a layout and a kind, then settles the packages on it."""
+def _with_goods(
+    rng: np.random.Generator, specs: list[PackageSpec], bodies: list[Body], rx: float, ry: float
+) -> tuple[list[PackageSpec], list[Body]]:
+    """One to eight goods more: in free places, where there are any, and on top."""
+    count = int(rng.choice([rng.integers(1, 4), rng.integers(3, 9)], p=[0.6, 0.4]))
+    more = random_goods(rng, count)
+    lying = more if not bodies else more[: int(rng.integers(0, count + 1))]
+    rx, ry = (rx, ry) if len(bodies) or rng.random() < 0.4 else (0.5 * rx, 0.7 * ry)
+    below, dropped = scatter(rng, lying, rx, ry, bodies)
+    above = more[len(lying) :]
+    top = max((float(b.position_m[2] + np.max(b.size_m) / 2) for b in bodies), default=0.0)
+    dropped = dropped + drop(rng, above, 0.5 * rx, 0.5 * ry, top + 0.03)
+    return specs + below + above, bodies + dropped
+
+
+def random_pile(rng: np.random.Generator, most: int = 30, style: str = "train", content: str = "mixed") -> Pile:
+    """Draws a layout and a kind, then settles packages and goods on it.
+
+    Args:
+        rng: choices.
+        most: packages at most; up to eight goods come on top.
+        style: a key of the shares of kinds.
+        content: a key of `CONTENTS`.
+    """
     layout = random_layout(rng)
     shares, sizes = _SHARES[style]
     kind = str(rng.choice(list(KINDS), p=shares))
@@ -282,9 +335,13 @@ def random_pile(rng: np.random.Generator, most: int = 30, style: str = "train") 
     small = min(1.0, max(0.45, 2.2 * min(layout.half_x_m, layout.half_y_m)))
     count = int(rng.choice([rng.integers(1, 4), rng.integers(3, 10), rng.integers(8, 17), rng.integers(15, 31)], p=sizes))
     count = min(count, most)
-    if rng.random() < _EMPTY:
+    empty, goods_only, among = CONTENTS[content]
+    what, goods_too = rng.random(), rng.random() < among
+    if what < empty:
         return Pile(layout, [], np.zeros((0, 3)), np.zeros((0, 3, 3)), "empty")
-    if layout.kind == "doorstep":
+    if what < empty + goods_only:
+        kind, goods_too = "goods", True
+    elif layout.kind == "doorstep":
         count = min(count, int(rng.integers(1, 6)))
         kind = str(rng.choice(["scattered", "pile", "concentric"], p=[0.55, 0.15, 0.3]))
     specs: list[PackageSpec] = []
@@ -302,7 +359,7 @@ def random_pile(rng: np.random.Generator, most: int = 30, style: str = "train") 
     extra = 0
     if kind in ("pile", "dense"):
         extra = count if kind == "pile" else max(8, count)
-    elif rng.random() < 0.4 or kind == "mixed":
+    elif kind != "goods" and (rng.random() < 0.4 or kind == "mixed"):
         extra = int(rng.integers(1, 6))
     if extra:
         more = random_specs(rng, extra, small)
@@ -312,6 +369,8 @@ def random_pile(rng: np.random.Generator, most: int = 30, style: str = "train") 
         bodies += drop(rng, more, rx * spread, ry * min(1.0, spread * 1.5), top + 0.03)
         specs += more
     bodies, specs = bodies[:most], specs[:most]
+    if goods_too:
+        specs, bodies = _with_goods(rng, specs, bodies, rx, ry)
     positions, quaternions = settle(bodies, walls(layout), float(rng.uniform(0.35, 0.9)))
     rotations = np.array([rotation_from_wxyz(q) for q in quaternions]).reshape(-1, 3, 3)
     inside: Array = np.all(np.isfinite(positions) & (np.abs(positions) < 2.5), axis=1)

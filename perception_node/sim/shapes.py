@@ -203,3 +203,55 @@ def plane_mesh(centre: Array, along: Array, across: Array, repeat: tuple[float, 
         np.array([[0, 1, 3], [0, 3, 2]], np.int32),
         np.zeros(2, np.int32),
     )
+
+
+def loft_mesh(points: Array) -> Mesh:
+    """A skin over closed sections (R, C, 3), the last column equal to the first one; normals point away from the middle line."""
+    mesh = _sheet(points, 0, False)
+    outward = mesh.vertices - np.repeat(points.mean(1), points.shape[1], 0)
+    if float((mesh.normals * outward).sum()) < 0:
+        mesh = Mesh(mesh.vertices, -mesh.normals, mesh.uv, mesh.triangles, mesh.part)
+    return mesh
+
+
+def ellipsoid_mesh(half_m: Array, segments: int = 16) -> Mesh:
+    """An ellipsoid with half axes (3,); u runs round z, v from the bottom to the top."""
+    angle = np.linspace(-np.pi / 2, np.pi / 2, segments // 2 + 1)
+    ball = lathe_mesh(np.stack([np.cos(angle), np.sin(angle)], 1), segments)
+    scale = np.asarray(half_m, np.float64)
+    normals = ball.vertices / scale
+    normals = normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12)
+    return Mesh((ball.vertices * scale).astype(np.float32), normals.astype(np.float32), ball.uv, ball.triangles, ball.part)
+
+
+def prism_mesh(outline: Array, thickness_m: float) -> Mesh:
+    """A plate: the convex outline (N, 2), anticlockwise, raised by half the thickness above and below z = 0."""
+    n, half = len(outline), thickness_m / 2
+    low, span = outline.min(0), np.ptp(outline, axis=0) + 1e-9
+    flat_uv = (outline - low) / span
+    fan = np.stack([np.zeros(n - 2, np.int32), np.arange(1, n - 1), np.arange(2, n)], 1).astype(np.int32)
+    lids = []
+    for sign in (1.0, -1.0):
+        vertices = np.concatenate([outline, np.full((n, 1), sign * half)], 1)
+        triangles = fan if sign > 0 else fan[:, ::-1]
+        lids.append((vertices, np.tile([0.0, 0.0, sign], (n, 1)), flat_uv, triangles))
+    following = np.roll(outline, -1, 0)
+    edge = following - outline
+    side = np.stack([edge[:, 1], -edge[:, 0], np.zeros(n)], 1) / (np.linalg.norm(edge, axis=1, keepdims=True) + 1e-12)
+    up = np.array([0.0, 0.0, half])
+    corners = np.stack([np.pad(outline, ((0, 0), (0, 1))) - up, np.pad(following, ((0, 0), (0, 1))) - up,
+                        np.pad(following, ((0, 0), (0, 1))) + up, np.pad(outline, ((0, 0), (0, 1))) + up], 1)  # fmt: skip
+    index = np.arange(n, dtype=np.int32)[:, None] * 4
+    walls = np.concatenate([index + [0, 1, 2], index + [0, 2, 3]]).astype(np.int32)
+    wall_uv = np.tile([[0.0, 1.0], [1.0, 1.0], [1.0, 0.0], [0.0, 0.0]], (n, 1))
+    meshes = [
+        Mesh(v.astype(np.float32), m.astype(np.float32), uv.astype(np.float32), t.astype(np.int32), np.zeros(len(t), np.int32))
+        for v, m, uv, t in [*lids, (corners.reshape(-1, 3), np.repeat(side, 4, 0), wall_uv, walls)]
+    ]
+    return join(meshes, same_part=True)
+
+
+def disc_outline(half_x_m: float, half_y_m: float, corners: int = 16) -> Array:
+    """(N, 2) anticlockwise outline of an ellipse."""
+    angle = np.arange(corners) * (2 * np.pi / corners)
+    return np.stack([half_x_m * np.cos(angle), half_y_m * np.sin(angle)], 1)

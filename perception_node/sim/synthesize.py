@@ -20,10 +20,11 @@ from perception_node.errors import PerceptionError
 if TYPE_CHECKING:
     from perception_node.sim.cell import SimulatedCell
 
-Job = tuple[int, int, list[int], str, tuple[int, int], str, "SimulatedCell | None"]
-"""Seed, number of the pile, numbers of the pictures, folder, (width, height), style, cell."""
+Job = tuple[int, int, list[int], str, tuple[int, int], str, str, "SimulatedCell | None"]
+"""Seed, number of the pile, numbers of the pictures, folder, (width, height), style, content, cell."""
 
 STYLES = ("train", "validation", "opengl")
+CONTENTS = ("mixed", "packages", "goods", "nothing")
 
 _FOLDERS = ("rgb", "depth", "depth_true", "labels", "meta")
 
@@ -39,15 +40,15 @@ def _group(job: Job) -> list[tuple[int, list[dict[str, Any]]]]:
     from perception_node.sim.dataset import annotations_of, write_sample
     from perception_node.sim.sample import Picture, pile_samples
 
-    seed, group, numbers, out, size, style, cell = job
+    seed, group, numbers, out, size, style, content, cell = job
     done = []
     try:
         if style == "opengl":
             from perception_node.sim.opengl import opengl_samples
 
-            samples = opengl_samples(seed, group, numbers, Picture(*size))
+            samples = opengl_samples(seed, group, numbers, Picture(*size, content=content))
         else:
-            samples = pile_samples(seed, group, numbers, Picture(*size, style=style), cell)
+            samples = pile_samples(seed, group, numbers, Picture(*size, style=style, content=content), cell)
     except PerceptionError:
         raise
     except Exception as error:
@@ -78,11 +79,11 @@ def check_arguments(out: Path, images: int, workers: int) -> None:
 
 def synthesize(
     out: Path, images: int, seed: int = 0, workers: int = 1, width: int = 640, height: int = 480,
-    progress: bool = True, style: str = "train", cell: SimulatedCell | None = None,
+    progress: bool = True, style: str = "train", cell: SimulatedCell | None = None, content: str = "mixed",
 ) -> float:  # fmt: skip
     """Writes `images` pictures into the new folder `out`.
 
-    The bytes depend on seed, size and style only, not on the number of workers. Everything is written into
+    The bytes depend on seed, size, style and content only, not on the number of workers. Everything is written into
     a folder beside it and renamed at the end, so a folder of the final name is always complete.
 
     Args:
@@ -94,6 +95,7 @@ def synthesize(
         progress: draw a progress bar on stderr.
         style: "train"; "validation" for a differently weighted world; "opengl" for pictures by another engine, to select
             models on.
+        content: "mixed"; "packages" = no goods; "goods" = goods only; "nothing" = neither, to count what is taken for one.
         cell: all pictures are of one cell ("train" only), None = each is of another place.
 
     Returns:
@@ -112,7 +114,7 @@ def synthesize(
     aside = _fresh_aside(out)
     step = VIEWS_PER_PILE if cell is None else 1
     jobs = [
-        (seed, g, list(range(g * step, min(images, (g + 1) * step))), str(aside), (width, height), style, cell)
+        (seed, g, list(range(g * step, min(images, (g + 1) * step))), str(aside), (width, height), style, content, cell)
         for g in range((images + step - 1) // step)
     ]
     began = time.monotonic()
@@ -120,7 +122,7 @@ def synthesize(
         with tqdm(total=images, unit="pic", disable=not progress) as bar:
             found = _make_all(jobs, workers, bar.update)
         ordered = [a for n in range(images) for a in found[n]]
-        note = f"simulated packages, perception_node, seed {seed}, style {style}"
+        note = f"simulated packages, perception_node, seed {seed}, style {style}, content {content}"
         write_annotations(aside, [(n, width, height) for n in range(images)], ordered, note)
         if out.exists():
             out.rmdir()
@@ -193,12 +195,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--width", type=int, default=640, help="pixels (640)")
     parser.add_argument("--height", type=int, default=480, help="pixels (480)")
     parser.add_argument("--style", choices=STYLES, default="train", help="which world: opengl is drawn by another engine (train)")
+    words = "what lies there: nothing = neither packages nor goods, to count what is taken for one (mixed: all of these)"
+    parser.add_argument("--content", choices=CONTENTS, default="mixed", help=words)
     parser.add_argument("--json", type=Path, help="write what was made and how fast to this file")
     arguments = parser.parse_args(argv)
     try:
         rate = synthesize(
             arguments.out, arguments.images, arguments.seed, arguments.workers, arguments.width, arguments.height,
-            style=arguments.style,
+            style=arguments.style, content=arguments.content,
         )  # fmt: skip
     except PerceptionError as error:
         print(f"error: {error}", file=sys.stderr)
