@@ -30,10 +30,10 @@ help:
 	@echo "make build  install and build only; then: . ./env.sh"
 	@echo "make clean  remove what was built and installed (build/ install/ log/ .venv/)"
 
-demo: build
+demo: $(VENV)/.warm
 	@$(ENTER); exec perception demo $(ARGS)
 
-test: build $(VENV)/.dev
+test: $(VENV)/.warm $(VENV)/.dev
 	@$(ENTER); echo "ruff"; ruff check .; echo "mypy"; mypy; echo "pytest"; exec python3 -m pytest test $(ARGS)
 
 # Every figure of docs/results.md. Without DATASET and MEMORY (the universal model's validation set) both are simulated by another
@@ -106,6 +106,11 @@ for line in (line.strip() for path in sys.argv[1:] for line in open(path)):
         print(line)
 endef
 export WANTED
+
+# Loops are compiled at their first call and kept on disk; here, so that no first frame waits for it.
+$(VENV)/.warm: install/.built
+	@$(ENTER); echo "compiling"; python3 -m perception_node.warm
+	@touch $@
 
 # Both packages, linked: changing a Python, launch or configuration file needs no new build.
 install/.built: $(VENV)/.runtime $(INTERFACES) $(INSTALLED)

@@ -80,7 +80,7 @@ _REMEDIES: Mapping[str, str] = {
     "rclpy": "source a ROS 2 distribution, or run `make build`; then `. ./env.sh`",
     "torch": "pip install -r requirements/train.txt",
     "mujoco": "pip install -r requirements/train.txt",
-    "numba": "pip install -r requirements/train.txt",
+    "numba": "pip install -r requirements/runtime.txt",
     "scipy": "pip install -r requirements/train.txt",
     "onnx": "pip install -r requirements/train.txt",
     "pycocotools": "pip install -r requirements/train.txt",

@@ -16,8 +16,9 @@ from perception_node.ros.inputs import Inputs
 from perception_node.ros.model_swap import ModelSwap
 from perception_node.ros.outputs import Outputs
 from perception_node.ros.services import Services
-from perception_node.ros.worker import Worker, warm_up
+from perception_node.ros.worker import Worker
 from perception_node.types import Frame, Scene
+from perception_node.warm import warm_up
 
 
 class PerceptionNode(CameraNode):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-import numpy as np
 
 from perception_node.bag.camera import frame_from_messages
 from perception_node.bag.reader import RESTART_NS
@@ -20,7 +17,7 @@ from perception_node.ros import drops as reasons
 from perception_node.ros.belt import BeltInput
 from perception_node.ros.drops import Rate
 from perception_node.ros.inbox import Inbox, Item, Raw
-from perception_node.types import CameraModel, Frame, Scene
+from perception_node.types import Frame, Scene
 
 
 @dataclass(frozen=True)
@@ -229,18 +226,3 @@ def _clock_hint(age_s: float) -> str:
     if abs(age_s) < 60.0:
         return ""
     return ": with a recording play it with --clock and set use_sim_time, else set the camera's or this machine's clock"
-
-
-def warm_up(pipeline: Pipeline) -> None:
-    """Run an empty picture through: the first one takes many times longer, and would be too old when it is done.
-
-    What lives from then on, libraries and network, is taken out of the garbage collector's rounds, which would stop a frame now
-    and then.
-    """
-    camera = CameraModel(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
-    rgb, depth_m = np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32)
-    for depth in (depth_m, None):
-        pipeline.process(Frame(rgb=rgb, depth_m=depth, camera=camera, stamp_ns=1, frame_id="warm_up"))
-        pipeline.reset()
-    gc.collect()
-    gc.freeze()

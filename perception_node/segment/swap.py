@@ -158,11 +158,6 @@ class Models:
         """Of the same."""
         return self._answered[2]
 
-    @property
-    def settled(self) -> bool:
-        """No other model is about to answer, or on trial."""
-        return self._offered is None and self._candidate is None
-
     def report(self) -> Report:
         """As it is now."""
         with self._lock:

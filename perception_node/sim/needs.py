@@ -1,8 +1,10 @@
-"""The two libraries that only the simulator needs, with one clear line when they are missing."""
+"""The library that only the simulator needs, with one clear line when it is missing; and the compiler of its loops."""
 
 from __future__ import annotations
 
 import os
+
+from numba import njit
 
 from perception_node.errors import MissingDependencyError
 
@@ -13,10 +15,5 @@ try:
     import mujoco
 except ImportError as error:
     raise MissingDependencyError("the simulator needs the package mujoco: pip install mujoco") from error
-
-try:
-    from numba import njit
-except ImportError as error:
-    raise MissingDependencyError("the simulator needs the package numba: pip install numba") from error
 
 __all__ = ["mujoco", "njit"]

@@ -1,0 +1,68 @@
+"""First frames take many times longer than the rest: libraries load, loops are compiled. `warm_up` gets that over with.
+
+`python3 -m perception_node.warm` compiles all loops once for this machine (10 to 40 s); what is compiled is kept on disk.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+
+from perception_node.config import Config
+from perception_node.pipeline import Pipeline
+from perception_node.types import F64, CameraModel, Frame, Instance, Segmentation
+
+_CAMERA = CameraModel(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
+_BELT_M, _HEIGHT_M = 1.0, 0.06
+_BOXES = (("box", 100, 100, 160, 220), ("padded_mailer", 300, 100, 360, 220), ("poly_bag", 310, 190, 420, 300))
+"""Class and rectangle x0, y0, x1, y1 of three packages, each 6 cm higher than the one before; the last covers the second."""
+
+
+@dataclass
+class _Drawn:
+    """A segmenter that sees three packages on a belt."""
+
+    model_id: str = "drawn"
+
+    def segment(self, frame: Frame, belt_plane: F64 | None = None) -> Segmentation:
+        """The packages, wherever they are in the frame."""
+        labels = np.zeros(frame.rgb.shape[:2], np.uint16)
+        for label, (_, x0, y0, x1, y1) in enumerate(_BOXES, start=1):
+            labels[y0:y1, x0:x1] = label
+        return Segmentation(labels, tuple(
+            Instance(label, name, 0.9, (x0, y0, x1, y1), int((labels == label).sum()))
+            for label, (name, x0, y0, x1, y1) in enumerate(_BOXES, start=1)))
+
+
+def warm_up(pipeline: Pipeline) -> None:
+    """Run pictures through: an empty one through the network, drawn packages through all that comes after it.
+
+    What lives from then on, libraries and network, is taken out of the garbage collector's rounds, which would stop a frame now
+    and then.
+    """
+    rgb, depth_m = np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32)
+    for depth in (depth_m, None):
+        pipeline.process(Frame(rgb=rgb, depth_m=depth, camera=_CAMERA, stamp_ns=1, frame_id="warm_up"))
+        pipeline.reset()
+    compile_loops(pipeline.config)
+    gc.collect()
+    gc.freeze()
+
+
+def compile_loops(config: Config) -> None:
+    """Find, follow and grasp drawn packages, with depth and without."""
+    pipeline = Pipeline(config, _Drawn())
+    rgb = np.zeros((480, 640, 3), np.uint8)
+    depth_m = np.full((480, 640), _BELT_M, np.float32)
+    for number, (_, x0, y0, x1, y1) in enumerate(_BOXES, start=1):
+        depth_m[y0:y1, x0:x1] = _BELT_M - number * _HEIGHT_M
+    for number, depth in enumerate((depth_m, depth_m, depth_m, None), start=1):
+        pipeline.process(Frame(rgb=rgb, depth_m=depth, camera=_CAMERA, stamp_ns=number * 50_000_000, frame_id="warm_up"))
+
+
+if __name__ == "__main__":
+    compile_loops(Config())
+    sys.exit(0)
