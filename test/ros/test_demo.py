@@ -11,7 +11,7 @@ import cv2
 import pytest
 
 DEMO = [sys.executable, "-m", "perception_node.cli", "demo"]
-FORBIDDEN = ("torch", "mujoco", "numba", "pycocotools", "matplotlib")
+FORBIDDEN = ("torch", "mujoco", "pycocotools", "matplotlib")
 
 
 @pytest.fixture
