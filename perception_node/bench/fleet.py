@@ -1,8 +1,9 @@
 """`perception bench fleet`: three simulated cells join one after another; does the one model get better for all of them?
 
 Each cell has a place, a camera, a light and makes of packages of its own; the third brings a mix of classes that neither of the
-others has. When a cell joins, the champion is adapted with the cell's pictures while pictures of the earlier cells are rehearsed,
-and takes its place only if `perception promote` lets it. The same without rehearsal is judged beside it, never promoted.
+others has. When a cell joins, the champion is adapted with the training pictures of all cells that joined so far (merged, so that
+each counts alike) and simulated ones; the result takes its place only if `perception promote` lets it. The same with the new cell's
+pictures alone, without rehearsal, is judged beside it, never promoted.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from perception_node.learn.evaluate import MODES, evaluate
 from perception_node.learn.files import put, put_json
 from perception_node.learn.finetune import finetune, finetune_config, simulated_replay
 from perception_node.learn.judge import coco_ap
+from perception_node.learn.merge import merge
 from perception_node.segment.infer import Segmenter
 from perception_node.segment.weights import default_weights
 from perception_node.sim.cell import SimulatedCell
@@ -79,14 +81,14 @@ def run_fleet(out: Path, size: Size, seed: int = 11, progress: bool = True) -> d
             add_set(registry, name, out / name / split, split, "generated", f"simulated, cell {cells[name].number}", {},
                     progress=progress)
         champion = champion_of(read_registry(registry))
-        earlier = [str(out / other / "train") for other in joined]
-        candidate = _adapted(out, name, out / name / "train", [str(replay), *earlier], champion, size, progress)
+        joined.append(name)
+        data = _merged(out / f"train-{name}", [out / other / "train" for other in joined], progress)
+        candidate = _adapted(out, name, data, [str(replay)], champion, size, progress)
         decision = promote(candidate, registry, out / f"decision-{name}", resamples=size.resamples, progress=progress)
         step: dict[str, Any] = {"joins": name, "decision": decision.to_json()}
-        if joined:
+        if len(joined) > 1:
             bare = _adapted(out, f"{name}-without-rehearsal", out / name / "train", [], champion, size, progress)
-            step["without_rehearsal"] = _against(bare, champion, {n: judging[n] for n in (*joined, name)}, progress)
-        joined.append(name)
+            step["without_rehearsal"] = _against(bare, champion, {n: judging[n] for n in joined}, progress)
         step["fleet"] = fleet_ap(champion_of(read_registry(registry)), judging, progress)
         steps.append(step)
         print(f"{name} joins: {'promoted' if decision.promoted else 'refused'}; {_line(step['fleet'])}", flush=True)
@@ -98,6 +100,15 @@ def _made(folder: Path, count: int, seed: int, cell: SimulatedCell, progress: bo
     if not (folder / "annotations.json").is_file():
         folder.parent.mkdir(parents=True, exist_ok=True)
         synthesize(folder, count, seed, workers=2, progress=progress, cell=cell)
+
+
+def _merged(folder: Path, sets: Sequence[Path], progress: bool) -> Path:
+    """One set of several, made when it is not there yet; one alone stays as it is."""
+    if len(sets) == 1:
+        return sets[0]
+    if not (folder / "annotations.json").is_file():
+        merge(sets, folder, {}, progress=progress)
+    return folder
 
 
 def _adapted(out: Path, name: str, data: Path, replay: list[str], champion: Path, size: Size, progress: bool) -> Path:
@@ -153,14 +164,21 @@ def report(result: Mapping[str, Any]) -> str:
         words = "promoted" if step["decision"]["promoted"] else "refused"
         row(f"{step['joins']} joins, {words}", step["fleet"])
         if "without_rehearsal" in step:
-            row("  change without rehearsal", step["without_rehearsal"])
+            row("  change by the candidate", _changes(step))
+            row("  without rehearsal", step["without_rehearsal"])
     lines.append(f"mean rises at each step: {'yes' if result['rises'] else 'no'}; a joined cell fell by at most "
                  f"{100 * result['worst_fall']:.2f} AP in a step")
     return "\n".join(lines)
 
 
+def _changes(step: Mapping[str, Any]) -> dict[str, float]:
+    """By how much the step's candidate changes the AP of each joined cell, whether it was promoted or not."""
+    cells = step["decision"]["cells"]
+    return {name: cell["change"]["after"] - cell["change"]["before"] for name, cell in cells.items()}
+
+
 def draw(result: Mapping[str, Any], path: Path) -> None:
-    """Write a PNG: AP of each cell over the steps."""
+    """Write a PNG: AP of each cell over the steps; crosses: what it would be without rehearsal."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -169,7 +187,12 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(7, 4), constrained_layout=True)
     rows = [result["start"], *(step["fleet"] for step in result["steps"])]
     for name in result["cells"]:
-        axes.plot([100 * row[name] for row in rows], marker="o", label=name)
+        line = axes.plot([100 * row[name] for row in rows], marker="o", label=name)[0]
+        for place, (before, step) in enumerate(zip(rows, result["steps"], strict=False), 1):
+            if name in step.get("without_rehearsal", {}):
+                values = [100 * before[name], 100 * (before[name] + step["without_rehearsal"][name])]
+                axes.plot([place - 1, place], values, color=line.get_color(), linestyle=":", marker="x", markevery=[1])
+    axes.plot([], [], color="grey", linestyle=":", marker="x", label="without rehearsal")
     axes.plot([100 * mean for mean in result["means"]], color="black", linewidth=2.5, label="mean")
     axes.set(ylabel="AP of pickable packages", xticks=range(len(rows)),
              xticklabels=["shipped", *(f"{step['joins']} joins" for step in result["steps"])])

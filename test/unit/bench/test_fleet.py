@@ -11,6 +11,9 @@ START = {"a": 0.5, "b": 0.4}
 
 def result(*rows):
     steps = [{"joins": name, "fleet": fleet, "decision": {"promoted": True}} for name, fleet in zip("ab", rows, strict=True)]
+    changes = {"a": {"before": 0.6, "after": 0.595}, "b": {"before": 0.38, "after": 0.5}}
+    steps[1]["decision"]["cells"] = {name: {"change": change} for name, change in changes.items()}
+    steps[1]["without_rehearsal"] = {"a": -0.1, "b": 0.13}
     return {"cells": {"a": {}, "b": {}}, "start": START, "steps": steps, **_verdict(START, steps)}
 
 
@@ -20,6 +23,8 @@ def test_a_fleet_that_rises_and_one_that_does_not(tmp_path):
     assert good["worst_fall"] == pytest.approx(0.005)
     assert good["means"] == pytest.approx([0.45, 0.49, 0.5475])
     assert "mean rises at each step: yes; a joined cell fell by at most 0.50 AP" in report(good)
+    assert [line.split()[-3:] for line in report(good).splitlines() if "candidate" in line or "without" in line] == [
+        ["-0.5", "12.0", "5.8"], ["-10.0", "13.0", "1.5"]]
     bad = result({"a": 0.6, "b": 0.4}, {"a": 0.5, "b": 0.5})
     assert not bad["rises"]
     assert bad["worst_fall"] == pytest.approx(0.1)

@@ -1,7 +1,9 @@
 """Promotion: better for the mean and worse for nobody, or not at all; the intervals are those of COCO's own AP."""
 
+import errno
 import filecmp
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,7 +94,11 @@ def test_strict_wants_chance_ruled_out():
     assert any("--strict" in reason for reason in decide([cell("north", worse, better, resamples=200)], True).reasons)
 
 
-def test_a_worse_model_is_refused_with_pictures_and_a_better_one_becomes_the_champion(two_cells, models, tmp_path, capsys):
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_worse_model_is_refused_with_pictures_and_a_better_one_is_crowned(two_cells, models, tmp_path, capsys, monkeypatch):
     before = two_cells.read_text()
     out = tmp_path / "out"
     assert main(["promote", str(models["worse"]), str(two_cells), "--out", str(out), "--resamples", "50"]) == 1
@@ -102,11 +108,21 @@ def test_a_worse_model_is_refused_with_pictures_and_a_better_one_becomes_the_cha
     assert json.loads((out / "decision.json").read_text())["promoted"] is False
 
     data = read_registry(two_cells)
-    from perception_node.fleet.registry import write_registry
+    from perception_node.fleet.registry import held, write_registry
     from perception_node.segment.weights import file_sha256
     write_registry(two_cells, {**data.data, "champion": {"model": str(models["worse"]), "sha256": file_sha256(models["worse"])}})
     assert main(["promote", str(models["near"]), str(two_cells), "--dry-run", "--resamples", "50"]) == 0
     assert "could be" in capsys.readouterr().out
+    before = two_cells.read_bytes()
+    with held(two_cells):
+        assert main(["promote", str(models["near"]), str(two_cells), "--resamples", "50"]) == 2
+        assert "another process is changing it" in capsys.readouterr().err
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_bytes", full_disk)
+        assert main(["promote", str(models["near"]), str(two_cells), "--resamples", "50"]) == 2
+        assert "fleet.yaml: cannot be written (No space left on device)" in capsys.readouterr().err
+    assert two_cells.read_bytes() == before
+    assert not list(two_cells.parent.glob("*.part"))
     assert main(["promote", str(models["near"]), str(two_cells), "--resamples", "50"]) == 0
     crowned = read_registry(two_cells)
     assert crowned.champion.resolve() == models["near"].resolve()

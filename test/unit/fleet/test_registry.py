@@ -8,11 +8,13 @@ import cv2
 import pytest
 
 from perception_node.cli import main
-from perception_node.errors import DatasetError
-from perception_node.fleet.command import add_set
-from perception_node.fleet.registry import read_registry, verify
+from perception_node.errors import DatasetError, ModelError
+from perception_node.fleet.command import add_replay, add_set
+from perception_node.fleet.promote import champion_of
+from perception_node.fleet.registry import read_registry, verify, write_registry
 from perception_node.learn.content import dataset_sha256
 from perception_node.learn.dataset import read_dataset
+from perception_node.segment.weights import default_weights
 
 
 def register(registry, cell, data, split, **more):
@@ -57,6 +59,29 @@ def test_a_set_that_was_changed_or_is_gone_is_named(two_cells, capsys):
     shutil.rmtree(labels.parents[1])
     assert main(["fleet", "check", str(two_cells), "--processes", "1"]) == 2
     assert "south/judge" in capsys.readouterr().err
+
+
+def test_a_golden_replay_or_champion_that_was_changed_or_is_gone_is_named(two_cells, tmp_path):
+    recording, golden, model = tmp_path / "monday", tmp_path / "monday.jsonl", tmp_path / "m.onnx"
+    recording.mkdir()
+    golden.write_text("{}")
+    add_replay(two_cells, "north", recording, golden)
+    verify(read_registry(two_cells), progress=False)
+    golden.write_text("{} ")
+    with pytest.raises(DatasetError, match=r"monday.jsonl: expected sha256 .*: it was changed"):
+        verify(read_registry(two_cells), progress=False)
+    shutil.rmtree(recording)
+    with pytest.raises(DatasetError, match="monday: expected a recording and its golden replay, found none"):
+        verify(read_registry(two_cells), progress=False)
+    data = read_registry(two_cells).data
+    write_registry(two_cells, {**data, "champion": {"model": model.name, "sha256": 64 * "0"}})
+    with pytest.raises(ModelError, match=r"expected a file .*m.onnx, found none"):
+        champion_of(read_registry(two_cells))
+    for file in default_weights().parent.glob(f"{default_weights().stem}.*"):
+        shutil.copyfile(file, tmp_path / file.name)
+    write_registry(two_cells, {**data, "champion": {"model": default_weights().name, "sha256": 64 * "0"}})
+    with pytest.raises(ModelError, match=r"expected sha256 0000.* as registered, got "):
+        champion_of(read_registry(two_cells))
 
 
 def test_training_pictures_of_any_cell_must_not_judge_any_cell(two_cells, tmp_path, make_dataset):
