@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., object])
+T = TypeVar("T", bound=np.generic)
 
 
 def compiled(function: F) -> F:
@@ -20,3 +23,10 @@ def compiled(function: F) -> F:
         return njit(function, cache=True, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
     except RuntimeError:  # numba found no place to keep it
         return njit(function, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
+
+
+def steady(array: NDArray[T]) -> NDArray[T]:
+    """The same numbers, contiguous and read-only: one type for the compiler, whoever made the array."""
+    view = np.ascontiguousarray(array).view()
+    view.setflags(write=False)
+    return view

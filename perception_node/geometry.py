@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.compiled import compiled
 from perception_node.errors import PerceptionError
 from perception_node.types import F32, F64, CameraModel
 
@@ -158,6 +159,38 @@ def fit_plane(points: NDArray[np.floating]) -> tuple[F64, float, float]:
         normal = -normal
     rms = float(np.sqrt(max(values[0], 0.0) / len(points)))
     return normal, -float(normal @ centre), rms
+
+
+@compiled
+def plane_normal(xx: float, xy: float, xz: float, yy: float, yz: float, zz: float) -> tuple[float, float, float]:
+    """Unit normal of the plane through points whose scatter about their centre is given: the axis of least scatter.
+
+    Source: C. G. J. Jacobi's rotations; G. Golub, C. Van Loan, "Matrix computations", 8.5. Eight rounds are more than a 3 x 3
+    matrix needs for all digits.
+    """
+    a = np.array(((xx, xy, xz), (xy, yy, yz), (xz, yz, zz)))
+    v = np.eye(3)
+    for _ in range(8):
+        if a[0, 1] == 0.0 and a[0, 2] == 0.0 and a[1, 2] == 0.0:
+            break
+        for p in range(2):
+            for q in range(p + 1, 3):
+                if a[p, q] == 0.0:
+                    continue
+                theta = (a[q, q] - a[p, p]) / (2.0 * a[p, q])
+                t = math.copysign(1.0, theta) / (abs(theta) + math.sqrt(theta * theta + 1.0))
+                c = 1.0 / math.sqrt(t * t + 1.0)
+                s = t * c
+                for k in range(3):
+                    a[k, p], a[k, q] = c * a[k, p] - s * a[k, q], s * a[k, p] + c * a[k, q]
+                for k in range(3):
+                    a[p, k], a[q, k] = c * a[p, k] - s * a[q, k], s * a[p, k] + c * a[q, k]
+                    v[k, p], v[k, q] = c * v[k, p] - s * v[k, q], s * v[k, p] + c * v[k, q]
+    least = 0
+    for k in range(1, 3):
+        if a[k, k] < a[least, least]:
+            least = k
+    return v[0, least], v[1, least], v[2, least]
 
 
 def intersect_plane(rays: F64, normal: F64, offset: float) -> F64:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import cv2
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node import geometry
+from perception_node.compiled import compiled, steady
 from perception_node.config import BeltConfig
+from perception_node.geometry import plane_normal, ray_image
 from perception_node.types import F32, F64, Frame
 
 _SAMPLES = 1500
@@ -20,6 +22,8 @@ _MAX_TILT_COS = 0.5
 """A belt seen at more than 60 degrees from its normal cannot be picked from: such a plane is a wall."""
 _SEED = 20_240_501
 _PACKAGE_MARGIN_PX = 5
+_POLISHED = 3
+"""Least-squares fits: to the winner's support, then twice to what lies on the fit before."""
 
 
 def calibrated_plane(belt: BeltConfig) -> F64 | None:
@@ -45,42 +49,99 @@ def fit_belt_plane(frame: Frame, labels: NDArray[np.uint16]) -> F64 | None:
     """
     if frame.depth_m is None:
         return None
-    points = _background_points(frame.depth_m, labels, geometry.ray_image(frame.camera))
+    points = _background_points(steady(frame.depth_m), steady(labels), ray_image(frame.camera))
     if len(points) < 50:
         return None
-    rng = np.random.default_rng(_SEED)
-    triples = points[rng.integers(0, len(points), (_HYPOTHESES, 3))]
-    normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
-    lengths = np.linalg.norm(normals, axis=1)
-    normals = normals[lengths > 1e-9] / lengths[lengths > 1e-9, None]
-    anchors = triples[lengths > 1e-9, 0]
-    normals *= np.where(normals[:, 2] > 0, -1.0, 1.0)[:, None]
-    keep = -normals[:, 2] > _MAX_TILT_COS
-    if not keep.any():
-        return None
-    normals, anchors = normals[keep], anchors[keep]
-    distances = normals @ points.T - np.einsum("hi,hi->h", normals, anchors)[:, None]
-    support = np.clip(1.0 - (distances / _TOLERANCE_M) ** 2, 0.0, None).sum(axis=1)
-    best = int(np.argmax(support))
-    inliers = np.abs(distances[best]) < _TOLERANCE_M
-    if inliers.mean() < _MIN_SUPPORT:
-        return None
-    normal, offset, _ = geometry.fit_plane(points[inliers])
-    for _ in range(2):
-        inliers = np.abs(points @ normal + offset) < _TOLERANCE_M
-        normal, offset, _ = geometry.fit_plane(points[inliers])
-    return np.array([*normal, offset])
+    plane = np.empty(4)
+    found = _most_supported(points, np.random.default_rng(_SEED).integers(0, len(points), (_HYPOTHESES, 3)), plane)
+    return plane if found else None
 
 
+@compiled
 def _background_points(depth_m: F32, labels: NDArray[np.uint16], rays: F32) -> F64:
-    step = max(1, depth_m.shape[1] // 160)
-    margin = 2 * _PACKAGE_MARGIN_PX + 1
-    near = cv2.dilate((labels > 0).astype(np.uint8), np.ones((margin, margin), np.uint8))[::step, ::step]
-    depth = depth_m[::step, ::step]
-    usable = (near == 0) & np.isfinite(depth) & (depth > 0)
-    chosen = np.flatnonzero(usable)
-    if len(chosen) > _SAMPLES:
-        chosen = chosen[np.linspace(0, len(chosen) - 1, _SAMPLES).astype(int)]
-    z = depth.ravel()[chosen].astype(np.float64)
-    xy = rays[::step, ::step].reshape(-1, 2)[chosen].astype(np.float64)
-    return np.column_stack([xy * z[:, None], z])
+    """(N, 3) readings, spread evenly over all on every fourth pixel or so that is not within `_PACKAGE_MARGIN_PX` of a package."""
+    height, width = depth_m.shape
+    step = max(1, width // 160)
+    usable = np.empty((height // step + 1) * (width // step + 1), np.int64)
+    count = 0
+    near = np.empty(width, np.uint16)
+    for v in range(0, height, step):
+        near[:] = 0
+        for row in range(max(0, v - _PACKAGE_MARGIN_PX), min(height, v + _PACKAGE_MARGIN_PX + 1)):
+            for u in range(width):
+                near[u] |= labels[row, u]
+        last, ahead = -1 - _PACKAGE_MARGIN_PX, 0  # last: the last column with a package in it, up to the margin's end
+        for u in range(0, width, step):
+            while ahead < width and ahead <= u + _PACKAGE_MARGIN_PX:
+                if near[ahead] > 0:
+                    last = ahead
+                ahead += 1
+            if last < u - _PACKAGE_MARGIN_PX and depth_m[v, u] > 0.0 and np.isfinite(depth_m[v, u]):
+                usable[count] = v * width + u
+                count += 1
+    kept = min(count, _SAMPLES)
+    apart = (count - 1) / (_SAMPLES - 1) if count > _SAMPLES else 1.0
+    points = np.empty((kept, 3))
+    for k in range(kept):
+        at = usable[min(int(k * apart), count - 1)]
+        v, u = at // width, at % width
+        z = float(depth_m[v, u])
+        points[k, 0], points[k, 1], points[k, 2] = rays[v, u, 0] * z, rays[v, u, 1] * z, z
+    return points
+
+
+@compiled
+def _most_supported(points: F64, triples: NDArray[np.int64], plane: F64) -> bool:
+    """The best of the planes through triples of points, refined by least squares. points: (N, 3). plane: (4,), written.
+
+    Returns:
+        Whether a plane is held up by enough points; else `plane` is undefined.
+    """
+    total = len(points)
+    planes, support = np.empty((4, len(triples))), np.zeros(len(triples))
+    count = 0
+    for h in range(len(triples)):
+        i, j, k = triples[h, 0], triples[h, 1], triples[h, 2]
+        ax, ay, az = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1], points[j, 2] - points[i, 2]
+        bx, by, bz = points[k, 0] - points[i, 0], points[k, 1] - points[i, 1], points[k, 2] - points[i, 2]
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        length = math.sqrt(nx * nx + ny * ny + nz * nz)
+        if not length > 1e-9:
+            continue
+        scale = -1.0 / length if nz > 0 else 1.0 / length
+        nx, ny, nz = nx * scale, ny * scale, nz * scale
+        if -nz > _MAX_TILT_COS:
+            planes[0, count], planes[1, count], planes[2, count] = nx, ny, nz
+            planes[3, count] = -(nx * points[i, 0] + ny * points[i, 1] + nz * points[i, 2])
+            count += 1
+    if count == 0:
+        return False
+    for n in range(total):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        for h in range(count):
+            away = (planes[0, h] * x + planes[1, h] * y + planes[2, h] * z + planes[3, h]) * (1.0 / _TOLERANCE_M)
+            support[h] += max(1.0 - away * away, 0.0)
+    best = np.argmax(support[:count])
+    nx, ny, nz, d = planes[0, best], planes[1, best], planes[2, best], planes[3, best]
+    for polish in range(_POLISHED):
+        on, sx, sy, sz = 0, 0.0, 0.0, 0.0
+        for n in range(total):
+            x, y, z = points[n, 0], points[n, 1], points[n, 2]
+            if abs(nx * x + ny * y + nz * z + d) < _TOLERANCE_M:
+                on += 1
+                sx, sy, sz = sx + x, sy + y, sz + z
+        if (polish == 0 and on < _MIN_SUPPORT * total) or on < 3:
+            return False
+        sx, sy, sz = sx / on, sy / on, sz / on
+        xx, xy, xz, yy, yz, zz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for n in range(total):
+            x, y, z = points[n, 0], points[n, 1], points[n, 2]
+            if abs(nx * x + ny * y + nz * z + d) < _TOLERANCE_M:
+                x, y, z = x - sx, y - sy, z - sz
+                xx, xy, xz, yy, yz, zz = xx + x * x, xy + x * y, xz + x * z, yy + y * y, yz + y * z, zz + z * z
+        nx, ny, nz = plane_normal(xx, xy, xz, yy, yz, zz)
+        if nz > 0:
+            nx, ny, nz = -nx, -ny, -nz
+        d = -(nx * sx + ny * sy + nz * sz)
+    plane[0], plane[1], plane[2], plane[3] = nx, ny, nz, d
+    return True

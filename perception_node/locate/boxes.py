@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.locate.faces import FACE_TOLERANCE_M, Mask
+from perception_node.compiled import compiled, steady
+from perception_node.locate.faces import FACE_TOLERANCE_M, Masks
 from perception_node.types import F32, F64
 
 _MIN_SIDE_M = 0.005
 _GRAZING = 0.05
 """Least cosine between a viewing ray and a face's normal at which their meeting point means anything."""
-_RIGHT = np.array([1.0, 0.0, 0.0])
-_DOWN = np.array([0.0, 1.0, 0.0])
 _ROWS = 24
 """Rows of a mask that are looked at, first and last among them: some hundred ends make up for the corners between them."""
 _SPARSE = 0.6
@@ -30,176 +27,198 @@ _DEPTH_SIGMA_M = 0.001
 """Common depth error of one package. Source: measured bias of stereo-like depth at 1.1 m, below 1 mm for 95 % of packages."""
 UNKNOWN_HEIGHT_SIGMA = 0.2887
 """One sigma of a height of which only the range is known, as a share of that range: 1/sqrt(12), uniform."""
+_NO_DEPTH = steady(np.empty((0, 0), np.float32))
+_RIGID_REACH_M = np.float32(FACE_TOLERANCE_M["box"])
 
 
 @dataclass(frozen=True, eq=False)
-class FaceBox:
-    """A rectangle in space round the visible part of an upper face.
+class FaceBoxes:
+    """Rectangles in space round the visible parts of P upper faces.
 
     Attributes:
-        centre: (3,) in the camera frame. axes: (3, 3), columns length, width, outward normal.
-        length_m, width_m: sides, length >= width. fill: share of the rectangle that is seen. pixel_m: size of a pixel there.
+        T: (P, 4, 4) camera frame: origin = centre, x along the length, to the right of the picture or down it, z outward.
+        side_m: (P, 2) length >= width. fill: (P,) share of the rectangle that is seen. pixel_m: (P,) size of a pixel there.
+        there: (P,) False where nothing of a mask lies on its plane; the rest is undefined there.
     """
 
-    centre: F64
-    axes: F64
-    length_m: float
-    width_m: float
-    fill: float
-    pixel_m: float
+    T: F64
+    side_m: F64
+    fill: F64
+    pixel_m: F64
+    there: NDArray[np.bool_]
 
 
-def face_boxes(masks: Sequence[Mask], rays: F32, depth_m: F32 | None, normal: F64, offset: F64, classes: Sequence[str],
-               focal_px: float, valid_fraction: F64) -> list[FaceBox | None]:
+def face_boxes(masks: Masks, wanted: NDArray[np.bool_], depth_m: F32 | None, plane: F64, valid_fraction: F64,
+               focal_px: float) -> FaceBoxes:
     """The smallest rectangle, in each face's plane, round the face's pixels.
 
     Rigid packages: the pixels whose reading lies on the plane, cast onto it along their rays (so that depth noise does not
     widen the box). Soft ones: all readings, dropped onto the plane along its normal. The hull of a mask is the hull of its rows'
-    ends: all rows of all masks are looked at together.
+    ends.
 
     Args:
-        masks: of P packages. rays: (H, W, 2). depth_m: (H, W) metres or None. normal: (P, 3), offset: (P,) of the faces' planes.
-        classes: (P,) names. focal_px: for the size of a pixel. valid_fraction: (P,) share of a mask with a depth reading.
-
-    Returns:
-        P rectangles, None where nothing of a mask lies on the plane.
+        masks: of P packages. wanted: (P,) which of them. depth_m: (H, W) metres, contiguous and read-only, or None.
+        plane: (P, 4) of the faces. valid_fraction: (P,) share of a mask with a depth reading. focal_px: for the size of a pixel.
     """
-    if not masks:
-        return []
-    rows = _rows_of(masks, rays.shape[1])
-    rigid = np.array([name == "box" for name in classes], dtype=bool)
-    inside, pixel = rows.inside, rows.pixel
-    if depth_m is not None:
-        rows = _on_faces(rows, rays, depth_m, normal, offset, rigid, valid_fraction)
-        inside, pixel = rows.inside, rows.pixel
-    if len(pixel) == 0:
-        return [None] * len(masks)
-    new_row = np.flatnonzero(np.diff(inside, prepend=-1))
-    ends = np.column_stack([new_row, np.append(new_row[1:], len(inside)) - 1]).ravel()
-    owner = rows.owner[inside[ends]]
-    ray = np.ones((len(ends), 3))
-    ray[:, :2] = rays.reshape(-1, 2)[pixel[ends]]
-    along = np.einsum("ni,ni->n", ray, normal[owner])
-    scale = -offset[owner] / np.where(along < -_GRAZING, along, np.nan)
-    if depth_m is not None:
-        reading = depth_m.ravel()[pixel[ends]]
-        scale = np.where(~rigid[owner] & (reading > 0), reading, scale)
-    good = scale > 0
-    owner, scale = owner[good], scale[good]
-    basis = _bases(normal)
-    flat = (np.einsum("ni,nij->nj", ray[good], basis[owner, :, :2]) * scale[:, None]).astype(np.float32)
-    seen = np.bincount(rows.owner[inside], minlength=len(masks)) / rows.share
-    part = np.searchsorted(owner, np.arange(len(masks) + 1)).tolist()
-    return [_rectangle(flat[a:b], scale[a:b], basis[i], float(offset[i]), float(seen[i]), focal_px) if b > a else None
-            for i, (a, b) in enumerate(pairwise(part))]
+    count = len(masks.box)
+    ends, number, range_m = np.empty((count, 2 * _ROWS, 2), np.float32), np.zeros(count, np.int64), np.ones(count)
+    seen_px, basis = np.zeros(count), np.empty((count, 3, 3))
+    _row_ends(masks.labels, masks.box, _NO_DEPTH if depth_m is None else depth_m, masks.rays, wanted, masks.rigid, plane,
+              valid_fraction, ends, number, range_m, seen_px, basis)
+    rectangle = np.zeros((count, 5))
+    there = number > 0
+    for p in np.flatnonzero(there).tolist():
+        (u, v), (side_u, side_v), angle = cv2.minAreaRect(ends[p, :number[p]])
+        rectangle[p] = u, v, side_u, side_v, angle
+    T, side_m, fill, pixel_m = np.zeros((count, 4, 4)), np.zeros((count, 2)), np.zeros(count), np.ones(count)
+    _place(rectangle, there, range_m, seen_px, basis, plane, focal_px, T, side_m, fill, pixel_m)
+    return FaceBoxes(T, side_m, fill, pixel_m, there)
 
 
-def _bases(normal: F64) -> F64:
-    """(P, 3, 3) axes of P planes as columns: to the picture's right (down it, where that is the normal), across, outward."""
-    hint = np.where(np.abs(normal[:, :1]) < 0.9, _RIGHT, _DOWN)
-    x = hint - normal * np.einsum("pi,pi->p", hint, normal)[:, None]
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
-    return np.stack([x, np.cross(normal, x), normal], axis=2)
+@compiled
+def _row_ends(labels: NDArray[np.uint16], box: NDArray[np.int64], depth_m: F32, rays: F32, wanted: NDArray[np.bool_],
+              rigid: NDArray[np.bool_], plane: F64, valid_fraction: F64, ends: F32, number: NDArray[np.int64], range_m: F64,
+              seen_px: F64, basis: F64) -> None:
+    """First and last pixel on the face in some rows of each mask, on the face's plane.
 
-
-@dataclass(frozen=True, eq=False)
-class _Rows:
-    """Pixels of P masks in some of their rows.
-
-    Attributes:
-        pixel: (N,) index into the picture, row by row. inside: (N,) number of the row it is in. owner: (R,) package of each row.
-        share: (P,) part of the mask's rows that is looked at.
+    Args:
+        labels, box, depth_m (empty = none), rays, wanted, rigid, plane, valid_fraction: as for `face_boxes`.
+        ends: (P, 2 * _ROWS, 2) float32 metres along the plane's axes, written up to `number` (P,). range_m: (P,) their middle
+            depth. seen_px: (P,) pixels on the face. basis: (P, 3, 3) the plane's axes as columns: to the picture's right (down it,
+            where that is the normal), across, outward. All written, except where there is no end.
     """
+    depths = np.empty(2 * _ROWS)
+    blind = depth_m.size == 0
+    for p in range(len(box)):
+        if not wanted[p]:
+            continue
+        nx, ny, nz, d = plane[p, 0], plane[p, 1], plane[p, 2], plane[p, 3]
+        hx, hy = (1.0, 0.0) if abs(nx) < 0.9 else (0.0, 1.0)
+        lean = hx * nx + hy * ny
+        ax, ay, az = hx - nx * lean, hy - ny * lean, -nz * lean
+        length = math.sqrt(ax * ax + ay * ay + az * az)
+        ax, ay, az = ax / length, ay / length, az / length
+        bx, by, bz = ny * az - nz * ay, nz * ax - nx * az, nx * ay - ny * ax
+        basis[p, 0, 0], basis[p, 1, 0], basis[p, 2, 0] = ax, ay, az
+        basis[p, 0, 1], basis[p, 1, 1], basis[p, 2, 1] = bx, by, bz
+        basis[p, 0, 2], basis[p, 1, 2], basis[p, 2, 2] = nx, ny, nz
+        fx, fy, fz, fd = np.float32(nx), np.float32(ny), np.float32(nz), np.float32(d)
+        unread_too = not rigid[p] or valid_fraction[p] < _SPARSE
+        mine = np.uint16(p + 1)
+        top, height = box[p, 1], max(box[p, 3] - box[p, 1], 0)
+        rows, seen, count = min(height, _ROWS), 0, 0
+        for row in range(rows):
+            v = top + (row if height <= _ROWS else row * (height - 1) // (_ROWS - 1))
+            first, last = -1, -1
+            for u in range(box[p, 0], box[p, 2]):
+                if labels[v, u] != mine:
+                    continue
+                if not blind:
+                    z = depth_m[v, u]
+                    away = abs((rays[v, u, 0] * fx + rays[v, u, 1] * fy + fz) * z + fd)
+                    if not (away < (_RIGID_REACH_M if rigid[p] else np.float32(np.inf)) or (unread_too and not z > 0.0)):
+                        continue
+                if first < 0:
+                    first = u
+                last = u
+                seen += 1
+            if first < 0:
+                continue
+            for u in (first, last):
+                x, y = float(rays[v, u, 0]), float(rays[v, u, 1])
+                along = x * nx + y * ny + nz
+                scale = -d / along if along < -_GRAZING else 0.0
+                if not blind and not rigid[p] and depth_m[v, u] > 0.0:
+                    scale = float(depth_m[v, u])
+                if scale > 0.0:
+                    ends[p, count, 0] = (x * ax + y * ay + az) * scale
+                    ends[p, count, 1] = (x * bx + y * by + bz) * scale
+                    at = count
+                    while at > 0 and depths[at - 1] > scale:  # kept in order, for the middle one
+                        depths[at] = depths[at - 1]
+                        at -= 1
+                    depths[at] = scale
+                    count += 1
+        number[p] = count
+        if count > 0:
+            range_m[p] = depths[count // 2]
+            seen_px[p] = seen * height / rows
 
-    pixel: NDArray[np.intp]
-    inside: NDArray[np.intp]
-    owner: NDArray[np.intp]
-    share: F64
+
+@compiled
+def _place(rectangle: F64, there: NDArray[np.bool_], range_m: F64, seen_px: F64, basis: F64, plane: F64, focal_px: float, T: F64,
+           side_m: F64, fill: F64, pixel_m: F64) -> None:
+    """Rectangles of planes as `FaceBoxes`, whose T, side_m, fill and pixel_m are written.
+
+    rectangle: (P, 5) centre, sides in metres and the first one's turn in degrees, along the axes of `basis`.
+    """
+    for p in range(len(rectangle)):
+        if not there[p]:
+            continue
+        turn = math.radians(rectangle[p, 4])
+        c, s = math.cos(turn), math.sin(turn)
+        long, short = rectangle[p, 2], rectangle[p, 3]
+        if long < short:
+            long, short, c, s = short, long, -s, c
+        pixel = range_m[p] / focal_px
+        lead = 0  # the length's largest component points to the right, or down
+        for k in range(3):
+            T[p, k, 0] = c * basis[p, k, 0] + s * basis[p, k, 1]
+            T[p, k, 1] = c * basis[p, k, 1] - s * basis[p, k, 0]
+            T[p, k, 2] = basis[p, k, 2]
+            T[p, k, 3] = rectangle[p, 0] * basis[p, k, 0] + rectangle[p, 1] * basis[p, k, 1] - plane[p, 3] * basis[p, k, 2]
+            if abs(T[p, k, 0]) > abs(T[p, lead, 0]):
+                lead = k
+        T[p, 3, 3] = 1.0
+        if T[p, lead, 0] < 0.0:
+            for k in range(3):
+                T[p, k, 0], T[p, k, 1] = -T[p, k, 0], -T[p, k, 1]
+        long, short = max(long + pixel, _MIN_SIDE_M), max(short + pixel, _MIN_SIDE_M)
+        x, y, z = T[p, 0, 3], T[p, 1, 3], T[p, 2, 3]
+        facing = -(x * plane[p, 0] + y * plane[p, 1] + z * plane[p, 2]) / max(math.sqrt(x * x + y * y + z * z), 1e-9)
+        side_m[p, 0], side_m[p, 1], pixel_m[p] = long, short, pixel
+        fill[p] = min(max(seen_px[p] * pixel * pixel / max(facing, 0.2) / (long * short), 0.0), 1.0)
 
 
-def _rows_of(masks: Sequence[Mask], width: int) -> _Rows:
-    pixels, insides, owners, share = [], [], [], np.ones(len(masks))
-    before = 0
-    for i, mask in enumerate(masks):
-        height = mask.inside.shape[0]
-        looked_at = np.arange(height) if height <= _ROWS else np.arange(_ROWS) * (height - 1) // (_ROWS - 1)
-        share[i] = len(looked_at) / max(height, 1)
-        row, column = np.nonzero(mask.inside[looked_at])
-        pixels.append(((looked_at + mask.corner[1]) * width + mask.corner[0])[row] + column)
-        insides.append(row + before)
-        owners.append(np.full(len(looked_at), i))
-        before += len(looked_at)
-    return _Rows(np.concatenate(pixels), np.concatenate(insides), np.concatenate(owners), share)
-
-
-def _on_faces(rows: _Rows, rays: F32, depth_m: F32, normal: F64, offset: F64, rigid: NDArray[np.bool_],
-              valid_fraction: F64) -> _Rows:
-    """The pixels that lie on their package's face; of soft packages and of unread pixels of bad readings, all."""
-    lengths = np.bincount(rows.inside, minlength=len(rows.owner))
-    plane = np.column_stack([normal, offset]).astype(np.float32)[rows.owner]
-    ray, z = rays.reshape(-1, 2)[rows.pixel], depth_m.ravel()[rows.pixel]
-    distance = ray[:, 0] * np.repeat(plane[:, 0], lengths)
-    distance += ray[:, 1] * np.repeat(plane[:, 1], lengths)
-    distance += np.repeat(plane[:, 2], lengths)
-    distance *= z
-    distance += np.repeat(plane[:, 3], lengths)
-    reach = np.where(rigid, np.float32(FACE_TOLERANCE_M["box"]), np.float32(np.inf))[rows.owner]
-    kept = np.abs(distance, out=distance) < np.repeat(reach, lengths)
-    kept |= np.repeat((~rigid | (valid_fraction < _SPARSE))[rows.owner], lengths) & ~(z > 0)
-    return _Rows(rows.pixel[kept], rows.inside[kept], rows.owner, rows.share)
-
-
-def _rectangle(points: F32, scale: F64, basis: F64, offset: float, seen_px: float, focal_px: float) -> FaceBox:
-    """The smallest rectangle round (N, 2) points of a plane. scale: (N,) their depths. basis: (3, 3) the plane's axes. offset: of
-    the plane. seen_px: pixels on the face."""
-    x, y, normal = basis.T
-    (cu, cv), (side_u, side_v), angle = cv2.minAreaRect(points)
-    turn = math.radians(angle)
-    axis_u = math.cos(turn) * x + math.sin(turn) * y
-    axis_v = -math.sin(turn) * x + math.cos(turn) * y
-    if side_u < side_v:
-        side_u, side_v, axis_u, axis_v = side_v, side_u, axis_v, -axis_u
-    pixel = float(np.partition(scale, len(scale) // 2)[len(scale) // 2]) / focal_px
-    length, breadth = max(side_u + pixel, _MIN_SIDE_M), max(side_v + pixel, _MIN_SIDE_M)
-    centre = cu * x + cv * y - normal * offset
-    facing = -float(normal @ centre) / max(math.sqrt(float(centre @ centre)), 1e-9)
-    fill = min(max(seen_px * pixel**2 / max(facing, 0.2) / (length * breadth), 0.0), 1.0)
-    return FaceBox(centre, np.column_stack([axis_u, axis_v, normal]), length, breadth, fill, pixel)
-
-
-def box_pose(face: FaceBox, height_m: float) -> F64:
-    """(4, 4) T_cam_package of a box `height_m` high below the face; x points to the right of the picture, or down it."""
-    x, y, z = face.axes.T
-    lead = int(np.argmax(np.abs(x)))
-    if x[lead] < 0:
-        x, y = -x, -y
-    T = np.eye(4)
-    T[:3, 0], T[:3, 1], T[:3, 2] = x, y, z
-    T[:3, 3] = face.centre - z * (height_m / 2)
+def box_poses(boxes: FaceBoxes, height_m: F64) -> F64:
+    """(P, 4, 4) T_cam_package of boxes `height_m` (P,) high below their faces."""
+    T = boxes.T.copy()
+    T[:, :3, 3] -= T[:, :3, 2] * (height_m[:, None] / 2)
     return T
 
 
-def box_covariance(face: FaceBox, pose: F64, rms_m: float, readings: int, height_sigma_m: float, hidden: float) -> F64:
-    """(6, 6) covariance of a box's pose in the camera frame.
+@compiled
+def box_covariances(T: F64, side_m: F64, pixel_m: F64, rms_m: F64, readings: NDArray[np.int64], height_sigma_m: F64,
+                    hidden: F64) -> F64:
+    """(P, 6, 6) covariance of each box's pose in the camera frame.
 
     Args:
-        face: the rectangle. pose: T_cam_package. rms_m, readings: of the plane fit. height_sigma_m: of the box's height.
-        hidden: 0..1, share of the face that may be out of sight; the centre may then lie up to that share of a side away.
+        T: (P, 4, 4) T_cam_package. side_m: (P, 2). pixel_m: (P,) size of a pixel there. rms_m, readings: (P,) of the plane fit.
+        height_sigma_m: (P,) of the box's height. hidden: (P,) 0..1, share of the face that may be out of sight; the centre may
+            then lie up to that share of a side away.
 
     Source: plane through n points with scatter s on a uniform rectangle a x b: sigma_tilt = s / sqrt(n) * sqrt(12) / side; sides
     from the edges' uncertainty; readings of one camera are correlated, so n is capped at 30.
     """
-    n = min(max(readings, 3), 30)
-    sigma = math.hypot(rms_m, _DEPTH_SIGMA_M)
-    edge = _EDGE_PX * face.pixel_m
-    along = math.hypot(edge, hidden * face.length_m / 2)
-    across = math.hypot(edge, hidden * face.width_m / 2)
-    up = math.sqrt(sigma**2 / n + _DEPTH_SIGMA_M**2 + (height_sigma_m / 2) ** 2)
-    tilt = sigma / math.sqrt(n) * math.sqrt(12.0)
-    yaw = edge * math.sqrt(2.0) / face.length_m + 0.5 * hidden
-    rotation = pose[:3, :3]
-    covariance = np.zeros((6, 6))
-    covariance[:3, :3] = rotation * (along**2, across**2, up**2) @ rotation.T
-    covariance[3:, 3:] = rotation * (min(tilt / face.width_m, 0.5) ** 2, min(tilt / face.length_m, 0.5) ** 2,
-                                     min(yaw, 0.8) ** 2) @ rotation.T
+    covariance = np.zeros((len(T), 6, 6))
+    variance = np.empty(6)
+    for p in range(len(T)):
+        n = min(max(readings[p], 3), 30)
+        sigma = math.hypot(rms_m[p], _DEPTH_SIGMA_M)
+        edge = _EDGE_PX * pixel_m[p]
+        length, width = max(side_m[p, 0], _MIN_SIDE_M), max(side_m[p, 1], _MIN_SIDE_M)
+        tilt = sigma / math.sqrt(n) * math.sqrt(12.0)
+        variance[0] = edge**2 + (hidden[p] * length / 2) ** 2
+        variance[1] = edge**2 + (hidden[p] * width / 2) ** 2
+        variance[2] = sigma**2 / n + _DEPTH_SIGMA_M**2 + (height_sigma_m[p] / 2) ** 2
+        variance[3] = min(tilt / width, 0.5) ** 2
+        variance[4] = min(tilt / length, 0.5) ** 2
+        variance[5] = min(edge * math.sqrt(2.0) / length + 0.5 * hidden[p], 0.8) ** 2
+        for part in (0, 3):
+            for i in range(3):
+                for j in range(i, 3):
+                    total = 0.0
+                    for k in range(3):
+                        total += T[p, i, k] * variance[part + k] * T[p, j, k]
+                    covariance[p, part + i, part + j] = covariance[p, part + j, part + i] = total
     return covariance

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.compiled import compiled
 from perception_node.types import F64
 
 _MIN_RISE_M = 0.005
@@ -18,33 +19,42 @@ _MIN_POINTS = 2
 _MIN_UPRIGHT = 0.3
 
 
-def overlaps(points: F64, valid: NDArray[np.bool_], point_area_m2: F64, faces: F64, size_m: F64, up: F64) -> F64:
+@compiled
+def overlaps(points: F64, valid: NDArray[np.bool_], there: NDArray[np.bool_], point_area_m2: F64, faces: F64, size_m: F64,
+             up: F64) -> F64:
     """(P, P) area in square metres over which package u (row) is seen to lie over package l (column).
 
     Points of u are dropped along `up` onto the plane of l's face. Those that come from above and land inside its rectangle lie
     over l. A neighbour that stands beside it, however tall and however much of l it hides from the camera, drops beside it.
 
     Args:
-        points: (P, S, 3) readings of each package, camera frame, metres. valid: (P, S). point_area_m2: (P,) area that a reading
-            stands for. faces: (P, 4, 4) centre of each upper face, x and y along its sides, z outward. size_m: (P, 2) sides.
-        up: (3,) unit normal of the belt.
+        points: (P, S, 3) readings of each package, camera frame, metres. valid: (P, S). there: (P,) which packages have a face.
+        point_area_m2: (P,) area that a reading stands for. faces: (P, 4, 4) centre of each upper face, x and y along its sides,
+            z outward. size_m: (P, 2) sides. up: (3,) unit normal of the belt.
     """
     count, samples = valid.shape
-    flat = points.reshape(-1, 3).astype(np.float32)  # a tenth of a micrometre at one metre
-    origin = np.einsum("pij,pi->pj", faces[:, :3, :3], faces[:, :3, 3]).astype(np.float32)
-    lean = np.einsum("pij,i->pj", faces[:, :3, :3], up)  # up in each face's axes
-    upright = np.maximum(lean[:, 2], _MIN_UPRIGHT)
-    rise = flat @ faces[:, :3, 2].T.astype(np.float32)
-    rise -= origin[:, 2]
-    over = (rise > _MIN_RISE_M) & valid.reshape(-1, 1)
-    for axis in (0, 1):
-        slope = (lean[:, axis] / upright).astype(np.float32)
-        across = flat @ (faces[:, :3, axis] - faces[:, :3, 2] * slope[:, None]).T.astype(np.float32)
-        across -= origin[:, axis] - origin[:, 2] * slope
-        over &= np.abs(across, out=across) < (size_m[:, axis] / 2 - _MARGIN_M).astype(np.float32)
-    hits = over.reshape(count, samples, count).sum(axis=1)
-    np.fill_diagonal(hits, 0)
-    return np.where(hits >= _MIN_POINTS, hits * point_area_m2[:, None], 0.0)
+    area_m2 = np.zeros((count, count))
+    for low in range(count):
+        T = faces[low]
+        lean_x, lean_y, lean_z = 0.0, 0.0, 0.0  # up in the face's axes
+        for k in range(3):
+            lean_x, lean_y, lean_z = lean_x + T[k, 0] * up[k], lean_y + T[k, 1] * up[k], lean_z + T[k, 2] * up[k]
+        slope_x, slope_y = lean_x / max(lean_z, _MIN_UPRIGHT), lean_y / max(lean_z, _MIN_UPRIGHT)
+        reach_x, reach_y = size_m[low, 0] / 2 - _MARGIN_M, size_m[low, 1] / 2 - _MARGIN_M
+        for u in range(count):
+            if u == low or not (there[u] and there[low]):
+                continue
+            hits = 0
+            for k in range(samples):
+                x, y, z = points[u, k, 0] - T[0, 3], points[u, k, 1] - T[1, 3], points[u, k, 2] - T[2, 3]
+                rise = x * T[0, 2] + y * T[1, 2] + z * T[2, 2]
+                if (rise > _MIN_RISE_M and valid[u, k]
+                        and abs(x * T[0, 0] + y * T[1, 0] + z * T[2, 0] - rise * slope_x) < reach_x
+                        and abs(x * T[0, 1] + y * T[1, 1] + z * T[2, 1] - rise * slope_y) < reach_y):
+                    hits += 1
+            if hits >= _MIN_POINTS:
+                area_m2[u, low] = hits * point_area_m2[u]
+    return area_m2
 
 
 def covers(area_m2: F64, labels: Sequence[int]) -> dict[int, tuple[int, ...]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.types import F32, F64, Frame, Segmentation
+from perception_node.compiled import compiled
+from perception_node.geometry import plane_normal
+from perception_node.types import F32, F64
 
 SAMPLES = 240
 """Depth readings looked at per package; more do not move the plane by a tenth of a millimetre."""
@@ -26,17 +30,20 @@ bottles nearly as much."""
 
 
 @dataclass(frozen=True, eq=False)
-class Mask:
-    """One mask, cut out of the picture: `inside` (h, w) bool, its first pixel at (u, v) = `corner`."""
+class Masks:
+    """Where the packages of a frame are.
 
-    inside: NDArray[np.bool_]
-    corner: tuple[int, int]
+    Attributes:
+        labels: (H, W) uint16. rays: (H, W, 2) float32 x/z and y/z per pixel. Both contiguous and read-only.
+        box: (P, 4) int64 x0, y0, x1, y1 of package p, whose label is p + 1, cut to the picture; x1, y1 exclusive.
+        classes: P names. rigid: (P,) whether that is a box.
+    """
 
-    @property
-    def part(self) -> tuple[slice, slice]:
-        """Rows and columns of the crop in the picture."""
-        (u, v), (height, width) = self.corner, self.inside.shape
-        return slice(v, v + height), slice(u, u + width)
+    labels: NDArray[np.uint16]
+    rays: F32
+    box: NDArray[np.int64]
+    classes: Sequence[str]
+    rigid: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,15 +51,14 @@ class Faces:
     """Upper faces of P packages in the camera frame.
 
     Attributes:
-        normal: (P, 3) unit, towards the camera. offset: (P,) metres, n.X + d = 0.
+        plane: (P, 4) unit normal towards the camera and offset in metres, n.X + d = 0.
         rms_m: (P,) of the face's readings. readings: (P,) how many of the samples lie on the face.
         valid_fraction: (P,) share of mask pixels with a reading. found: (P,) bool.
         points: (P, SAMPLES, 3) the samples in the camera frame, valid: (P, SAMPLES) which of them are. pixels: (P,) pixels of the
             mask that each sample stands for.
     """
 
-    normal: F64
-    offset: F64
+    plane: F64
     rms_m: F64
     readings: NDArray[np.int64]
     valid_fraction: F64
@@ -61,126 +67,129 @@ class Faces:
     valid: NDArray[np.bool_]
     pixels: F64
 
-    def of(self, i: int) -> FaceFit:
-        """The fit of one package."""
-        return FaceFit(self.normal[i], float(self.offset[i]), float(self.rms_m[i]), int(self.readings[i]),
-                       float(self.valid_fraction[i]), bool(self.found[i]))
 
-
-@dataclass(frozen=True, eq=False)
-class FaceFit:
-    """The upper face of one package; see `Faces`."""
-
-    normal: F64
-    offset: float
-    rms_m: float
-    readings: int
-    valid_fraction: float
-    found: bool
-
-
-def masks_of(segmentation: Segmentation) -> list[Mask]:
-    """The mask of each instance, looked for inside its bounding box only."""
-    labels = segmentation.labels
-    height, width = labels.shape
-    found = []
-    for instance in segmentation.instances:
-        x0, y0, x1, y1 = instance.bbox_xyxy
-        x0, y0, x1, y1 = max(0, x0), max(0, y0), min(width, x1), min(height, y1)
-        found.append(Mask(labels[y0:y1, x0:x1] == instance.label, (x0, y0)))
-    return found
-
-
-def fit_faces(frame: Frame, rays: F32, masks: list[Mask], classes: list[str], up: F64) -> Faces:
+def fit_faces(masks: Masks, depth_m: F32, up: F64) -> Faces:
     """Fit each package's upper face: random triples and level planes compete, the best is refined by least squares.
 
     Args:
-        frame: with depth. rays: (H, W, 2) x/z and y/z per pixel. masks, classes: per package.
+        masks: of P packages. depth_m: (H, W) metres, contiguous and read-only.
         up: (3,) unit normal of the belt (or of the picture plane when unknown), towards the camera.
 
     Source: preemptive choice by truncated quadratic cost (MSAC), P. Torr, A. Zisserman, CVIU 78(1), 2000.
     """
-    assert frame.depth_m is not None
-    count = len(masks)
-    width = rays.shape[1]
-    where = np.zeros((count, SAMPLES), dtype=np.intp)
-    sampled, pixels = np.zeros(count), np.ones(count)
-    for i, mask in enumerate(masks):
-        chosen = np.flatnonzero(mask.inside)
-        if len(chosen) > SAMPLES:
-            pixels[i] = len(chosen) / SAMPLES
-            chosen = chosen[(np.arange(SAMPLES) * (len(chosen) - 1)) // (SAMPLES - 1)]
-        sampled[i] = len(chosen)
-        rows, columns = np.divmod(chosen, max(mask.inside.shape[1], 1))
-        where[i, :len(chosen)] = (rows + mask.corner[1]) * width + columns + mask.corner[0]
-    valid = np.arange(SAMPLES) < sampled[:, None]
-    z = frame.depth_m.ravel()[where].astype(np.float64)
-    xy = rays.reshape(-1, 2)[where]
-    valid &= (z > 0) & np.isfinite(z)
-    z = np.where(valid, z, 0.0)
-    points = np.concatenate([xy * z[..., None], z[..., None]], axis=2)
-    tolerance = np.array([FACE_TOLERANCE_M.get(name, 0.008) for name in classes])
-    readings = valid.sum(axis=1)
-    enough = readings >= _MIN_READINGS
-    normal, offset = _hypothesise(points, valid, readings, tolerance, up)
-    inside = valid
-    for shrink in (1.5, 1.0, 1.0):
-        distance = (points @ normal[..., None])[..., 0] + offset[:, None]
-        inside = valid & (np.abs(distance) < shrink * tolerance[:, None])
-        normal, offset = _refit(points, inside, normal, offset)
-    distance = np.where(inside, (points @ normal[..., None])[..., 0] + offset[:, None], 0.0)
-    on_face = inside.sum(axis=1)
-    weight = np.maximum(on_face, 1)
-    return Faces(
-        normal=normal, offset=offset, rms_m=np.sqrt((distance**2).sum(axis=1) / weight), readings=on_face,
-        valid_fraction=readings / np.maximum(sampled, 1.0), found=enough & (on_face >= _MIN_READINGS),
-        points=points, valid=valid, pixels=pixels,
-    )
+    count = len(masks.box)
+    tolerance = np.array([FACE_TOLERANCE_M.get(name, 0.008) for name in masks.classes])
+    draws = np.random.default_rng(_SEED).random(count * (3 * _TRIPLES + _LEVELS))
+    plane, rms_m, pixels, fraction = np.zeros((count, 4)), np.zeros(count), np.ones(count), np.zeros(count)
+    readings, found = np.zeros(count, np.int64), np.zeros(count, np.bool_)
+    points, valid = np.zeros((count, SAMPLES, 3)), np.zeros((count, SAMPLES), np.bool_)
+    _sample(masks.labels, masks.box, depth_m, masks.rays, points, valid, pixels, fraction)
+    _fit(points, valid, tolerance, up, draws, plane, rms_m, readings, found)
+    return Faces(plane, rms_m, readings, fraction, found, points, valid, pixels)
 
 
-def _hypothesise(points: F64, valid: NDArray[np.bool_], readings: NDArray[np.int64], tolerance: F64,
-                 up: F64) -> tuple[F64, F64]:
-    """The best of some planes through three random readings and of some level planes: (P, 3) normals, (P,) offsets."""
+@compiled
+def _sample(labels: NDArray[np.uint16], box: NDArray[np.int64], depth_m: F32, rays: F32, points: F64, valid: NDArray[np.bool_],
+            pixels: F64, fraction: F64) -> None:
+    """Depth readings spread evenly over each mask; writes the last four as `Faces` names them (`fraction`: valid_fraction)."""
+    width = labels.shape[1]
+    room = 1
+    for p in range(len(box)):
+        room = max(room, (box[p, 2] - box[p, 0]) * (box[p, 3] - box[p, 1]))
+    inside = np.empty(room, np.int64)
+    for p in range(len(box)):
+        count, mine = 0, np.uint16(p + 1)
+        for v in range(box[p, 1], box[p, 3]):
+            for u in range(box[p, 0], box[p, 2]):
+                if labels[v, u] == mine:
+                    inside[count] = v * width + u
+                    count += 1
+        taken, read = min(count, SAMPLES), 0
+        if count > SAMPLES:
+            pixels[p] = count / SAMPLES
+        for k in range(taken):
+            at = inside[k * (count - 1) // (SAMPLES - 1) if count > SAMPLES else k]
+            v, u = at // width, at % width
+            z = float(depth_m[v, u])
+            if z > 0.0 and np.isfinite(z):
+                points[p, k, 0], points[p, k, 1], points[p, k, 2] = rays[v, u, 0] * z, rays[v, u, 1] * z, z
+                valid[p, k] = True
+                read += 1
+        fraction[p] = read / max(taken, 1)
+
+
+@compiled
+def _fit(points: F64, valid: NDArray[np.bool_], tolerance: F64, up: F64, draws: F64, plane: F64, rms_m: F64,
+         on_face: NDArray[np.int64], found: NDArray[np.bool_]) -> None:
+    """A plane through each package's valid points; writes the last four as `Faces` names them (`on_face`: readings).
+
+    draws: (P * (3 * _TRIPLES + _LEVELS),) 0..1: which readings the planes go through.
+    """
     count = len(points)
-    rng = np.random.default_rng(_SEED)
-    ordered = np.argsort(~valid, axis=1, kind="stable")
-    rows = np.arange(count)[:, None]
-
-    def draw(size: int) -> F64:
-        rank = (rng.random((count, size)) * np.maximum(readings, 1)[:, None]).astype(np.intp)
-        drawn: F64 = points[rows, ordered[rows, rank]]
-        return drawn
-
-    a, b, c = draw(_TRIPLES), draw(_TRIPLES), draw(_TRIPLES)
-    normals = np.cross(b - a, c - a)
-    lengths = np.linalg.norm(normals, axis=2, keepdims=True)
-    normals = np.where(lengths > 1e-9, normals / np.maximum(lengths, 1e-9), up)
-    normals *= np.where(normals @ up < 0, -1.0, 1.0)[..., None]
-    normals = np.concatenate([normals, np.broadcast_to(up, (count, _LEVELS, 3))], axis=1)
-    anchors = np.concatenate([a, draw(_LEVELS)], axis=1)
-    offsets = -np.einsum("phi,phi->ph", normals, anchors)
-    upright = normals @ up
-    some = points[:, ::_JUDGED].astype(np.float32)
-    distance = (normals / tolerance[:, None, None]).astype(np.float32) @ some.transpose(0, 2, 1)
-    distance += (offsets / tolerance[:, None])[..., None].astype(np.float32)
-    np.square(distance, out=distance)
-    np.subtract(1.0, distance, out=distance)
-    np.maximum(distance, 0.0, out=distance)
-    distance *= valid[:, None, ::_JUDGED]
-    support = distance.sum(axis=2) * np.where(upright > _MIN_COS, 0.5 + 0.5 * upright, 0.0)
-    best = np.argmax(support, axis=1)
-    return normals[np.arange(count), best], offsets[np.arange(count), best]
-
-
-def _refit(points: F64, inside: NDArray[np.bool_], normal: F64, offset: F64) -> tuple[F64, F64]:
-    weight = inside.sum(axis=1)
-    enough = weight >= _MIN_READINGS
-    masked = points * inside[..., None]
-    total = masked.sum(axis=1)
-    centre = total / np.maximum(weight, 1)[:, None]
-    scatter = masked.transpose(0, 2, 1) @ points - total[:, :, None] * centre[:, None]
-    _, vectors = np.linalg.eigh(scatter)
-    fitted = vectors[:, :, 0]
-    fitted *= np.where(np.einsum("pi,pi->p", fitted, normal) < 0, -1.0, 1.0)[:, None]
-    fitted_offset = -np.einsum("pi,pi->p", fitted, centre)
-    return np.where(enough[:, None], fitted, normal), np.where(enough, fitted_offset, offset)
+    total = _TRIPLES + _LEVELS
+    seen = np.empty((SAMPLES, 3))
+    tried, support = np.empty((4, total)), np.empty(total)
+    for p in range(count):
+        readings = 0
+        for k in range(SAMPLES):
+            if valid[p, k]:
+                seen[readings] = points[p, k]
+                readings += 1
+        nx, ny, nz, d = up[0], up[1], up[2], 0.0
+        for h in range(total if readings > 0 else 0):
+            first = p * _TRIPLES + h if h < _TRIPLES else 3 * count * _TRIPLES + p * _LEVELS + h - _TRIPLES
+            i = int(draws[first] * readings)
+            x, y, z = up[0], up[1], up[2]
+            if h < _TRIPLES:
+                j, k = int(draws[first + count * _TRIPLES] * readings), int(draws[first + 2 * count * _TRIPLES] * readings)
+                ax, ay, az = seen[j, 0] - seen[i, 0], seen[j, 1] - seen[i, 1], seen[j, 2] - seen[i, 2]
+                bx, by, bz = seen[k, 0] - seen[i, 0], seen[k, 1] - seen[i, 1], seen[k, 2] - seen[i, 2]
+                cx, cy, cz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+                length = math.sqrt(cx * cx + cy * cy + cz * cz)
+                if length > 1e-9:
+                    if cx * up[0] + cy * up[1] + cz * up[2] < 0.0:
+                        length = -length
+                    x, y, z = cx / length, cy / length, cz / length
+            tried[0, h], tried[1, h], tried[2, h] = x, y, z
+            tried[3, h] = -(x * seen[i, 0] + y * seen[i, 1] + z * seen[i, 2])
+        support[:] = 0.0
+        per_tolerance = 1.0 / tolerance[p]
+        for k in range(0, SAMPLES, _JUDGED):
+            if valid[p, k]:
+                x, y, z = points[p, k, 0], points[p, k, 1], points[p, k, 2]
+                for h in range(total):
+                    away = (tried[0, h] * x + tried[1, h] * y + tried[2, h] * z + tried[3, h]) * per_tolerance
+                    support[h] += max(1.0 - away * away, 0.0)
+        best = -1.0
+        for h in range(total if readings > 0 else 0):
+            upright = tried[0, h] * up[0] + tried[1, h] * up[1] + tried[2, h] * up[2]
+            worth = support[h] * (0.5 + 0.5 * upright) if upright > _MIN_COS else 0.0
+            if worth > best:
+                best = worth
+                nx, ny, nz, d = tried[0, h], tried[1, h], tried[2, h], tried[3, h]
+        on, squares = 0, 0.0
+        for reach in (1.5 * tolerance[p], tolerance[p], tolerance[p]):
+            on, sx, sy, sz = 0, 0.0, 0.0, 0.0
+            for k in range(readings):
+                x, y, z = seen[k, 0], seen[k, 1], seen[k, 2]
+                if abs(nx * x + ny * y + nz * z + d) < reach:
+                    on += 1
+                    sx, sy, sz = sx + x, sy + y, sz + z
+            sx, sy, sz = sx / max(on, 1), sy / max(on, 1), sz / max(on, 1)
+            xx, xy, xz, yy, yz, zz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+            for k in range(readings):
+                x, y, z = seen[k, 0], seen[k, 1], seen[k, 2]
+                if abs(nx * x + ny * y + nz * z + d) < reach:
+                    x, y, z = x - sx, y - sy, z - sz
+                    xx, xy, xz, yy, yz, zz = xx + x * x, xy + x * y, xz + x * z, yy + y * y, yz + y * z, zz + z * z
+            if on >= _MIN_READINGS:
+                x, y, z = plane_normal(xx, xy, xz, yy, yz, zz)
+                if x * nx + y * ny + z * nz < 0.0:
+                    x, y, z = -x, -y, -z
+                nx, ny, nz, d = x, y, z, -(x * sx + y * sy + z * sz)
+            squares = (nx * nx * xx + ny * ny * yy + nz * nz * zz + 2.0 * (nx * ny * xy + nx * nz * xz + ny * nz * yz)
+                       + on * (nx * sx + ny * sy + nz * sz + d) ** 2)
+        plane[p, 0], plane[p, 1], plane[p, 2], plane[p, 3] = nx, ny, nz, d
+        rms_m[p] = math.sqrt(max(squares, 0.0) / max(on, 1))
+        on_face[p] = on
+        found[p] = readings >= _MIN_READINGS and on >= _MIN_READINGS

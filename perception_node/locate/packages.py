@@ -3,31 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perception_node import geometry
+from perception_node.compiled import steady
 from perception_node.config import BeltConfig
 from perception_node.locate.belt import calibrated_plane, fit_belt_plane
-from perception_node.locate.boxes import (
-    UNKNOWN_HEIGHT_SIGMA,
-    FaceBox,
-    box_covariance,
-    box_pose,
-    face_boxes,
-)
+from perception_node.locate.boxes import UNKNOWN_HEIGHT_SIGMA, FaceBoxes, box_covariances, box_poses, face_boxes
 from perception_node.locate.cover import covers, overlaps, pick_order
-from perception_node.locate.faces import FaceFit, Mask, fit_faces, masks_of
-from perception_node.types import (
-    F32,
-    F64,
-    Frame,
-    Instance,
-    Package,
-    Packages,
-    Segmentation,
-)
+from perception_node.locate.faces import Faces, Masks, fit_faces
+from perception_node.types import F32, F64, Frame, Instance, Package, Packages, Segmentation
 
 _MIN_DEPTH_FRACTION = 0.1
 """A mask with fewer valid readings than this share is located on the belt plane instead."""
@@ -59,95 +46,95 @@ def locate_packages(frame: Frame, segmentation: Segmentation, belt: BeltConfig) 
     plane = calibrated_plane(belt)
     if plane is None:
         plane = fit_belt_plane(frame, segmentation.labels)
-    if not segmentation.instances:
+    instances = segmentation.instances
+    if not instances:
         return Packages((), plane, ())
-    rays = geometry.ray_image(frame.camera)
-    masks = masks_of(segmentation)
+    masks = _masks(frame, segmentation)
     up = plane[:3] if plane is not None else np.array([0.0, 0.0, -1.0])
-    classes = [instance.class_name for instance in segmentation.instances]
-    found = _Found((), (), {})
+    focal = (frame.camera.fx + frame.camera.fy) / 2
+    count = len(instances)
+    from_depth, fraction, rms_m, readings = np.zeros(count, np.bool_), np.zeros(count), np.zeros(count), np.zeros(count, np.int64)
+    boxes: FaceBoxes | None = None
+    covered_by: Mapping[int, tuple[int, ...]] = {}
     if frame.depth_m is not None:
-        found = _find_faces(frame, segmentation, rays, masks, classes, up)
-    items = tuple(_locate_one(frame, instance, mask, found, i, rays, plane, belt)
-                  for i, (instance, mask) in enumerate(zip(segmentation.instances, masks, strict=True)))
-    covered_by = {package.label: package.covered_by for package in items}
-    top_m = {p.label: _top_height(p, plane) for p in items}
-    order = pick_order([p.label for p in items], covered_by, top_m, {p.label: p.size_m[0] * p.size_m[1] for p in items})
-    return Packages(items, plane, order)
+        depth_m = steady(frame.depth_m)
+        faces = fit_faces(masks, depth_m, up)
+        fraction = faces.valid_fraction
+        boxes = face_boxes(masks, faces.found & (fraction >= _MIN_DEPTH_FRACTION), depth_m, faces.plane, fraction, focal)
+        from_depth = boxes.there
+        rms_m, readings = np.where(from_depth, faces.rms_m, 0.0), np.where(from_depth, faces.readings, 0)
+        covered_by = _cover(boxes, faces, instances, up)
+    if plane is not None and not from_depth.all():
+        on_belt = face_boxes(masks, ~from_depth, None, np.tile(plane, (count, 1)), np.ones(count), focal)
+        boxes = on_belt if boxes is None else _joined(boxes, on_belt)
+    placed = np.zeros(count, np.bool_)
+    T, height, covariance = np.zeros((count, 4, 4)), np.zeros(count), np.zeros((count, 6, 6))
+    cut = [_cut_sides(instance, frame.camera.width, frame.camera.height) for instance in instances]
+    if boxes is not None:
+        placed = boxes.there
+        if plane is not None:
+            height = np.where(from_depth, np.clip(boxes.T[:, :3, 3] @ plane[:3] + plane[3], 0.0, belt.max_height_m), 0.0)
+        hidden = np.array([_hidden_share(fill, any(sides), deep and instance.label in covered_by) for instance, sides, fill, deep
+                           in zip(instances, cut, boxes.fill.tolist(), from_depth.tolist(), strict=True)])
+        T = box_poses(boxes, height)
+        covariance = box_covariances(T, boxes.side_m, boxes.pixel_m, rms_m, readings,
+                                     _height_sigmas_m(boxes, from_depth, height, plane, covered_by, belt), hidden)
+    outlines = _outlines(masks).tolist()
+    items = []
+    for i, instance in enumerate(instances):
+        above = covered_by.get(instance.label, ())
+        if boxes is None or not placed[i]:
+            items.append(_nowhere(instance, masks, i, above, float(fraction[i]), any(cut[i])))
+            continue
+        if not from_depth[i]:
+            assert plane is not None
+            covariance[i, :3, :3] += _height_covariance(boxes.T[i, :3, 3], plane[:3], belt.max_height_m)
+        length, width = boxes.side_m[i].tolist()
+        items.append(Package(
+            label=instance.label, class_name=instance.class_name, score=instance.score, T_cam_package=T[i],
+            size_m=(length, width, float(height[i])), covariance=covariance[i], visible_fraction=float(boxes.fill[i]),
+            covered_by=above, depth_valid_fraction=float(fraction[i]), from_depth=bool(from_depth[i]), truncated=any(cut[i]),
+            outline=tuple(outlines[i]), cut_sides=cut[i]))
+    return Packages(tuple(items), plane, _order(items, plane))
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What depth says of a frame: fit and rectangle of each package's upper face (None = none), and what lies on what."""
-
-    fits: tuple[FaceFit, ...]
-    boxes: tuple[FaceBox | None, ...]
-    covered_by: Mapping[int, tuple[int, ...]]
-
-
-def _find_faces(frame: Frame, segmentation: Segmentation, rays: F32, masks: list[Mask], classes: list[str], up: F64) -> _Found:
-    faces = fit_faces(frame, rays, masks, classes, up)
-    fits = tuple(faces.of(i) for i in range(len(masks)))
-    focal = (frame.camera.fx + frame.camera.fy) / 2
-    seen = faces.found & (faces.valid_fraction >= _MIN_DEPTH_FRACTION)
-    boxes = tuple(box if ok else None for ok, box in zip(seen, face_boxes(
-        masks, rays, frame.depth_m, faces.normal, faces.offset, classes, focal, faces.valid_fraction), strict=True))
-    known = [i for i, box in enumerate(boxes) if box is not None]
-    poses = np.array([box_pose(box, 0.0) for box in boxes if box is not None])
-    sides = np.array([(box.length_m, box.width_m) for box in boxes if box is not None])
-    covered_by: dict[int, tuple[int, ...]] = {}
-    if len(known) > 1:
-        area = overlaps(faces.points[known], faces.valid[known],
-                        np.array([box.pixel_m**2 for box in boxes if box is not None]) * faces.pixels[known], poses, sides, up)
-        covered_by = covers(area, [segmentation.instances[i].label for i in known])
-    return _Found(fits, boxes, covered_by)
+def _masks(frame: Frame, segmentation: Segmentation) -> Masks:
+    width, height = frame.camera.width, frame.camera.height
+    box = np.array([instance.bbox_xyxy for instance in segmentation.instances], np.int64)
+    np.maximum(box[:, :2], 0, out=box[:, :2])
+    np.minimum(box[:, 2:], (width, height), out=box[:, 2:])
+    classes = [instance.class_name for instance in segmentation.instances]
+    return Masks(steady(segmentation.labels), geometry.ray_image(frame.camera), box, classes,
+                 np.array([name == "box" for name in classes], np.bool_))
 
 
-def _top_height(package: Package, plane: F64 | None) -> float:
-    top = package.T_cam_package[:3, 3] + package.T_cam_package[:3, 2] * package.size_m[2] / 2
-    return float(plane[:3] @ top + plane[3]) if plane is not None else -float(top[2])
+def _cover(boxes: FaceBoxes, faces: Faces, instances: tuple[Instance, ...], up: F64) -> dict[int, tuple[int, ...]]:
+    """What depth says of what lies on what: {label: labels on top of it}."""
+    area = overlaps(faces.points, faces.valid, boxes.there, boxes.pixel_m**2 * faces.pixels, boxes.T, boxes.side_m, up)
+    return covers(area, [instance.label for instance in instances])
 
 
-def _locate_one(frame: Frame, instance: Instance, mask: Mask, found: _Found, i: int, rays: F32, plane: F64 | None,
-                belt: BeltConfig) -> Package:
-    cut = _cut_sides(instance, frame.rgb.shape[1], frame.rgb.shape[0])
-    truncated = any(cut)
-    outline = _outline(instance, rays)
-    covered_by = found.covered_by.get(instance.label, ())
-    fraction = found.fits[i].valid_fraction if found.fits else 0.0
-    face = found.boxes[i] if found.boxes else None
-    if face is not None:
-        height = _height_above(face, plane, belt)
-        hidden = _hidden_share(face.fill, truncated, bool(covered_by))
-        sigma = _height_sigma_m(instance.label, face, height, plane, found, belt)
-        pose = box_pose(face, height)
-        covariance = box_covariance(face, pose, found.fits[i].rms_m, found.fits[i].readings, sigma, hidden)
-        return _package(instance, pose, face, height, covariance, covered_by, fraction, True, outline, cut)
-    focal = (frame.camera.fx + frame.camera.fy) / 2
-    if plane is not None:
-        face, = face_boxes([mask], rays, None, plane[None, :3], plane[3:], [instance.class_name], focal, np.ones(1))
-        if face is not None:
-            pose = box_pose(face, 0.0)
-            hidden = _hidden_share(face.fill, truncated, False)
-            covariance = box_covariance(face, pose, 0.0, 3, 0.0, hidden)
-            covariance[:3, :3] += _height_covariance(face.centre, plane[:3], belt.max_height_m)
-            return _package(instance, pose, face, 0.0, covariance, covered_by, fraction, False, outline, cut)
-    return _nowhere(instance, mask, rays, covered_by, fraction, truncated)
+def _joined(first: FaceBoxes, second: FaceBoxes) -> FaceBoxes:
+    """Each package's rectangle of the one that has it."""
+    mine = first.there
+    return FaceBoxes(np.where(mine[:, None, None], first.T, second.T), np.where(mine[:, None], first.side_m, second.side_m),
+                     np.where(mine, first.fill, second.fill), np.where(mine, first.pixel_m, second.pixel_m), mine | second.there)
 
 
-def _package(instance: Instance, pose: F64, face: FaceBox, height: float, covariance: F64, covered_by: tuple[int, ...],
-             fraction: float, from_depth: bool, outline: tuple[float, float, float, float],
-             cut: tuple[bool, bool, bool, bool]) -> Package:
-    return Package(label=instance.label, class_name=instance.class_name, score=instance.score, T_cam_package=pose,
-                   size_m=(face.length_m, face.width_m, height), covariance=covariance, visible_fraction=face.fill,
-                   covered_by=covered_by, depth_valid_fraction=fraction, from_depth=from_depth, truncated=any(cut),
-                   outline=outline, cut_sides=cut)
+def _order(items: list[Package], plane: F64 | None) -> tuple[int, ...]:
+    T = np.array([package.T_cam_package for package in items])
+    top = T[:, :3, 3] + T[:, :3, 2] * (np.array([package.size_m[2] for package in items])[:, None] / 2)
+    level = (top @ plane[:3] + plane[3] if plane is not None else -top[:, 2]).tolist()
+    labels = [package.label for package in items]
+    return pick_order(labels, {package.label: package.covered_by for package in items}, dict(zip(labels, level, strict=True)),
+                      {package.label: package.size_m[0] * package.size_m[1] for package in items})
 
 
-def _nowhere(instance: Instance, mask: Mask, rays: F32, covered_by: tuple[int, ...], fraction: float,
-             truncated: bool) -> Package:
+def _nowhere(instance: Instance, masks: Masks, i: int, covered_by: tuple[int, ...], fraction: float, truncated: bool) -> Package:
     """A package that cannot be placed: one metre along its viewing ray, with a covariance that says that it is not known."""
-    ray = rays[mask.part][mask.inside].mean(axis=0) if mask.inside.any() else np.zeros(2)
+    x0, y0, x1, y1 = masks.box[i].tolist()
+    inside = masks.labels[y0:y1, x0:x1] == instance.label
+    ray = masks.rays[y0:y1, x0:x1][inside].mean(axis=0) if inside.any() else np.zeros(2)
     pose = geometry.frame_from_axes(np.array([ray[0], ray[1], 1.0]), np.array([0.0, 0.0, -1.0]), np.array([1.0, 0.0, 0.0]))
     covariance = np.diag([_NOWHERE_SIGMA_M**2] * 3 + [np.pi**2] * 3)
     return Package(label=instance.label, class_name=instance.class_name, score=instance.score, T_cam_package=pose,
@@ -155,19 +142,19 @@ def _nowhere(instance: Instance, mask: Mask, rays: F32, covered_by: tuple[int, .
                    depth_valid_fraction=fraction, from_depth=False, truncated=truncated, placed=False)
 
 
-def _height_above(face: FaceBox, plane: F64 | None, belt: BeltConfig) -> float:
+def _height_sigmas_m(boxes: FaceBoxes, from_depth: NDArray[np.bool_], height: F64, plane: F64 | None,
+                     covered_by: Mapping[int, tuple[int, ...]], belt: BeltConfig) -> F64:
+    """How well heights are known: well for what lies level and on nothing else, hardly where it leans or lies on others. 0 for
+    what is not located by depth."""
     if plane is None:
-        return 0.0
-    return float(np.clip(plane[:3] @ face.centre + plane[3], 0.0, belt.max_height_m))
-
-
-def _height_sigma_m(label: int, face: FaceBox, height: float, plane: F64 | None, found: _Found, belt: BeltConfig) -> float:
-    """How well the height is known: well for what lies level and on nothing else, hardly where it leans or lies on others."""
-    if height <= 0 or plane is None:
-        return UNKNOWN_HEIGHT_SIGMA * belt.max_height_m
-    on_others = any(label in upper for upper in found.covered_by.values())
-    level = float(face.axes[:, 2] @ plane[:3]) > _LEVEL_COS
-    return _LEVEL_SIGMA_M + (_LEVEL_SHARE if level and not on_others else _RESTING_SHARE) * height
+        known = np.full(len(height), UNKNOWN_HEIGHT_SIGMA * belt.max_height_m)
+    else:
+        well = boxes.T[:, :3, 2] @ plane[:3] > _LEVEL_COS
+        for upper in covered_by.values():
+            well[np.array(upper, np.int64) - 1] = False
+        known = np.where(height > 0, _LEVEL_SIGMA_M + np.where(well, _LEVEL_SHARE, _RESTING_SHARE) * height,
+                         UNKNOWN_HEIGHT_SIGMA * belt.max_height_m)
+    return np.where(from_depth, known, 0.0)
 
 
 def _hidden_share(fill: float, truncated: bool, covered: bool) -> float:
@@ -189,10 +176,10 @@ def _cut_sides(instance: Instance, width: int, height: int) -> tuple[bool, bool,
     return x0 < _BORDER_PX, y0 < _BORDER_PX, x1 > width - _BORDER_PX, y1 > height - _BORDER_PX
 
 
-def _outline(instance: Instance, rays: F32) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a bounding box as viewing rays."""
-    height, width = rays.shape[:2]
-    x0, y0, x1, y1 = instance.bbox_xyxy
-    x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, width) - 1, min(y1, height) - 1
+def _outlines(masks: Masks) -> F32:
+    """(P, 4) left, top, right and bottom of the bounding boxes as viewing rays."""
+    x0, y0, x1, y1 = masks.box.T
+    x1, y1 = x1 - 1, y1 - 1
     u, v = (x0 + x1) // 2, (y0 + y1) // 2
-    return float(rays[v, x0, 0]), float(rays[y0, u, 1]), float(rays[v, x1, 0]), float(rays[y1, u, 1])
+    rays = masks.rays
+    return np.stack([rays[v, x0, 0], rays[y0, u, 1], rays[v, x1, 0], rays[y1, u, 1]], axis=1)

@@ -80,3 +80,14 @@ def test_rays_meet_a_plane_ahead_only():
     points = geometry.intersect_plane(rays, np.array([0.0, 0.0, -1.0]), 2.0)
     assert np.allclose(points[0], [0, 0, 2])
     assert np.isnan(points[1:]).all()
+
+
+@given(st.integers(3, 40), st.integers(0, 10**6), st.sampled_from([1.0, 1e-3, 0.0]))
+def test_the_normal_of_a_scatter_is_the_axis_of_least_scatter(count, seed, flatness):
+    rng = np.random.default_rng(seed)
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    points = (rng.normal(size=(count, 3)) * (1.0, 0.5, 0.2 * flatness)) @ turn.T
+    scatter = (points - points.mean(axis=0)).T @ (points - points.mean(axis=0))
+    normal = np.array(geometry.plane_normal(*scatter[0], *scatter[1, 1:], scatter[2, 2]))
+    assert np.linalg.norm(normal) == pytest.approx(1.0)
+    assert normal @ scatter @ normal == pytest.approx(np.linalg.eigvalsh(scatter)[0], abs=1e-12 * count)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception_node import geometry
+from perception_node import geometry, locate
 from perception_node.config import BeltConfig
 from perception_node.locate import locate_packages
 from perception_node.locate.belt import fit_belt_plane
@@ -169,3 +169,19 @@ def test_sides_at_the_pictures_border_are_named(cast_boxes, calibrated):
     entering, whole = locate_packages(frame, segmentation, calibrated).items
     assert (entering.cut_sides, whole.cut_sides) == ((True, False, False, False), (False,) * 4)
     assert whole.outline == pytest.approx((-0.1 / 0.95, -0.06 / 0.95, 0.1 / 0.95, 0.06 / 0.95), abs=0.004)
+
+
+def test_pictures_may_lie_in_memory_in_any_way_and_are_compiled_for_once(cast_boxes, calibrated):
+    frame, segmentation = cast_boxes([(0.1, -0.05, 0.2, 0.12, 0.08, 0.4), (-0.15, 0.05, 0.1, 0.1, 0.15, 0.0)])
+    depth, labels = frame.depth_m.copy(), segmentation.labels.copy()
+    depth.setflags(write=False)
+    upside_down = Frame(frame.rgb, np.asfortranarray(frame.depth_m), frame.camera, 0, "cam")
+    loops = (locate.belt._background_points, locate.belt._most_supported, locate.faces._sample, locate.faces._fit,
+             locate.boxes._row_ends, locate.boxes._place, locate.boxes.box_covariances, locate.cover.overlaps)
+    one = Frame(frame.rgb, depth, frame.camera, 0, "cam")
+    first = locate_packages(one, segmentation, BeltConfig())
+    locate_packages(Frame(frame.rgb, None, frame.camera, 0, "cam"), segmentation, calibrated)
+    second = locate_packages(upside_down, Segmentation(labels[:, ::-1][:, ::-1], segmentation.instances), BeltConfig())
+    for a, b in zip(first.items, second.items, strict=True):
+        assert np.array_equal(a.T_cam_package, b.T_cam_package)
+    assert [len(loop.signatures) for loop in loops] == [1] * len(loops)
