@@ -28,9 +28,9 @@ from perception_node.types import CLASS_NAMES
 MAX_WIDTH, MAX_BLOCKS = 2048, 32
 """Largest network that a card may ask for. Source: judgement; a hundred times what two cores can run."""
 
-_RARE = 4.0
-"""How much less likely than the mean of the known classes a new one is at first, in logits: it raises the odds of a package by 2 %
-(exp(-4)) at most."""
+_RARE = 2.0
+"""How much less likely than the mean of the known classes a new one is at first, in logits: the odds of a package rise by 14 %
+(exp(-2)) at most, where one class is known, and by less where there are several."""
 
 
 @dataclass(frozen=True)

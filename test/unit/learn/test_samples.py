@@ -95,6 +95,15 @@ def test_loss_is_small_for_the_truth_and_blind_to_ignored_pixels(data: CachedSet
     assert torch.isclose(compute_loss(worse, targets, LossWeights())["total"], losses["total"], atol=1e-4)
 
 
+def test_a_rare_class_counts_more(data: CachedSet) -> None:
+    targets = torch.from_numpy(make_targets(np.ascontiguousarray(data.labels[0][::2, ::2]), data.class_ids[0]))[None]
+    heads = torch.zeros(1, 9, *targets.shape[2:])
+    heads[:, 1] = 4.0  # all is the first class
+    alone, equal, three = (compute_loss(heads, targets, LossWeights(kinds=kinds))["kind"]
+                           for kinds in ((1.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0, 1.0), (1.0, 1.0, 9.0, 1.0)))
+    assert alone < 0.1 < equal < three < 4.1
+
+
 def test_empty_picture_has_finite_targets_and_loss() -> None:
     targets = make_targets(np.zeros((32, 48), np.uint8), np.zeros(256, np.uint8))
     losses = compute_loss(torch.zeros(1, 8, 32, 48), torch.from_numpy(targets)[None], LossWeights())

@@ -204,7 +204,7 @@ def test_another_list_of_classes_keeps_what_is_known() -> None:
         channel = after[1 + CLASS_NAMES.index(name)]
         assert torch.allclose(channel, channel.flatten()[0] - rare.flatten()[0] + rare, atol=1e-5)
         assert (channel < before[1:3].max(dim=0).values - 1.0).all()  # nothing is of a class that was never seen
-    assert (sees[0] - seen[0]).abs().max() < 0.02  # and as much is background
+    assert (sees[0] - seen[0]).abs().max() < 0.07  # p (1 - p) times the change of the odds: two classes are new here
     fewer = with_classes(new, ("box",))
     with torch.inference_mode():
         assert torch.allclose(fewer.eval()(rgb, depth)[0][:2], before[[0, 2]], atol=1e-5)
