@@ -164,7 +164,7 @@ def reported(segmentation: Segmentation, segment: SegmentConfig) -> Segmentation
     table = np.zeros(len(segmentation.instances) + 1, dtype=np.uint16)
     table[[i.label for i in keep]] = np.arange(1, len(keep) + 1)
     instances = tuple(Instance(n, i.class_name, i.score, i.bbox_xyxy, i.area_px) for n, i in enumerate(keep, start=1))
-    return Segmentation(table[segmentation.labels], instances)
+    return Segmentation(table.take(segmentation.labels), instances)
 
 
 def depth_used(frame: Frame, packages: Packages) -> bool:

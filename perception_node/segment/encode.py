@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.compiled import compiled, steady
+from perception_node.geometry import plane_normal
 from perception_node.types import F32, F64, CameraModel, Frame
 
 INPUT_RGB, INPUT_DEPTH, OUTPUT_HEADS = "rgb", "depth", "heads"
@@ -64,12 +66,33 @@ def grid_depth(depth_m: F32, grid_size: tuple[int, int]) -> tuple[F32, F32]:
     Returns:
         (h, w) float32 depth in metres (0 where nothing was read) and (h, w) float32 share of valid readings, 0..1.
     """
-    valid = (depth_m > 0) & (depth_m < np.float32(np.inf))
-    depth = np.where(valid, depth_m, np.float32(0))
-    share: F32 = cv2.resize(valid.astype(np.float32), grid_size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    total: F32 = cv2.resize(depth, grid_size, interpolation=cv2.INTER_AREA)  # type: ignore[assignment]
-    mean = np.divide(total, share, out=np.zeros_like(total), where=share > 1e-3)
+    depth, valid = _readings(steady(depth_m))
+    share = np.asarray(cv2.resize(valid, grid_size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    mean = np.asarray(cv2.resize(depth, grid_size, interpolation=cv2.INTER_AREA), dtype=np.float32)
+    _average(mean, share)
     return mean, share
+
+
+@compiled
+def _readings(depth_m: F32) -> tuple[F32, F32]:
+    """(H, W) depth with 0 for no reading, and 1 where there is one."""
+    height, width = depth_m.shape
+    depth, valid = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
+    for v in range(height):
+        for u in range(width):
+            z = depth_m[v, u]
+            read = (z > np.float32(0.0)) & (z < np.float32(np.inf))
+            depth[v, u] = z if read else np.float32(0.0)
+            valid[v, u] = np.float32(1.0) if read else np.float32(0.0)
+    return depth, valid
+
+
+@compiled
+def _average(total: F32, share: F32) -> None:
+    """Divide (in place) by the share of valid readings; 0 where there is next to none."""
+    for v in range(total.shape[0]):
+        for u in range(total.shape[1]):
+            total[v, u] = total[v, u] / share[v, u] if share[v, u] > np.float32(1e-3) else np.float32(0.0)
 
 
 def grid_rays(camera: CameraModel, grid_size: tuple[int, int]) -> tuple[F32, F32]:
@@ -102,15 +125,23 @@ def encode_height(height_m: F32, share: F32) -> F32:
     known = (share > KNOWN_SHARE).astype(np.float32)
     height = height_m * known
     window = (_RELIEF_WINDOW_PX, _RELIEF_WINDOW_PX)
-    total = cv2.boxFilter(height, -1, window, normalize=False, borderType=cv2.BORDER_CONSTANT)
-    count = cv2.boxFilter(known, -1, window, normalize=False, borderType=cv2.BORDER_CONSTANT)
-    relief = (height - total / np.maximum(count, 1.0)) * (known / np.float32(_RELIEF_UNIT_M))
+    total = np.asarray(cv2.boxFilter(height, -1, window, normalize=False, borderType=cv2.BORDER_CONSTANT), dtype=np.float32)
+    count = np.asarray(cv2.boxFilter(known, -1, window, normalize=False, borderType=cv2.BORDER_CONSTANT), dtype=np.float32)
     out = np.empty((*height.shape, DEPTH_CHANNELS), dtype=np.float32)
-    np.arcsinh(height * np.float32(1.0 / _HEIGHT_KNEE_M), out=out[..., 0])
-    out[..., 0] *= 0.5
-    np.clip(relief, -_RELIEF_LIMIT, _RELIEF_LIMIT, out=out[..., 1])
-    out[..., 2] = known
+    _channels(height, known, total, count, np.arcsinh(height * np.float32(1.0 / _HEIGHT_KNEE_M)), out)
     return out
+
+
+@compiled
+def _channels(height: F32, known: F32, total: F32, count: F32, squeezed: F32, out: F32) -> None:
+    """Write `out` (h, w, 3) of `encode_height`: half of `squeezed`, height against the mean of `total` over `count`, `known`."""
+    unit, limit = np.float32(_RELIEF_UNIT_M), np.float32(_RELIEF_LIMIT)
+    for v in range(height.shape[0]):
+        for u in range(height.shape[1]):
+            relief = (height[v, u] - total[v, u] / max(count[v, u], np.float32(1.0))) * (known[v, u] / unit)
+            out[v, u, 0] = np.float32(0.5) * squeezed[v, u]
+            out[v, u, 1] = min(max(relief, -limit), limit)
+            out[v, u, 2] = known[v, u]
 
 
 def fit_belt_plane(depth: F32, share: F32, slopes: tuple[F32, F32], hypotheses: int = 64) -> F64 | None:
@@ -129,34 +160,83 @@ def fit_belt_plane(depth: F32, share: F32, slopes: tuple[F32, F32], hypotheses: 
     Source: Fischler and Bolles, "Random sample consensus", CACM 24(6), 1981.
     """
     step = max(1, round(math.sqrt(depth.size / 1200)))
-    z = depth[::step, ::step]
-    usable = share[::step, ::step] > 0.5
-    if int(usable.sum()) < 50:
+    points = _coarse_points(steady(depth), steady(share), slopes[0], slopes[1], step)
+    if len(points) < 50:
         return None
-    x, y = np.meshgrid(slopes[0][::step], slopes[1][::step])
-    points: NDArray[np.float32] = np.stack([x * z, y * z, z], axis=-1)[usable]
-    rng = np.random.default_rng(0)
-    triples = points[rng.integers(0, len(points), (hypotheses, 3))]
-    normals = np.cross(triples[:, 1] - triples[:, 0], triples[:, 2] - triples[:, 0])
-    lengths = np.linalg.norm(normals, axis=1)
-    good = lengths > 1e-6
-    if not good.any():
-        return None
-    normals = normals[good] / lengths[good, None]
-    normals = np.where(normals[:, 2:] > 0, -normals, normals).astype(np.float32)
-    offsets = -np.einsum("ij,ij->i", normals, triples[good, 0])
-    heights = points @ normals.T + offsets
+    triples = np.random.default_rng(0).integers(0, len(points), (hypotheses, 3))
     near = 0.008 + 0.004 * float(np.median(points[:, 2])) ** 2  # stereo noise grows with the square of the range
-    score = (np.abs(heights) < near).sum(axis=0) - 0.5 * (heights < -3 * near).sum(axis=0)
-    score = np.where(normals[:, 2] < -0.35, score, -np.inf)  # steeper than 70 degrees is no support
-    best = int(np.argmax(score))
-    inliers = points[np.abs(heights[:, best]) < near].astype(np.float64)
-    if not np.isfinite(score[best]) or len(inliers) < 10:
-        return None
-    centre = inliers.mean(axis=0)
-    normal = np.linalg.eigh((inliers - centre).T @ (inliers - centre))[1][:, 0]
-    normal = -normal if normal[2] > 0 else normal
-    return np.append(normal, -normal @ centre)
+    plane = np.empty(4)
+    return plane if _most_supported(points, triples, near, plane) else None
+
+
+@compiled
+def _coarse_points(depth: F32, share: F32, slope_x: F32, slope_y: F32, step: int) -> F32:
+    """(N, 3) readings on every `step`-th row and column where more than half was read."""
+    points = np.empty((depth.size, 3), np.float32)
+    count = 0
+    for v in range(0, depth.shape[0], step):
+        for u in range(0, depth.shape[1], step):
+            if share[v, u] > np.float32(0.5):
+                z = depth[v, u]
+                points[count, 0], points[count, 1], points[count, 2] = slope_x[u] * z, slope_y[v] * z, z
+                count += 1
+    return points[:count].copy()
+
+
+@compiled
+def _most_supported(points: F32, triples: NDArray[np.int64], near_m: float, plane: F64) -> bool:
+    """The best of the planes through triples of (N, 3) points, refined by least squares. plane: (4,), written.
+
+    Returns:
+        Whether there is one; else `plane` is undefined.
+    """
+    hypotheses = len(triples)
+    planes, score = np.zeros((4, hypotheses), np.float32), np.zeros(hypotheses, np.float32)
+    for h in range(hypotheses):
+        i, j, k = triples[h, 0], triples[h, 1], triples[h, 2]
+        ax, ay, az = points[j, 0] - points[i, 0], points[j, 1] - points[i, 1], points[j, 2] - points[i, 2]
+        bx, by, bz = points[k, 0] - points[i, 0], points[k, 1] - points[i, 1], points[k, 2] - points[i, 2]
+        nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+        length = np.sqrt(nx * nx + ny * ny + nz * nz)
+        if length > np.float32(1e-6):
+            length = -length if nz > 0 else length
+            nx, ny, nz = nx / length, ny / length, nz / length
+            planes[0, h], planes[1, h], planes[2, h] = nx, ny, nz
+            planes[3, h] = -(nx * points[i, 0] + ny * points[i, 1] + nz * points[i, 2])
+    near, far = np.float32(near_m), np.float32(-3.0 * near_m)
+    for n in range(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        for h in range(hypotheses):
+            rise = planes[0, h] * x + planes[1, h] * y + planes[2, h] * z + planes[3, h]
+            score[h] += np.float32(1.0) if abs(rise) < near else (np.float32(-0.5) if rise < far else np.float32(0.0))
+    best = -1
+    for h in range(hypotheses):  # steeper than 70 degrees is no support
+        if planes[2, h] < np.float32(-0.35) and (best < 0 or score[h] > score[best]):
+            best = h
+    if best < 0:
+        return False
+    nx, ny, nz, d = planes[0, best], planes[1, best], planes[2, best], planes[3, best]
+    on, sx, sy, sz = 0, 0.0, 0.0, 0.0
+    xx, xy, xz, yy, yz, zz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for centred in (False, True):
+        for n in range(len(points)):
+            if abs(nx * points[n, 0] + ny * points[n, 1] + nz * points[n, 2] + d) < near:
+                x, y, z = float(points[n, 0]), float(points[n, 1]), float(points[n, 2])
+                if centred:
+                    x, y, z = x - sx, y - sy, z - sz
+                    xx, xy, xz, yy, yz, zz = xx + x * x, xy + x * y, xz + x * z, yy + y * y, yz + y * z, zz + z * z
+                else:
+                    on += 1
+                    sx, sy, sz = sx + x, sy + y, sz + z
+        if not centred:
+            if on < 10:
+                return False
+            sx, sy, sz = sx / on, sy / on, sz / on
+    ax, ay, az = plane_normal(xx, xy, xz, yy, yz, zz)
+    if az > 0:
+        ax, ay, az = -ax, -ay, -az
+    plane[0], plane[1], plane[2], plane[3] = ax, ay, az, -(ax * sx + ay * sy + az * sz)
+    return True
 
 
 def encode_depth(depth_m: F32 | None, camera: CameraModel, grid_size: tuple[int, int],

@@ -70,3 +70,16 @@ def test_unreadable_depth_is_no_reading(bad: float) -> None:
     encoded = encode.encode_depth(depth, CAMERA, (160, 90), np.array([0.0, 0.0, -1.0, 1.0]))
     assert np.isfinite(encoded).all()
     assert not encoded[27:33].any()
+
+
+def test_depth_may_lie_in_memory_in_any_way_and_is_compiled_for_once() -> None:
+    depth = tilted_depth(np.array([0.0, 0.0, -1.0, 1.1]))
+    depth[40:60, 40:80] = np.nan
+    fixed = depth.copy()
+    fixed.setflags(write=False)
+    first = encode.encode_depth(depth, CAMERA, (160, 90), None)
+    assert first.any()
+    for other in (fixed, np.asfortranarray(depth)):
+        assert np.array_equal(encode.encode_depth(other, CAMERA, (160, 90), None), first)
+    loops = (encode._readings, encode._average, encode._coarse_points, encode._most_supported, encode._channels)
+    assert [len(loop.signatures) for loop in loops] == [1] * len(loops)

@@ -2,6 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
+from perception_node.compiled import steady
+from perception_node.segment import kernels
 from perception_node.segment.postprocess import Grouping, above_score, group
 
 
@@ -122,3 +124,36 @@ def test_any_heads_give_a_valid_segmentation() -> None:
     heads[6:] = rng.normal(0, 200, (2, 96, 128))
     found = group(heads, (250, 190))
     assert found.labels.max() <= len(found.instances)
+
+
+def test_heads_may_lie_in_memory_in_any_way_and_are_compiled_for_once(scene: tuple[np.ndarray, dict[int, int]]) -> None:
+    heads = heads_of(*scene)
+    fixed = heads.copy()
+    fixed.setflags(write=False)
+    first = group(heads, (320, 180))
+    whole = Grouping(centre_window_px=11, min_area_px=24, max_vote_error_px=12, merge_distance=0, merge_boundary=0)
+    for other, grouping in ((fixed, None), (np.asfortranarray(heads), None), (heads, whole)):
+        assert np.array_equal(group(other, (320, 180), grouping).labels, first.labels)
+    blank = np.zeros_like(heads)
+    group(blank, (320, 180))
+    loops = (kernels.peaks, kernels.settle_votes, kernels.merge_fragments, kernels.largest_pieces, kernels.outline)
+    assert [len(loop.signatures) for loop in loops] == [1] * len(loops)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_small_islands_go_large_ones_stay(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = (rng.random((40, 60)) < 0.65).astype(np.uint8) * rng.choice(np.array([1, 2], np.uint8), (1, 60), p=[0.7, 0.3])
+    expected = labels.copy()
+    for label in (1, 2):
+        count, pieces = cv2.connectedComponents((labels == label).astype(np.uint8), connectivity=4)
+        areas = np.bincount(pieces.ravel(), minlength=count)
+        small = areas < max(0.2 * areas[1:].max(), min(24, areas[1:].max()))
+        expected[(pieces > 0) & small[pieces]] = 0
+        if areas[1:][~small[1:]].sum() < 24:
+            expected[labels == label] = 0
+    kept, certainty, votes = kernels.largest_pieces(labels, steady(np.full((8, 40, 60), 0.25, np.float32)), 3, 24.0)
+    assert np.array_equal(labels, expected)
+    assert kept.tolist() == [False, (expected == 1).any(), (expected == 2).any(), False]
+    assert np.allclose(certainty[kept], 0.75)
+    assert np.allclose(votes[0, 1], 0.25 * (expected[::2, ::2] == 1).sum())
