@@ -20,6 +20,7 @@ _MIN_SHARED_BORDER_PX = 4
 _CLEAR_BOUNDARY = 0.75
 _VOTE_STEP = 2  # the class is a vote of thousands: every fourth pixel will do
 _SMALL_PIECE = 0.2
+_BLOCK = 16  # pixels that are compared at once
 
 
 @compiled
@@ -209,22 +210,33 @@ def outline(grown: Labels, soft: Labels, limit: int, lookup: NDArray[np.uint16],
 
     Args:
         grown: (H, W) labels, a little too large. soft: (H, W) foreground's probability, 0..255. limit: labels are 0 up to this
-            one. lookup: (256,) new numbers, 0 for none. area_px: (256,), box: (256, 4) x0, y0, x1, y1, by old number: written.
+            one, -1..255. lookup: (256,) new numbers, 0 for none. area_px: (256,), box: (256, 4) x0, y0, x1, y1, by old number:
+            written.
     """
     height, width = grown.shape
     out = np.zeros((height, width), np.uint16)
     box[:, 0], box[:, 1], box[:, 2], box[:, 3] = width, height, 0, 0
     area_px[:] = 0
+    least = np.int16(limit)
+    row = np.zeros(width + 2 * _BLOCK, np.uint8)  # column u is row[u + 1]; 0 on both sides
     for v in range(height):
-        start, before = 0, 0
-        for u in range(width + 1):
-            here = int(grown[v, u]) if u < width and soft[v, u] > limit else 0
-            if here == before:
+        for u in range(width):
+            row[u + 1] = grown[v, u] if np.int16(soft[v, u]) > least else np.uint8(0)
+        start = 0
+        for block in range(0, width + 1, _BLOCK):
+            change = np.uint8(0)
+            for u in range(block, block + _BLOCK):
+                change |= row[u] ^ row[u + 1]
+            if change == 0:
                 continue
-            if before > 0:
-                out[v, start:u] = lookup[before]
-                area_px[before] += u - start
-                box[before, 0], box[before, 1] = min(box[before, 0], start), min(box[before, 1], v)
-                box[before, 2], box[before, 3] = max(box[before, 2], u), v + 1
-            start, before = u, here
+            for u in range(block, min(block + _BLOCK, width + 1)):
+                before = row[u]
+                if row[u + 1] == before:
+                    continue
+                if before > 0:
+                    out[v, start:u] = lookup[before]
+                    area_px[before] += u - start
+                    box[before, 0], box[before, 1] = min(box[before, 0], start), min(box[before, 1], v)
+                    box[before, 2], box[before, 3] = max(box[before, 2], u), v + 1
+                start = u
     return out

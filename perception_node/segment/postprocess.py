@@ -115,10 +115,11 @@ def _upsample(labels: NDArray[np.uint8], heads: F32, size: tuple[int, int], rank
     full = np.asarray(cv2.medianBlur(cv2.resize(grown, size, interpolation=cv2.INTER_NEAREST), 5), dtype=np.uint8)
     foreground = cv2.convertScaleAbs(heads[0], alpha=-255, beta=255)
     soft = np.asarray(cv2.resize(foreground, size, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+    limit = int(np.clip(np.floor(255 * threshold), -1, 255))
     lookup, area_px, box = np.zeros(256, np.uint16), np.empty(256, np.int64), np.empty((256, 4), np.int64)
     lookup[ranked] = np.arange(1, len(ranked) + 1)
-    out = kernels.outline(full, soft, int(np.floor(255 * threshold)), lookup, area_px, box)
+    out = kernels.outline(full, soft, limit, lookup, area_px, box)
     if ranked and not area_px[ranked].all():  # nothing is left of a package: the numbers after it move up
         lookup[ranked] = np.cumsum(area_px[ranked] > 0)
-        out = kernels.outline(full, soft, int(np.floor(255 * threshold)), lookup, area_px, box)
+        out = kernels.outline(full, soft, limit, lookup, area_px, box)
     return out, area_px, box

@@ -157,3 +157,19 @@ def test_small_islands_go_large_ones_stay(seed: int) -> None:
     assert kept.tolist() == [False, (expected == 1).any(), (expected == 2).any(), False]
     assert np.allclose(certainty[kept], 0.75)
     assert np.allclose(votes[0, 1], 0.25 * (expected[::2, ::2] == 1).sum())
+
+
+@pytest.mark.parametrize("width", [5, 16, 31, 32, 33])
+def test_labels_of_the_full_picture_are_measured_as_they_are_drawn(width: int) -> None:
+    rng = np.random.default_rng(width)
+    grown = np.kron(rng.integers(0, 4, (5, width)), np.ones((3, 1))).astype(np.uint8)
+    soft = rng.integers(0, 256, grown.shape).astype(np.uint8)
+    lookup, area_px, box = np.zeros(256, np.uint16), np.empty(256, np.int64), np.empty((256, 4), np.int64)
+    lookup[1:4] = 3, 1, 2
+    out = kernels.outline(grown, soft, 40, lookup, area_px, box)
+    shown = np.where(soft > 40, grown, 0)
+    assert np.array_equal(out, lookup[shown])
+    for label in (1, 2, 3):
+        rows, columns = np.nonzero(shown == label)
+        assert area_px[label] == len(rows)
+        assert box[label].tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
