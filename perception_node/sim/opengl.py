@@ -81,7 +81,7 @@ def _surroundings(rng: np.random.Generator, pile: Pile) -> list[str]:
             h = rng.uniform(0.16, 0.35, 3)
             y = float(rng.choice([-1, 1])) * (hy + 0.1 + h[1] + rng.uniform(0, 0.4))
             parts.append(block(float(rng.uniform(-1, 1)), float(y), float(h[2]) - drop, *(float(v) for v in h)))
-    for n in range(int(rng.integers(2, 8)) if pile.kind == "empty" else int(rng.integers(0, 3))):  # patches, tiles, paper
+    for n in range(int(rng.integers(2, 8)) if pile.kind == "empty" else int(rng.random() < 0.2)):  # patches, tiles, paper
         x, y = rng.uniform(-0.6, 0.6) * min(hx, 1.0), rng.uniform(-0.6, 0.6) * min(hy, 1.0)
         a, b = rng.uniform(0.02, 0.15, 2)
         parts.append(block(float(x), float(y), 0.0002 + 0.0001 * n, float(a), float(b), 0.0002))
