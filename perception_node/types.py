@@ -7,7 +7,7 @@ optical frames (x right, y down, z forward; REP-103, REP-105). Pixels: integer (
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
@@ -25,6 +25,11 @@ CLASS_NAMES: tuple[str, ...] = ("box", "padded_mailer", "poly_bag", "item")
 
 GraspKind = Literal["suction", "parallel_jaw"]
 GRASP_KINDS: tuple[GraspKind, ...] = ("suction", "parallel_jaw")
+_GraspValues = tuple[float, float, int, int, int | None]
+
+
+_SKEW = 1e-4
+"""By how much the axes of a rigid transform may differ from unit length and right angles."""
 
 
 def _require(condition: bool, message: str, error: type[PerceptionError] = PerceptionError) -> None:
@@ -36,7 +41,7 @@ def _frozen_array(value: Any, shape: tuple[int, ...], name: str) -> F64:
     array = np.array(value, dtype=np.float64)
     if array.shape != shape:
         raise PerceptionError(f"{name}: expected shape {shape}, got {array.shape}")
-    if not math.isfinite(array.sum()):  # a sum is finite only when all are
+    if not math.isfinite(sum(array.ravel().tolist())):  # a sum is finite only when all are
         raise PerceptionError(f"{name}: expected finite numbers, got {array.tolist()}")
     array.setflags(write=False)
     return array
@@ -44,14 +49,20 @@ def _frozen_array(value: Any, shape: tuple[int, ...], name: str) -> F64:
 
 def _frozen_transform(value: Any, name: str) -> F64:
     transform = _frozen_array(value, (4, 4), name)
-    rotation = transform[:3, :3]
-    (a, b, c), (d, e, f), (g, h, i) = rotation.tolist()
+    (a, b, c, _), (d, e, f, _), (g, h, i, _), _ = transform.tolist()
     turning = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
     lengths = a * a + b * b + c * c, d * d + e * e + f * f, g * g + h * h + i * i
     skew = max(abs(a * d + b * e + c * f), abs(a * g + b * h + c * i), abs(d * g + e * h + f * i))
-    if turning <= 0 or skew > 1e-4 or max(lengths) > 1.0001 or min(lengths) < 0.9999:
-        raise PerceptionError(f"{name}: expected a rigid transform, got rotation part {rotation.round(4).tolist()}")
+    if turning <= 0 or skew > _SKEW or max(lengths) > 1.0 + _SKEW or min(lengths) < 1.0 - _SKEW:
+        raise PerceptionError(f"{name}: expected a rigid transform, got rotation part {transform[:3, :3].round(4).tolist()}")
     return transform
+
+
+def _all_rigid(transforms: F64) -> bool:
+    """Whether (N, 4, 4) finite transforms all pass what `_frozen_transform` asks of one."""
+    rotations = transforms[:, :3, :3]
+    turned = rotations @ rotations.transpose(0, 2, 1)
+    return bool(np.abs(turned - np.eye(3)).max(initial=0.0) < _SKEW and np.linalg.det(rotations).min(initial=1.0) > 0)
 
 
 @dataclass(frozen=True)
@@ -298,6 +309,35 @@ class Grasp:
         object.__setattr__(self, "T_cam_grasp", _frozen_transform(self.T_cam_grasp, "T_cam_grasp"))
         object.__setattr__(self, "covariance", _frozen_array(self.covariance, (6, 6), "covariance"))
         object.__setattr__(self, "terms", MappingProxyType(dict(self.terms)))
+
+    @classmethod
+    def many(cls, kind: GraspKind, T_cam_grasp: F64, covariance: F64, values: Sequence[_GraspValues], term_names: Sequence[str],
+             terms: Sequence[Sequence[float]]) -> list[Grasp]:
+        """N grasps of one kind, checked as each by itself would be, but all at once.
+
+        Args:
+            T_cam_grasp: (N, 4, 4). covariance: (N, 6, 6). values: width_m, score, label, track_id, deadline_ns of each.
+            term_names, terms: the names, and each grasp's values in their order.
+        """
+        poses, spreads = np.array(T_cam_grasp, dtype=np.float64), np.array(covariance, dtype=np.float64)
+        count = len(values)
+        if (kind not in GRASP_KINDS or poses.shape != (count, 4, 4) or spreads.shape != (count, 6, 6)
+                or not math.isfinite(poses.sum() + spreads.sum()) or not _all_rigid(poses)):
+            return [cls(kind, pose, width_m, score, label, track_id, dict(zip(term_names, row, strict=True)), deadline_ns, spread)
+                    for pose, spread, (width_m, score, label, track_id, deadline_ns), row in zip(
+                        poses, spreads, values, terms, strict=True)]
+        poses.setflags(write=False)
+        spreads.setflags(write=False)
+        grasps = []
+        for pose, spread, (width_m, score, label, track_id, deadline_ns), row in zip(poses, spreads, values, terms, strict=True):
+            _require(0.0 <= score <= 1.0, f"score: expected 0..1, got {score}")
+            grasp = object.__new__(cls)
+            grasp.__dict__.update(
+                kind=kind, T_cam_grasp=pose, width_m=width_m, score=score, label=label, track_id=track_id,
+                terms=MappingProxyType(dict(zip(term_names, row, strict=True))), deadline_ns=deadline_ns, covariance=spread,
+                degraded=False)
+            grasps.append(grasp)
+        return grasps
 
 
 @dataclass(frozen=True)

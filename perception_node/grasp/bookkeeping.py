@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from perception_node.types import F64, GraspKind, Package, Rejection
 
 
-def _no_deadline(label: int, position: F64) -> int | None:
-    return None
+def _no_deadlines(labels: Sequence[int], positions: F64) -> list[int | None]:
+    return [None] * len(labels)
 
 
 class Bookkeeping:
@@ -16,15 +16,15 @@ class Bookkeeping:
 
     Args:
         track_ids: track of each label, 0 or absent = not tracked.
-        deadline_ns: (label, (3,) position in the camera frame) -> when it leaves the reachable window, None = unknown.
+        deadlines_ns: (N labels, (N, 3) positions in the camera frame) -> when they leave the reachable window, None = unknown.
         boxes: (x0, y0, x1, y1) round each label's mask in pixels.
     """
 
-    def __init__(self, track_ids: Mapping[int, int], deadline_ns: Callable[[int, F64], int | None] = _no_deadline,
+    def __init__(self, track_ids: Mapping[int, int], deadlines_ns: Callable[[Sequence[int], F64], list[int | None]] = _no_deadlines,
                  boxes: Mapping[int, tuple[int, int, int, int]] | None = None) -> None:
         self.boxes = boxes or {}
         self.track_ids = track_ids
-        self.deadline_ns = deadline_ns
+        self.deadlines_ns = deadlines_ns
         self._rejections: dict[tuple[int, GraspKind], Rejection] = {}
 
     def reject(self, package: Package, kind: GraspKind, reason: str, **numbers: float) -> None:

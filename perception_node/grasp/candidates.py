@@ -9,7 +9,7 @@ import numpy as np
 from perception_node import geometry
 from perception_node.config import BeltConfig, GraspConfig, GripperConfig
 from perception_node.grasp.bookkeeping import Bookkeeping
-from perception_node.grasp.deadline import deadline_ns, out_of_reach_m, travel_direction
+from perception_node.grasp.deadline import deadlines_ns, out_of_reach_m, travel_direction
 from perception_node.grasp.degraded import suction_on_belt
 from perception_node.grasp.edges import edge_map
 from perception_node.grasp.jaw import jaw_grasps
@@ -40,10 +40,11 @@ def propose_grasps(frame: Frame, packages: Packages, segmentation: Segmentation,
     track_of = {track.label: track for track in tracks}
     direction = travel_direction(belt, belt_velocity_m_s)
 
-    def deadline(label: int, position: F64) -> int | None:
-        return deadline_ns(position, _velocity(track_of.get(label)), frame.stamp_ns, belt, direction)
+    def deadlines(labels: Sequence[int], positions: F64) -> list[int | None]:
+        velocities = np.array([_velocity(track_of.get(label)) for label in labels]).reshape(-1, 3)
+        return deadlines_ns(positions, velocities, frame.stamp_ns, belt, direction)
 
-    book = Bookkeeping({label: track.track_id for label, track in track_of.items()}, deadline,
+    book = Bookkeeping({label: track.track_id for label, track in track_of.items()}, deadlines,
                        {instance.label: instance.bbox_xyxy for instance in segmentation.instances})
     reachable = [package for package in packages.items
                  if _can_be_tried(package, kinds, frame.depth_m is not None, track_of, belt, direction, book)]

@@ -21,23 +21,26 @@ def travel_direction(belt: BeltConfig, velocity_m_s: F64 | None) -> F64 | None:
     return velocity_m_s / float(np.linalg.norm(velocity_m_s))
 
 
-def deadline_ns(position: F64, velocity_m_s: F64, stamp_ns: int, belt: BeltConfig, direction: F64 | None) -> int | None:
-    """When a point leaves the arm's window, in nanoseconds on the frame's clock.
+def deadlines_ns(positions: F64, velocities_m_s: F64, stamp_ns: int, belt: BeltConfig, direction: F64 | None) -> list[int | None]:
+    """When points leave the arm's window, in nanoseconds on the frame's clock.
 
     Args:
-        position: (3,) metres and velocity_m_s: (3,) of the package, camera frame. direction: of travel, or None.
+        positions: (N, 3) metres and velocities_m_s: (N, 3) of their packages, camera frame. direction: of travel, or None.
 
     Returns:
-        The time; None when it stands still or the direction is unknown. A belt that runs backwards carries it out at the
-        window's start.
+        The times; None for what stands still, and where the direction is unknown. A belt that runs backwards carries a point out
+        at the window's start.
     """
     if direction is None:
-        return None
-    along, speed = float(direction @ position), float(direction @ velocity_m_s)
-    if abs(speed) < _STANDSTILL_M_S:
-        return None
-    end = belt.reach_max_m if speed > 0 else belt.reach_min_m
-    return stamp_ns + round(max((end - along) / speed, 0.0) * 1e9)
+        return [None] * len(positions)
+    times: list[int | None] = []
+    for along, speed in zip((positions @ direction).tolist(), (velocities_m_s @ direction).tolist(), strict=True):
+        if abs(speed) < _STANDSTILL_M_S:
+            times.append(None)
+        else:
+            end = belt.reach_max_m if speed > 0 else belt.reach_min_m
+            times.append(stamp_ns + round(max((end - along) / speed, 0.0) * 1e9))
+    return times
 
 
 def out_of_reach_m(position: F64, velocity_m_s: F64, belt: BeltConfig, direction: F64 | None) -> float:

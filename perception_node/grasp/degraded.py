@@ -42,4 +42,4 @@ def suction_on_belt(view: View, package: Package, edges: EdgeMap, plane: F64, co
                   width_m=footprint_m(config), score=score, label=package.label,
                   track_id=book.track_ids.get(package.label, 0),
                   terms={"edge": edge, "mask": package.score, "degraded": 1.0}, covariance=covariance,
-                  deadline_ns=book.deadline_ns(package.label, contact), degraded=True)]
+                  deadline_ns=book.deadlines_ns([package.label], contact[None])[0], degraded=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.compiled import compiled
 from perception_node.types import F32, F64, Package, Segmentation
 
 _STEP = 2
@@ -44,13 +46,8 @@ class EdgeMap:
 def edge_map(segmentation: Segmentation) -> EdgeMap:
     """The distances inside all masks."""
     labels = np.ascontiguousarray(segmentation.labels[::_STEP, ::_STEP])
-    inner = (labels > 0).astype(np.uint8)
-    down, right = labels[1:] == labels[:-1], labels[:, 1:] == labels[:, :-1]
-    inner[:-1] &= down
-    inner[1:] &= down
-    inner[:, :-1] &= right
-    inner[:, 1:] &= right
-    inner[0], inner[-1], inner[:, 0], inner[:, -1] = 0, 0, 0, 0
+    inner = np.empty(labels.shape, dtype=np.uint8)
+    _inner_pixels(labels, inner)
     distance = np.asarray(cv2.distanceTransform(inner, cv2.DIST_L2, 3), dtype=np.float32)
     distance *= np.float32(_STEP)
     return EdgeMap(distance, labels)
@@ -66,20 +63,63 @@ def places(edges: EdgeMap, packages: Sequence[Package], needed_px: F64, count: i
         (n,) position of the package in `packages` and (n, 2) pixels (u, v), package after package.
     """
     stride = max(1, round(float(np.median(needed_px)) / (2 * _STEP)))
-    labels, distance = edges.labels[::stride, ::stride], edges.distance_px[::stride, ::stride]
-    least = np.full(int(edges.labels.max()) + 1, np.inf, dtype=np.float32)
+    least = np.full(int(edges.labels.max()) + 1, np.inf)
     position = np.zeros(len(least), dtype=np.int64)
     for i, package in enumerate(packages):
         if package.label < len(least):
             least[package.label], position[package.label] = 0.9 * needed_px[i], i
-    flat = np.flatnonzero(distance >= least[labels])
-    owner = position[labels.ravel()[flat]]
-    order = np.argsort(owner, kind="stable")
-    owner, flat = owner[order], flat[order]
-    size = np.bincount(owner, minlength=len(packages))
-    start = np.cumsum(size) - size
-    rank = np.arange(len(owner)) - start[owner]
-    share = np.minimum(count / np.maximum(size, 1), 1.0)[owner]
-    chosen = np.floor((rank + 1) * share) > np.floor(rank * share)
-    rows, columns = np.divmod(flat[chosen], labels.shape[1])
-    return owner[chosen], np.column_stack([columns, rows]) * (stride * _STEP)
+    found = _even_places(edges.labels, edges.distance_px, stride, least, position, len(packages), count)
+    return found[:, 0], found[:, 1:] * _STEP
+
+
+@compiled
+def _inner_pixels(labels: NDArray[np.uint16], inner: NDArray[np.uint8]) -> None:
+    """Mark the pixels whose four neighbours have their own label, not background.
+
+    Args:
+        labels: (H, W). inner: (H, W), written: 1, else 0; 0 along the picture's border.
+    """
+    height, width = labels.shape
+    for row in range(height):
+        for column in range(width):
+            mine = labels[row, column]
+            inner[row, column] = 0
+            if mine == 0 or row == 0 or column == 0 or row == height - 1 or column == width - 1:
+                continue
+            if labels[row - 1, column] != mine or labels[row + 1, column] != mine:
+                continue
+            if labels[row, column - 1] == mine and labels[row, column + 1] == mine:
+                inner[row, column] = 1
+
+
+@compiled
+def _even_places(labels: NDArray[np.uint16], distance_px: F32, stride: int, least_px: F64, owner: NDArray[np.int64],
+                 packages: int, count: int) -> NDArray[np.int64]:
+    """(n, 3) package, column and row of the places of every `stride`-th pixel that are far enough from their mask's edge; those
+    of a package spread evenly over it, in the packages' order.
+
+    Args:
+        labels, distance_px: (H, W). least_px, owner: by label, least distance and position of the package. packages: how many.
+        count: places of one package at most.
+    """
+    rows, columns = labels.shape
+    size = np.zeros(packages, dtype=np.int64)
+    for row in range(0, rows, stride):
+        for column in range(0, columns, stride):
+            if distance_px[row, column] >= least_px[labels[row, column]]:
+                size[owner[labels[row, column]]] += 1
+    share, start, total = np.empty(packages), np.empty(packages, dtype=np.int64), 0
+    for i in range(packages):
+        share[i], start[i] = min(count / max(size[i], 1), 1.0), total
+        for rank in range(size[i]):
+            total += int(math.floor((rank + 1) * share[i]) > math.floor(rank * share[i]))
+    found, rank_of = np.empty((total, 3), dtype=np.int64), np.zeros(packages, dtype=np.int64)
+    for row in range(0, rows, stride):
+        for column in range(0, columns, stride):
+            if distance_px[row, column] >= least_px[labels[row, column]]:
+                i = owner[labels[row, column]]
+                if math.floor((rank_of[i] + 1) * share[i]) > math.floor(rank_of[i] * share[i]):
+                    found[start[i], 0], found[start[i], 1], found[start[i], 2] = i, column, row
+                    start[i] += 1
+                rank_of[i] += 1
+    return found

@@ -68,18 +68,21 @@ def jaw_grasps(view: View, packages: Sequence[Package], everything: Sequence[Pac
     order = np.lexsort((-score, ~alive, candidates.owner))
     starts = np.searchsorted(candidates.owner, np.arange(len(packages) + 1)).tolist()
     good_counts = np.bincount(candidates.owner[alive], minlength=len(packages)).tolist()
-    table = np.column_stack(list(values.values()))
-    grasps = []
+    chosen: list[int] = []
     for i, package in enumerate(packages):
         mine = order[starts[i]:starts[i + 1]]
         if len(mine) and good_counts[i] == 0:
             _explain(package, np.sort(mine), beside, reach, score, possible, grasp, config, book)
-        for k in mine[: min(good_counts[i], grasp.max_per_package)].tolist():
-            grasps.append(Grasp(kind="parallel_jaw", T_cam_grasp=T_cam_grasp[k], width_m=float(candidates.opening_m[k]),
-                                score=float(score[k]), label=package.label, track_id=book.track_ids.get(package.label, 0),
-                                terms=dict(zip(values, table[k].tolist(), strict=True)), covariance=package.covariance,
-                                deadline_ns=book.deadline_ns(package.label, T_cam_grasp[k, :3, 3])))
-    return grasps
+        chosen += mine[: min(good_counts[i], grasp.max_per_package)].tolist()
+    if not chosen:
+        return []
+    poses, owners = T_cam_grasp[chosen], candidates.owner[chosen].tolist()
+    mine_labels = [packages[i].label for i in owners]
+    rows = list(zip(candidates.opening_m[chosen].tolist(), score[chosen].tolist(), mine_labels,
+                    [book.track_ids.get(label, 0) for label in mine_labels], book.deadlines_ns(mine_labels, poses[:, :3, 3]),
+                    strict=True))
+    return Grasp.many("parallel_jaw", poses, np.array([packages[i].covariance for i in owners]), rows, list(values),
+                      np.column_stack(list(values.values()))[chosen].tolist())
 
 
 def _candidates(packages: Sequence[Package], config: JawConfig, book: Bookkeeping) -> JawCandidates:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perception_node import geometry
+from perception_node.errors import FrameError
+from perception_node.grasp import kernels
 from perception_node.types import F32, F64, CameraModel
 
-Floats = NDArray[np.floating[Any]]
-
 _GOLDEN = 2.399963229728653
-_MIN_READINGS = 6
+_COEFFICIENTS = (0, 4, 5, 8)
 
 
 def sunflower(count: int) -> F64:
@@ -31,7 +29,11 @@ def sunflower(count: int) -> F64:
 @dataclass(frozen=True, eq=False)
 class View:
     """One frame as lookup tables: camera, labels (H, W), depth (H, W) with NaN = no reading, rays (H * W, 2), and the colour
-    picture (H, W, 3) where it is at hand."""
+    picture (H, W, 3) where it is at hand; `numbers`: the camera as `kernels.pixel_of` takes it.
+
+    Raises:
+        FrameError: pictures of different sizes, or distortion coefficients that are not OpenCV's first 4, 5 or 8.
+    """
 
     camera: CameraModel
     labels: NDArray[np.uint16]
@@ -39,56 +41,95 @@ class View:
     rays: F32
     rgb: NDArray[np.uint8] | None = None
 
-    def look(self, pixels: F64) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Flat index of the nearest pixel of (..., 2) positions, and which of them lie in the picture."""
-        return self.flat(pixels[..., 0], pixels[..., 1])
+    def __post_init__(self) -> None:
+        # The loops are compiled for pictures that lie in one piece and are only read, whoever made them.
+        for name, picture in (("labels", self.labels), ("depth_m", self.depth_m), ("rays", self.rays),
+                              ("rgb", np.zeros((0, 0, 3), np.uint8) if self.rgb is None else self.rgb)):
+            whole = np.require(picture, requirements=("C", "A")).view()
+            whole.setflags(write=False)
+            object.__setattr__(self, name, whole)
+        size = (self.camera.height, self.camera.width)
+        if not self.labels.shape == self.depth_m.shape == size or len(self.rays) != size[0] * size[1]:
+            raise FrameError(f"view: expected labels and depth of {size[1]}x{size[0]} pixels, got shapes {self.labels.shape} and "
+                             f"{self.depth_m.shape}")
+        count = len(self.camera.distortion)
+        if count not in _COEFFICIENTS:
+            raise FrameError(f"camera: expected 4, 5 or 8 distortion coefficients, got {count}")
 
-    def flat(self, u: Floats, v: Floats) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Flat index of the nearest pixel of positions in pixels, and which of them lie in the picture (NaN does not)."""
+    @property
+    def numbers(self) -> F64:
+        """(4,) focal lengths and principal point, or (12,) with the distortion."""
+        camera = self.camera
+        bent = (*camera.distortion, *(0.0,) * (8 - len(camera.distortion))) if camera.distortion else ()
+        return np.array((camera.fx, camera.fy, camera.cx, camera.cy, *bent), dtype=np.float64)
+
+    def look(self, pixels: F64) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Flat index of the nearest pixel of (..., 2) positions, and which of them lie in the picture (NaN does not)."""
         height, width = self.labels.shape
+        u, v = pixels[..., 0], pixels[..., 1]
         inside = (u >= -0.5) & (u < width - 0.5) & (v >= -0.5) & (v < height - 0.5)
         column, row = (np.where(inside, np.rint(value), 0.0).astype(np.int64) for value in (u, v))
         return np.minimum(row, height - 1) * width + np.minimum(column, width - 1), inside
 
     def project(self, points: F64) -> F64:
-        """(..., 2) pixels of (..., 3) points in the camera frame."""
-        return np.stack(self.pixels(points[..., 0], points[..., 1], points[..., 2]), axis=-1)
-
-    def pixels(self, x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
-        """Pixels (u, v) of points in the camera frame given by their coordinates; NaN behind the camera."""
-        if self.camera.distortion:
-            flat = geometry.project(self.camera, np.stack([x, y, z], axis=-1, dtype=np.float64).reshape(-1, 3))
-            return flat[:, 0].reshape(x.shape), flat[:, 1].reshape(x.shape)
-        inverse = 1.0 / np.where(z > 1e-6, z, np.nan)
-        return self.camera.fx * x * inverse + self.camera.cx, self.camera.fy * y * inverse + self.camera.cy
+        """(N, 2) pixels of (N, 3) points in the camera frame; NaN behind the camera."""
+        return geometry.project(self.camera, points)
 
 
 @dataclass(frozen=True, eq=False)
 class Patches:
-    """The surface under N discs.
+    """The surface under N discs, as a `table` (N, kernels.PATCH_COLUMNS)."""
 
-    Attributes:
-        contact: (N, 3) middle of each disc on the fitted plane. normal: (N, 3) towards the camera.
-        rms_m: (N,) distance of the readings from the plane.
-        on_mask: (N,) share of the disc that is this package in the picture. reading: (N,) share with a depth reading on it.
-        lopsided: (N,) 0..1, distance of the readings' centre from the disc's middle, in radii.
-        cup_reading: (N,) least share of readings under any one cup. fitted: (N,) bool.
-        contrast: (N,) spread (one sigma) of the brightness under the disc, 0..255; 0 where there is no colour picture.
-    """
+    table: F64
 
-    contact: F64
-    normal: F64
-    rms_m: F64
-    on_mask: F64
-    reading: F64
-    lopsided: F64
-    cup_reading: F64
-    fitted: NDArray[np.bool_]
-    contrast: F64
+    @property
+    def contact(self) -> F64:
+        """(N, 3) middle of each disc on the fitted plane."""
+        return self.table[:, 0:3]
+
+    @property
+    def normal(self) -> F64:
+        """(N, 3) of the surface, towards the camera."""
+        return self.table[:, 3:6]
+
+    @property
+    def rms_m(self) -> F64:
+        """(N,) distance of the readings from the plane."""
+        return self.table[:, 6]
+
+    @property
+    def on_mask(self) -> F64:
+        """(N,) share of the disc that is this package in the picture."""
+        return self.table[:, 7]
+
+    @property
+    def reading(self) -> F64:
+        """(N,) share of the disc with a depth reading on the package."""
+        return self.table[:, 8]
+
+    @property
+    def lopsided(self) -> F64:
+        """(N,) 0..1, distance of the readings' centre from the disc's middle, in radii."""
+        return self.table[:, 9]
+
+    @property
+    def cup_reading(self) -> F64:
+        """(N,) least share of readings under any one cup."""
+        return self.table[:, 10]
+
+    @property
+    def fitted(self) -> NDArray[np.bool_]:
+        """(N,) whether there were readings enough for a plane."""
+        return self.table[:, 11] > 0.0
+
+    @property
+    def contrast(self) -> F64:
+        """(N,) spread (one sigma) of the brightness under the disc, 0..255; 0 where there is no colour picture."""
+        return self.table[:, 12]
 
     def take(self, chosen: NDArray[np.int64]) -> Patches:
         """Some of the discs."""
-        return Patches(*(getattr(self, entry.name)[chosen] for entry in dataclasses.fields(self)))
+        return Patches(self.table[chosen])
 
 
 def tangent_axes(normal: F64, hint: F64) -> tuple[F64, F64]:
@@ -125,79 +166,8 @@ def fit_patches(view: View, contact: F64, normal: F64, hint: F64, label: NDArray
 
     Source: iteratively re-weighted least squares with Geman-McClure weights, P. Huber, "Robust statistics", 1981.
     """
-    first, second = tangent_axes(normal, hint)
-    px, py = pattern_m.astype(np.float32).T
-    here, first32, second32, normal32 = (of.astype(np.float32) for of in (contact, first, second, normal))
-    flat, inside = view.flat(*view.pixels(*(
-        here[:, i, None] + first32[:, i, None] * px + second32[:, i, None] * py for i in range(3))))
-    on_mask = inside & (view.labels.ravel().take(flat) == label.astype(view.labels.dtype)[:, None])
-    z = view.depth_m.ravel().take(flat)
-    readable = on_mask & (z > 0) & (z < np.inf)
-    z = np.where(readable, z, np.float32(0))
-    ray = view.rays.take(flat, axis=0)
-    x, y = ray[..., 0] * z - here[:, :1], ray[..., 1] * z - here[:, 1:2]
-    z = z - here[:, 2:]
-    a, b, h = (x * axis[:, :1] + y * axis[:, 1:2] + z * axis[:, 2:] for axis in (first32, second32, normal32))
-    # A first guess may lie beside the surface: start from the middle reading, then let far ones lose their say.
-    plane = np.zeros((3, len(contact)))
-    plane[2] = _middle(h, readable)
-    given = readable.astype(np.float32)
-    span = 2.5
-    for _ in range(rounds):
-        scaled = _residual(a, b, h, plane) * (1.0 / (span * tolerance_m)).astype(np.float32)[:, None]
-        scaled = 1 / (1 + scaled * scaled)
-        plane = _solve(a, b, h, given * scaled * scaled, plane)
-        span = 1.0
-    residual = _residual(a, b, h, plane)
-    count = readable.sum(axis=1)
-    safe = np.maximum(count, 1)
-    steep = 1.0 + plane[0] ** 2 + plane[1] ** 2
-    new_normal = (normal - plane[0, :, None] * first - plane[1, :, None] * second) / np.sqrt(steep)[:, None]
-    radius = float(np.abs(pattern_m).max())
-    centre = np.hypot(np.einsum("nm,nm->n", given, a), np.einsum("nm,nm->n", given, b)).astype(np.float64) / safe / radius
-    return Patches(
-        contact=contact + normal * plane[2][:, None], normal=new_normal,
-        rms_m=np.sqrt(np.einsum("nm,nm,nm->n", given, residual, residual) / safe / steep),
-        on_mask=on_mask.mean(axis=1), reading=count / len(px), lopsided=np.clip(centre, 0.0, 1.0),
-        cup_reading=readable.reshape(len(contact), cups, -1).mean(axis=2).min(axis=1) if len(contact) else np.zeros(0),
-        fitted=count >= _MIN_READINGS, contrast=_contrast(view, flat),
-    )
-
-
-def _residual(a: F32, b: F32, h: F32, plane: F64) -> F32:
-    """(N, M) heights above (3, N) planes."""
-    p0, p1, level = plane.astype(np.float32)[..., None]
-    residual: F32 = h - (p0 * a + p1 * b + level)
-    return residual
-
-
-def _contrast(view: View, flat: NDArray[np.int64]) -> F64:
-    if view.rgb is None:
-        return np.zeros(len(flat))
-    green = view.rgb.ravel().take(3 * flat + 1).astype(np.float32)
-    return np.asarray(green.std(axis=1), dtype=np.float64)
-
-
-def _middle(h: F32, readable: NDArray[np.bool_]) -> F32:
-    """(N,) median of the readable values of (N, M); 0 where there is none."""
-    ordered = np.sort(np.where(readable, h, np.float32(np.inf)), axis=1)
-    count = readable.sum(axis=1)
-    middle: F32 = ordered[np.arange(len(h)), np.maximum(count - 1, 0) // 2]
-    return np.where(count > 0, middle, np.float32(0))
-
-
-def _solve(a: F32, b: F32, h: F32, weight: F32, previous: F64) -> F64:
-    """(3, N) weighted planes h = p0 a + p1 b + p2, drawn a little towards level where readings are few or in a row."""
-    wa, wb = weight * a, weight * b
-    aa, ab, bb, ah, bh, sh = (np.einsum("nm,nm->n", left, right).astype(np.float64) for left, right in (
-        (wa, a), (wa, b), (wb, b), (wa, h), (wb, h), (weight, h)))
-    sa, sb, s = (of.sum(axis=1, dtype=np.float32).astype(np.float64) for of in (wa, wb, weight))
-    ridge = 0.02 * (aa + bb + 1e-9)
-    aa, bb, full = aa + ridge, bb + ridge, s + 1e-6
-    # Eliminate the level, then two equations in two slopes are left; the ridge keeps them apart.
-    caa, cab, cbb = aa - sa * sa / full, ab - sa * sb / full, bb - sb * sb / full
-    cah, cbh = ah - sa * sh / full, bh - sb * sh / full
-    determinant = np.maximum(caa * cbb - cab * cab, 1e-30)
-    p0, p1 = (cah * cbb - cbh * cab) / determinant, (cbh * caa - cah * cab) / determinant
-    solved = np.stack([p0, p1, (sh - p0 * sa - p1 * sb) / full])
-    return np.where(s > 1e-3, solved, previous)
+    assert view.rgb is not None
+    contact, normal, hint, pattern_m, tolerance_m = (np.array(of, dtype=np.float64, order="C") for of in (
+        contact, normal, hint, pattern_m, tolerance_m))
+    return Patches(kernels.fit_discs(view.labels, view.depth_m, view.rays, view.rgb, view.numbers, contact, normal, hint,
+                                     np.array(label, dtype=np.int64), pattern_m, cups, tolerance_m, rounds))

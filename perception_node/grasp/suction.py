@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.config import GraspConfig, SuctionConfig
+from perception_node.grasp import kernels
 from perception_node.grasp.bookkeeping import Bookkeeping
 from perception_node.grasp.edges import EdgeMap, places
 from perception_node.grasp.patch import Patches, View, cross, fit_patches, sunflower, tangent_axes
@@ -178,13 +179,7 @@ def _measure(view: View, packages: Sequence[Package], owner: NDArray[np.int64], 
 
 def _openness(view: View, patch: Patches, radius_m: float) -> F64:
     """(N,) share of places on a ring round each cup where nothing stands above it."""
-    first, second = tangent_axes(patch.normal, np.broadcast_to((1.0, 0.0, 0.0), patch.normal.shape))
-    angle = 2 * np.pi * np.arange(_RING) / _RING
-    x, y, z = (patch.contact[:, i, None] + radius_m * (first[:, i, None] * np.cos(angle) + second[:, i, None] * np.sin(angle))
-               for i in range(3))
-    flat, inside = view.flat(*view.pixels(x, y, z))
-    nearer = z - view.depth_m.ravel()[flat]
-    return 1.0 - np.asarray((inside & (nearer > _STANDS_M)).mean(axis=1), dtype=np.float64)
+    return kernels.ring_openness(view.depth_m, view.numbers, patch.table, radius_m, _RING, _STANDS_M)
 
 
 def _choose(packages: Sequence[Package], owner: NDArray[np.int64], patch: Patches, hint: F64, values: dict[str, F64], score: F64,
@@ -226,16 +221,11 @@ def _choose(packages: Sequence[Package], owner: NDArray[np.int64], patch: Patche
     taken = np.array(chosen)
     patch, footprint = patch.take(taken), footprint_m(config)
     table = np.column_stack(list(values.values()))[taken].tolist()
-    grasps = []
-    poses, covariances = _poses(patch, hint[taken]), _covariances(patch, config.cup_radius_m)
-    for i, probability, terms, pose, covariance in zip(owner[taken].tolist(), score[taken].tolist(), table, poses, covariances,
-                                                       strict=True):
-        label = packages[i].label
-        grasps.append(Grasp(
-            kind="suction", T_cam_grasp=pose, width_m=footprint, score=probability, label=label,
-            track_id=book.track_ids.get(label, 0), terms=dict(zip(values, terms, strict=True)), covariance=covariance,
-            deadline_ns=book.deadline_ns(label, pose[:3, 3])))
-    return grasps
+    labels = [packages[i].label for i in owner[taken].tolist()]
+    ids = [book.track_ids.get(label, 0) for label in labels]
+    rows = list(zip([footprint] * len(taken), score[taken].tolist(), labels, ids, book.deadlines_ns(labels, patch.contact),
+                    strict=True))
+    return Grasp.many("suction", _poses(patch, hint[taken]), _covariances(patch, config.cup_radius_m), rows, list(values), table)
 
 
 def _poses(patch: Patches, hint: F64) -> F64:

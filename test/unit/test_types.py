@@ -71,6 +71,28 @@ def test_a_track_is_predicted_along_its_velocity_with_growing_doubt():
     assert track.T_cam_package[0, 3] == 0.0
 
 
+def test_many_grasps_are_as_one_by_one():
+    values = [(0.03, 0.5, 1, 7, None), (0.04, 0.6, 2, 8, 9)]
+    first, second = Grasp.many("suction", np.stack([POSE, POSE]), np.stack([np.eye(6)] * 2), values, ("seal",), [[0.1], [0.2]])
+    alone = Grasp("suction", POSE, 0.04, 0.6, 2, 8, {"seal": 0.2}, 9, np.eye(6))
+    assert vars(second).keys() == vars(alone).keys()
+    assert all(np.array_equal(vars(second)[name], vars(alone)[name]) for name in vars(alone))
+    assert first.terms == {"seal": 0.1}
+    with pytest.raises(ValueError, match="read-only"):
+        first.T_cam_grasp[0, 3] = 1.0
+
+
+@pytest.mark.parametrize(("kind", "pose", "spread", "score", "words"), [
+    ("suction", np.eye(4) * 2, np.eye(6), 0.5, "rigid"), ("suction", np.diag([1.0, 1.0, -1.0, 1.0]), np.eye(6), 0.5, "rigid"),
+    ("suction", POSE, np.full((6, 6), np.nan), 0.5, "finite"), ("suction", POSE, np.eye(5), 0.5, "shape"),
+    ("magnet", POSE, np.eye(6), 0.5, "kind"), ("suction", POSE, np.eye(6), 1.5, "0..1, got 1.5"),
+])
+def test_one_wrong_grasp_of_many_is_refused(kind, pose, spread, score, words):
+    values = [(0.03, 0.5, 1, 7, None), (0.03, score, 1, 7, None)]
+    with pytest.raises(PerceptionError, match=words):
+        Grasp.many(kind, np.stack([POSE, pose]), np.stack([spread, spread]), values, (), [[], []])
+
+
 def test_grasps_and_rejections_say_what_is_wrong_with_them():
     with pytest.raises(PerceptionError, match="0..1, got 654"):
         Grasp("suction", POSE, 0.03, 654.0, 1, 0)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perception_node.config import BeltConfig
-from perception_node.grasp.deadline import deadline_ns, out_of_reach_m, travel_direction
+from perception_node.grasp.deadline import deadlines_ns, out_of_reach_m, travel_direction
 from perception_node.grasp.score import PRIORS
 from perception_node.learn.ranking import calibration_error
 
@@ -31,7 +31,7 @@ def test_at_its_deadline_a_grasp_is_at_the_windows_end_or_was_past_it(x, speed):
     belt = BeltConfig(direction=(1.0, 0.0, 0.0), reach_min_m=-0.5, reach_max_m=0.5)
     position, velocity = np.array([x, 0.0, 1.0]), np.array([speed, 0.0, 0.0])
     direction = travel_direction(belt, None)
-    deadline = deadline_ns(position, velocity, 0, belt, direction)
+    deadline, = deadlines_ns(position[None], velocity[None], 0, belt, direction)
     end = 0.5 if speed > 0 else -0.5
     there = x + speed * deadline * 1e-9
     past = out_of_reach_m(position, velocity, belt, direction)
@@ -42,7 +42,7 @@ def test_at_its_deadline_a_grasp_is_at_the_windows_end_or_was_past_it(x, speed):
 def test_a_standing_belt_of_unknown_direction_has_no_deadline():
     assert travel_direction(BeltConfig(), np.zeros(3)) is None
     assert travel_direction(BeltConfig(), None) is None
-    assert deadline_ns(np.zeros(3), np.zeros(3), 0, BeltConfig(), None) is None
+    assert deadlines_ns(np.zeros((2, 3)), np.zeros((2, 3)), 0, BeltConfig(), None) == [None, None]
 
 
 def test_calibration_error_is_zero_for_honest_scores():
