@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.compiled import compiled
 from perception_node.types import F64
 
 
@@ -20,23 +21,48 @@ def assign(cost: F64, alone: float) -> list[tuple[int, int]]:
     Returns:
         (row, column) pairs, by row.
     """
-    allowed = cost < alone
-    if not allowed.any():
-        return []
-    clear = allowed & (allowed.sum(axis=1) == 1)[:, None] & (allowed.sum(axis=0) == 1)[None, :]
-    pairs = [(int(r), int(c)) for r, c in np.argwhere(clear)]
-    rows = np.flatnonzero(allowed.any(axis=1) & ~clear.any(axis=1))
-    columns = np.flatnonzero(allowed.any(axis=0) & ~clear.any(axis=0))
-    if len(rows):
-        part = np.where(allowed, cost, alone)[np.ix_(rows, columns)]
-        chosen = _shortest_paths(np.concatenate([part, np.full((len(rows), len(rows)), alone)], axis=1))
-        for r, c in enumerate(chosen.tolist()):
-            if c < len(columns) and allowed[rows[r], columns[c]]:
-                pairs.append((int(rows[r]), int(columns[c])))
-    return sorted(pairs)
+    return [(row, column) for row, column in enumerate(_partners(cost, alone).tolist()) if column >= 0]
 
 
-def _shortest_paths(cost: F64) -> NDArray[np.intp]:
+@compiled
+def _partners(cost: F64, alone: float) -> NDArray[np.int64]:
+    """(R,) column of each row, -1 = none. What can only be paired with each other is, the rest by `_shortest_paths`."""
+    count, width = cost.shape
+    partner, choices, rivals = np.full(count, -1), np.zeros(count, dtype=np.int64), np.zeros(width, dtype=np.int64)
+    for r in range(count):
+        for c in range(width):
+            if cost[r, c] < alone:
+                choices[r] += 1
+                rivals[c] += 1
+    rows, columns = np.empty(count, dtype=np.int64), np.empty(width, dtype=np.int64)
+    row_count, column_count = 0, 0
+    free = rivals > 0
+    for r in range(count):
+        for c in range(width):
+            if cost[r, c] < alone and choices[r] == 1 and rivals[c] == 1:
+                partner[r] = c
+                free[c] = False
+        if choices[r] > 0 and partner[r] < 0:
+            rows[row_count] = r
+            row_count += 1
+    for c in range(width):
+        if free[c]:
+            columns[column_count] = c
+            column_count += 1
+    if row_count > 0:
+        part = np.full((row_count, column_count + row_count), alone)
+        for r in range(row_count):
+            for c in range(column_count):
+                part[r, c] = min(cost[rows[r], columns[c]], alone)
+        chosen = _shortest_paths(part)
+        for r in range(row_count):
+            if chosen[r] < column_count and cost[rows[r], columns[chosen[r]]] < alone:
+                partner[rows[r]] = columns[chosen[r]]
+    return partner
+
+
+@compiled
+def _shortest_paths(cost: F64) -> NDArray[np.int64]:
     """Column of each row of a (R, C) matrix with R <= C.
 
     Source: R. Jonker, A. Volgenant, "A shortest augmenting path algorithm for dense and sparse linear assignment problems",
@@ -44,34 +70,34 @@ def _shortest_paths(cost: F64) -> NDArray[np.intp]:
     """
     count, width = cost.shape
     row_price, column_price = np.zeros(count), np.zeros(width)
-    row_of = np.full(width, -1, dtype=np.intp)
+    row_of, column_of = np.full(width, -1), np.full(count, -1)
     for start in range(count):
-        reach = np.full(width, np.inf)
-        via = np.full(width, -1, dtype=np.intp)
-        done = np.zeros(width, dtype=bool)
-        row, least = start, 0.0
+        reach, via, done = np.full(width, np.inf), np.full(width, -1), np.zeros(width, dtype=np.bool_)
+        row, column, least = start, 0, 0.0
         while True:
-            step = least + cost[row] - row_price[row] - column_price
-            better = ~done & (step < reach)
-            reach[better], via[better] = step[better], row
-            column = int(np.argmin(np.where(done, np.inf, reach)))
-            least = float(reach[column])
+            nearest = np.inf
+            for c in range(width):
+                step = least + cost[row, c] - row_price[row] - column_price[c]
+                if not done[c] and step < reach[c]:
+                    reach[c], via[c] = step, row
+            for c in range(width):
+                if not done[c] and reach[c] < nearest:
+                    nearest, column = reach[c], c
+            least = nearest
             done[column] = True
             if row_of[column] < 0:
                 break
-            row = int(row_of[column])
-        seen = np.flatnonzero(done)
-        settled = seen[seen != column]
+            row = row_of[column]
         row_price[start] += least
-        row_price[row_of[settled]] += least - reach[settled]
-        column_price[seen] -= least - reach[seen]
+        for c in range(width):
+            if done[c]:
+                column_price[c] -= least - reach[c]
+                if c != column:
+                    row_price[row_of[c]] += least - reach[c]
         while True:
-            row = int(via[column])
-            previous = int(np.flatnonzero(row_of == row)[0]) if row != start else -1
+            row = via[column]
             row_of[column] = row
+            column, column_of[row] = column_of[row], column
             if row == start:
                 break
-            column = previous
-    result = np.empty(count, dtype=np.intp)
-    result[row_of[row_of >= 0]] = np.flatnonzero(row_of >= 0)
-    return result
+    return column_of

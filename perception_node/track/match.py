@@ -6,13 +6,18 @@ the middle of a tall package's readings leaps between its side and its top, and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.compiled import compiled
 from perception_node.types import F64, Package
+
+Flags = NDArray[np.bool_]
+Ids = NDArray[np.int64]
 
 _CLASS_COST = 0.1
 """A change of class costs as much as this share of an outline: classes flicker, packages do not jump."""
@@ -54,17 +59,6 @@ class Outlines:
         bounds = self.bounds * scale + np.tile(shift_m[:, :2], 2) / depth[:, None]
         return Outlines(bounds, self.cut, depth, self.area_m2, self.classes)
 
-    @property
-    def crossing(self) -> NDArray[np.bool_]:
-        """(N,) whether the picture's border cuts it off."""
-        return np.asarray(self.cut.any(axis=1))
-
-    @property
-    def middle_m(self) -> F64:
-        """(N, 3) middle of each outline at its depth, camera frame."""
-        middle = (self.bounds[:, :2] + self.bounds[:, 2:]) / 2
-        return np.concatenate([middle, np.ones((len(middle), 1))], axis=1) * self.depth_m[:, None]
-
 
 def outlines_of(packages: Sequence[Package]) -> Outlines:
     """Outlines of packages; of one without bounds, those of its upper face."""
@@ -93,42 +87,69 @@ def fit_cost(predicted: Outlines, found: Outlines, gate_m: float) -> F64:
     Args:
         predicted: of T tracks, where they should be now. found: of P packages. gate_m: greatest distance of their middles.
     """
-    ours, theirs = predicted.bounds[:, None], found.bounds[None]
-    low_o, high_o, low_t, high_t = ours[..., :2], ours[..., 2:], theirs[..., :2], theirs[..., 2:]
-    was_low, was_high = predicted.cut[:, None, :2], predicted.cut[:, None, 2:]
-    is_low, is_high = found.cut[None, :, :2], found.cut[None, :, 2:]
-    low = np.where(was_low, np.minimum(low_o, low_t), low_o)
-    high = np.where(was_high, np.maximum(high_o, high_t), high_o)
-    low = np.where(is_low, np.maximum(low, low_t), low)
-    high = np.where(is_high, np.minimum(high, high_t), high)
-    shared = np.maximum(np.minimum(high, high_t) - np.maximum(low, low_t), 0.0).prod(axis=2)
-    own, other = np.maximum(high - low, 0.0).prod(axis=2), (high_t - low_t).prod(axis=2)
-    overlap = shared / np.maximum(own + other - shared, _MIN_SIDE**2)
-    away = np.linalg.norm(low + high - low_t - high_t, axis=2) / 2 * predicted.depth_m[:, None]
-    # What crosses the border shows more or less of its width, too: the smaller outline need only lie within the larger one,
-    # while the side away from the border moves like the package.
-    crossing = predicted.crossing[:, None] | found.crossing[None]
-    within = shared / np.maximum(np.minimum(own, other), _MIN_SIDE**2)
-    overlap = np.where(crossing, (1 - _WITHIN) * overlap + _WITHIN * within, overlap)
-    outside = np.minimum(np.maximum(low_t - low, 0) + np.maximum(high - high_t, 0),
-                         np.maximum(low - low_t, 0) + np.maximum(high_t - high, 0))
-    low_cut, high_cut = was_low | is_low, was_high | is_high
-    inner = np.where(low_cut, 0.0, np.abs(low - low_t)) + np.where(high_cut, 0.0, np.abs(high - high_t))
-    off = np.linalg.norm(np.where(low_cut | high_cut, inner, outside), axis=2) * predicted.depth_m[:, None]
-    away = np.where(crossing, off, away)
-    near = np.where(crossing, (away <= gate_m) & (shared > 0), (away <= gate_m) | (overlap >= _SAME_OVERLAP))
-    alike = np.where(crossing, 1.0, np.sqrt(_ratio(predicted.area_m2[:, None], found.area_m2[None])))
-    apart = 1.0 - alike * (1.0 - np.minimum(away / gate_m, 1.0))
-    cost = (1.0 - overlap) * (1.0 + apart) / 2 + _CLASS_COST * ~_same_class(predicted, found)
-    return np.where(near, cost, np.inf)
+    ours, theirs = _class_ids(predicted, found)
+    return _fit_costs(predicted.bounds, predicted.cut, predicted.depth_m, predicted.area_m2, ours,
+                      found.bounds, found.cut, found.area_m2, theirs, gate_m)
 
 
-def _ratio(a: F64, b: F64) -> F64:
-    return np.minimum(a, b) / np.maximum(np.maximum(a, b), _MIN_SIDE)
+@compiled
+def _fit_costs(ours: F64, ours_cut: Flags, depth_m: F64, our_area: F64, our_class: Ids,
+               theirs: F64, theirs_cut: Flags, their_area: F64, their_class: Ids, gate_m: float) -> F64:
+    """As `fit_cost`, of plain arrays: of T tracks, then of P packages, then the gate."""
+    cost = np.empty((len(ours), len(theirs)))
+    for t in range(len(ours)):
+        for p in range(len(theirs)):
+            crossing = ours_cut[t].any() or theirs_cut[p].any()
+            shared, own, other, away, off = 1.0, 1.0, 1.0, 0.0, 0.0
+            for k in range(2):
+                low, high, low_t, high_t = ours[t, k], ours[t, k + 2], theirs[p, k], theirs[p, k + 2]
+                if ours_cut[t, k]:
+                    low = min(low, low_t)
+                if ours_cut[t, k + 2]:
+                    high = max(high, high_t)
+                if theirs_cut[p, k]:
+                    low = max(low, low_t)
+                if theirs_cut[p, k + 2]:
+                    high = min(high, high_t)
+                shared *= max(min(high, high_t) - max(low, low_t), 0.0)
+                own *= max(high - low, 0.0)
+                other *= high_t - low_t
+                away += (low + high - low_t - high_t) ** 2
+                low_cut, high_cut = ours_cut[t, k] or theirs_cut[p, k], ours_cut[t, k + 2] or theirs_cut[p, k + 2]
+                if low_cut or high_cut:
+                    step = (0.0 if low_cut else abs(low - low_t)) + (0.0 if high_cut else abs(high - high_t))
+                else:
+                    step = min(max(low_t - low, 0.0) + max(high - high_t, 0.0), max(low - low_t, 0.0) + max(high_t - high, 0.0))
+                off += step * step
+            overlap = shared / max(own + other - shared, _MIN_SIDE**2)
+            alike = 1.0
+            if crossing:
+                # What crosses the border shows more or less of its width, too: the smaller outline need only lie within the larger
+                # one, while the side away from the border moves like the package.
+                overlap = (1.0 - _WITHIN) * overlap + _WITHIN * (shared / max(min(own, other), _MIN_SIDE**2))
+                apart = math.sqrt(off) * depth_m[t]
+                near = apart <= gate_m and shared > 0.0
+            else:
+                apart = math.sqrt(away) / 2.0 * depth_m[t]
+                near = apart <= gate_m or overlap >= _SAME_OVERLAP
+                alike = math.sqrt(_ratio(our_area[t], their_area[p]))
+            apart = 1.0 - alike * (1.0 - min(apart / gate_m, 1.0))
+            cost[t, p] = np.inf
+            if near:
+                cost[t, p] = (1.0 - overlap) * (1.0 + apart) / 2.0 + (0.0 if our_class[t] == their_class[p] else _CLASS_COST)
+    return cost
 
 
-def _same_class(predicted: Outlines, found: Outlines) -> NDArray[np.bool_]:
-    return np.array([[a == b for b in found.classes] for a in predicted.classes], dtype=bool)
+@compiled
+def _ratio(a: float, b: float) -> float:
+    return min(a, b) / max(max(a, b), _MIN_SIDE)
+
+
+def _class_ids(predicted: Outlines, found: Outlines) -> tuple[Ids, Ids]:
+    """(T,) and (P,) numbers that are equal where the classes' names are."""
+    number = {name: i for i, name in enumerate(dict.fromkeys(predicted.classes + found.classes))}
+    ours, theirs = (np.array([number[name] for name in of.classes], dtype=np.int64) for of in (predicted, found))
+    return ours, theirs
 
 
 def likely_shift(predicted: Outlines, found: Outlines, reach_m: float) -> F64:
@@ -141,20 +162,54 @@ def likely_shift(predicted: Outlines, found: Outlines, reach_m: float) -> F64:
     Returns:
         (3,) metres in the camera frame, to be added to the tracks' own; zero when nothing fits.
     """
-    whole = ~predicted.crossing[:, None] & ~found.crossing[None]
-    side_p, side_f = predicted.bounds[:, 2:] - predicted.bounds[:, :2], found.bounds[:, 2:] - found.bounds[:, :2]
-    ratio = _ratio(side_p[:, None], side_f[None])
-    alike = _same_class(predicted, found) & (1.0 - ratio.prod(axis=2) < _VOTE_SIZE) & whole
-    step = found.middle_m[None] - predicted.middle_m[:, None]
-    step[..., 2] = 0.0
-    alike &= np.linalg.norm(step, axis=2) <= reach_m
-    tracks_of, packages_of = np.nonzero(alike)
-    if len(tracks_of) == 0:
-        return np.zeros(3)
-    steps = step[tracks_of, packages_of]
-    near = np.linalg.norm(steps[:, None] - steps[None], axis=2) <= _VOTE_M
-    votes = [min(len(set(tracks_of[row])), len(set(packages_of[row]))) for row in near]
-    length = np.linalg.norm(steps, axis=1)
-    best = min(range(len(votes)), key=lambda i: (-votes[i], round(float(length[i]), 4), i))
-    shift: F64 = np.median(steps[near[best]], axis=0)
+    ours, theirs = _class_ids(predicted, found)
+    return _most_voted_shift(predicted.bounds, predicted.cut, predicted.depth_m, ours, found.bounds, found.cut, found.depth_m,
+                             theirs, reach_m)
+
+
+@compiled
+def _most_voted_shift(ours: F64, ours_cut: Flags, our_depth: F64, our_class: Ids, theirs: F64, theirs_cut: Flags,
+                      their_depth: F64, their_class: Ids, reach_m: float) -> F64:
+    """As `likely_shift`, of plain arrays: of T tracks, then of P packages, then the reach."""
+    most = len(ours) * len(theirs)
+    steps, length, pair = np.empty((most, 2)), np.empty(most), np.empty((most, 2), dtype=np.int64)
+    count = 0
+    for t in range(len(ours)):
+        for p in range(len(theirs)):
+            if our_class[t] != their_class[p] or ours_cut[t].any() or theirs_cut[p].any():
+                continue
+            same = 1.0
+            for k in range(2):
+                same *= _ratio(ours[t, k + 2] - ours[t, k], theirs[p, k + 2] - theirs[p, k])
+                steps[count, k] = ((theirs[p, k] + theirs[p, k + 2]) / 2.0 * their_depth[p]
+                                   - (ours[t, k] + ours[t, k + 2]) / 2.0 * our_depth[t])
+            length[count] = math.sqrt(steps[count, 0] ** 2 + steps[count, 1] ** 2)
+            if 1.0 - same < _VOTE_SIZE and length[count] <= reach_m:
+                pair[count, 0], pair[count, 1] = t, p
+                count += 1
+    shift = np.zeros(3)
+    best, most_votes, shortest = -1, 0, np.inf
+    for i in range(count):
+        tracks, packages = np.zeros(len(ours), dtype=np.bool_), np.zeros(len(theirs), dtype=np.bool_)
+        for j in range(count):
+            if _apart(steps, i, j) <= _VOTE_M:
+                tracks[pair[j, 0]] = packages[pair[j, 1]] = True
+        votes, rounded = min(tracks.sum(), packages.sum()), math.floor(length[i] * 1e4 + 0.5)
+        if votes > most_votes or (votes == most_votes and rounded < shortest):
+            best, most_votes, shortest = i, votes, rounded
+    if best >= 0:
+        values, near = np.empty(count), 0
+        for k in range(2):
+            near = 0
+            for j in range(count):
+                if _apart(steps, best, j) <= _VOTE_M:
+                    values[near] = steps[j, k]
+                    near += 1
+            ordered = np.sort(values[:near])
+            shift[k] = (ordered[(near - 1) // 2] + ordered[near // 2]) / 2.0
     return shift
+
+
+@compiled
+def _apart(steps: F64, i: int, j: int) -> float:
+    return math.sqrt((steps[i, 0] - steps[j, 0]) ** 2 + (steps[i, 1] - steps[j, 1]) ** 2)

@@ -11,7 +11,7 @@ from perception_node.config import BeltConfig, TrackConfig
 from perception_node.track.assign import assign
 from perception_node.track.match import ALONE, PLAIN, Outlines, fit_cost, likely_shift, outlines_of
 from perception_node.track.motion import HISTORY, History, Velocity, belt_velocity, own_slopes
-from perception_node.track.pose import align_pose, blend_pose
+from perception_node.track.pose import MIN_POSITION_SIGMA_M, correct
 from perception_node.types import F64, Package, Packages, Track
 
 _MAX_GAP_S = 10.0
@@ -22,15 +22,9 @@ _PROCESS_M_PER_S = 0.01
 """Drift of a package against the belt (settling, slip) that is not called motion of its own, metres per second."""
 _OWN_MOTION_SIGMAS = 4.0
 _OWN_MOTION_FLOOR_M_S = 0.04
+_EYE = np.eye(3)
 _UNKNOWN_SPEED_SIGMA_M_S = 0.5
 """One sigma of the velocity of a package that was seen once, on a belt of unknown speed."""
-_MIN_POSITION_SIGMA_M = 0.001
-_EYE = np.eye(3)
-_SURPRISE = 16.3
-"""A measurement further off restarts the position. Source: chi-square with 3 degrees of freedom, 99.9 %."""
-_SYSTEMATIC = 0.8
-"""Share of a measurement's variance that repeats from frame to frame (what is hidden stays hidden) and is not averaged away."""
-
 _STEP_M = 0.005
 """A belt that is this far from where its speed puts it has changed its speed."""
 _LEAP_COST = 1.5
@@ -185,28 +179,16 @@ class Tracker:
         """Kalman step of the positions; orientation and size follow with the same trust."""
         elapsed_s = np.array([(stamp_ns - state.stamp_ns) * 1e-9 for state in states])
         doubt = (np.array([self._velocity(state).variance for state in states]) + _PROCESS_M_PER_S**2) * elapsed_s**2
-        prior = np.array([state.covariance[:3, :3] for state in states]) + _EYE * doubt[:, None, None]
-        noise = np.array([package.covariance[:3, :3] for package in packages]) + _EYE * _MIN_POSITION_SIGMA_M**2
-        predicted = np.array([state.pose[:3, 3] + state.drift_m for state in states])
-        surprise = np.array([package.T_cam_package[:3, 3] for package in packages]) - predicted
-        strange = np.einsum("ni,nij,nj->n", surprise, np.linalg.inv(prior + noise), surprise) > _SURPRISE
+        poses, covariances = np.array([state.pose for state in states]), np.array([state.covariance for state in states])
+        sizes, drifts = np.array([state.size_m for state in states]), np.array([state.drift_m for state in states])
+        truncated = np.array([package.truncated for package in packages])
         # When more is in sight, what was believed is void.
-        strange |= [package.truncated or state.package.truncated for state, package in zip(states, packages, strict=True)]
-        prior = np.where(strange[:, None, None], _EYE * 1e6, prior)
-        gain = prior @ np.linalg.inv(prior + noise)
-        position = predicted + np.einsum("nij,nj->ni", gain, surprise)
-        covariance = (_EYE - gain) @ prior
-        kept = noise - covariance
-        covariance += _SYSTEMATIC * kept * (np.trace(kept, axis1=1, axis2=2) > 0)[:, None, None]
-        covariance = (covariance + covariance.transpose(0, 2, 1)) / 2
-        trusts = np.trace(gain, axis1=1, axis2=2) / 3
-        for i, (state, package, trust) in enumerate(zip(states, packages, trusts.tolist(), strict=True)):
-            state.pose = blend_pose(state.pose, align_pose(package.T_cam_package, state.pose, package.size_m), trust)
-            state.pose[:3, 3] = position[i]
-            state.covariance = (1 - trust) * state.covariance + trust * package.covariance
-            state.covariance[:3, :3] = covariance[i]
-            size = np.array(package.size_m)
-            state.size_m = np.maximum(state.size_m, size) if package.truncated else state.size_m + trust * (size - state.size_m)
+        void = truncated | np.array([state.package.truncated for state in states])
+        correct(poses, covariances, sizes, drifts, doubt, np.array([package.T_cam_package for package in packages]),
+                np.array([package.covariance for package in packages]),
+                np.array([package.size_m for package in packages], dtype=np.float64), truncated, void)
+        for i, (state, package) in enumerate(zip(states, packages, strict=True)):
+            state.pose, state.covariance, state.size_m = poses[i], covariances[i], sizes[i]
             state.class_name, state.package, state.stamp_ns, state.drift_m = package.class_name, package, stamp_ns, np.zeros(3)
         self._remember(states, stamp_ns)
 
@@ -222,7 +204,7 @@ class Tracker:
     def _remember(states: list[_State], stamp_ns: int) -> None:
         # The middle one: one direction (the height, or the viewing ray without depth) may be in doubt, but always by the same.
         middle = np.linalg.eigvalsh(np.array([state.package.covariance[:3, :3] for state in states]))[:, 1]
-        for state, sigma in zip(states, np.sqrt(np.maximum(middle, _MIN_POSITION_SIGMA_M**2)).tolist(), strict=True):
+        for state, sigma in zip(states, np.sqrt(np.maximum(middle, MIN_POSITION_SIGMA_M**2)).tolist(), strict=True):
             state.history.append(stamp_ns * 1e-9, state.package.T_cam_package[:3, 3], 1.0 if state.package.truncated else sigma)
 
     def _learn_velocity(self, plane: F64 | None, stamp_ns: int, measured: bool) -> None:
@@ -240,13 +222,14 @@ class Tracker:
                     value = value * (self.track.max_speed_m_s / speed)
                 self._belt, self._belt_ns = Velocity(value, estimate.variance), stamp_ns
         own, variance = own_slopes(rows, now_s)
-        for state, velocity, spread in zip(current, own, variance, strict=True):
-            if self._belt is None:
-                state.velocity = Velocity(velocity, float(spread)) if np.isfinite(spread) else None
-                continue
-            limit = _OWN_MOTION_FLOOR_M_S + _OWN_MOTION_SIGMAS * np.sqrt(3 * (spread + self._belt.variance))
-            strays = state.history.count >= 4 and np.linalg.norm(velocity - self._belt.value) > limit
-            state.velocity = Velocity(velocity, float(spread)) if strays else None
+        if self._belt is None:
+            plain = np.isfinite(variance)
+        else:
+            limit = _OWN_MOTION_FLOOR_M_S + _OWN_MOTION_SIGMAS * np.sqrt(3 * (variance + self._belt.variance))
+            counts = np.array([state.history.count for state in current])
+            plain = (counts >= 4) & (np.linalg.norm(own - self._belt.value, axis=1) > limit)
+        for state, moves, velocity, spread in zip(current, plain.tolist(), own, variance.tolist(), strict=True):
+            state.velocity = Velocity(velocity, spread) if moves else None
 
     def _along_belt(self, velocity: F64, plane: F64 | None) -> F64:
         """The part of a velocity that a belt can have: along its configured direction, or in its plane."""
@@ -261,7 +244,7 @@ class Tracker:
                          size_m=package.size_m, velocity_m_s=np.zeros(3), stamp_ns=stamp_ns, covariance=package.covariance,
                          velocity_covariance=np.eye(3) * self.track.max_speed_m_s**2, package=package)
         velocity = self._velocity(state)
-        spread = np.eye(3) * velocity.variance
+        spread = _EYE * velocity.variance
         if not package.from_depth:  # how fast a picture moves depends on the distance, and that is in doubt
             position = package.T_cam_package[:3, 3]
             doubt = float(np.linalg.eigvalsh(package.covariance[:3, :3])[2]) / max(float(position @ position), 1e-9)

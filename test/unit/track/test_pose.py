@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perception_node.geometry import frame_from_axes
@@ -14,6 +14,7 @@ def flat(turn, z=-1.0):
 
 
 @given(ANGLE, ANGLE)
+@settings(deadline=None)
 def test_a_long_box_is_turned_by_a_quarter_at_most(before, now):
     aligned = align_pose(flat(now), flat(before), (0.3, 0.1, 0.1))
     assert aligned[:3, 0] @ flat(before)[:3, 0] >= -1e-9
@@ -21,6 +22,7 @@ def test_a_long_box_is_turned_by_a_quarter_at_most(before, now):
 
 
 @given(ANGLE, ANGLE)
+@settings(deadline=None)
 def test_a_square_box_is_turned_by_an_eighth_at_most(before, now):
     aligned = align_pose(flat(now), flat(before), (0.1, 0.1, 0.1))
     assert aligned[:3, 0] @ flat(before)[:3, 0] >= np.sqrt(0.5) - 1e-6
@@ -28,6 +30,7 @@ def test_a_square_box_is_turned_by_an_eighth_at_most(before, now):
 
 
 @given(ANGLE, st.floats(-0.5, 0.5), st.floats(0, 1))
+@settings(deadline=None)
 def test_a_blend_lies_between(before, turn, trust):
     blended = blend_pose(flat(before), flat(before + turn), trust)
     assert np.allclose(blended[:3, :3] @ blended[:3, :3].T, np.eye(3), atol=1e-9)

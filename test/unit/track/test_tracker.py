@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perception_node.config import BeltConfig, TrackConfig
-from perception_node.grasp.deadline import deadline_ns, travel_direction
+from perception_node.grasp.deadline import deadlines_ns, travel_direction
 from perception_node.track import Tracker
 from perception_node.types import Package, Packages
 
@@ -283,7 +283,7 @@ def deadline_s(update, belt):
     """Seconds from the frame until the first package leaves the arm's window, None = never."""
     track = update.tracks[0]
     position, direction = track.T_cam_package[:3, 3], travel_direction(belt, update.belt_velocity_m_s)
-    deadline = deadline_ns(position, track.velocity_m_s, track.stamp_ns, belt, direction)
+    deadline, = deadlines_ns(position[None], track.velocity_m_s[None], track.stamp_ns, belt, direction)
     return None if deadline is None else (deadline - track.stamp_ns) / NS
 
 
