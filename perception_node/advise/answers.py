@@ -57,7 +57,7 @@ def answer(request: Request, talk: Talk) -> Advice:
     pending = talk.state.pending
     talk.session.state = replace(talk.state, pending=None)
     if pending is not None:
-        answered = _to_our_question(request, pending, talk)
+        answered = None if request.asked else _to_our_question(request, pending, talk)  # "yes?" is no answer
         if answered is not None:
             return answered
     if request.action in CHOICES:
@@ -66,16 +66,17 @@ def answer(request: Request, talk: Talk) -> Advice:
 
 
 def _to_our_question(request: Request, pending: Pending, talk: Talk) -> Advice | None:
-    if request.action in ("deny", "undo"):
+    if request.action in ("deny", "undo") or (request.action, pending.action) == ("never", "take"):  # "don't take 6" is a no
         return _say(request, "All right, nothing is changed.", talk)
     if request.action == "confirm" and (pending.whole or len(pending.candidates) == 1):
-        return _do(pending.action, tuple(talk.view.items[n] for n in pending.candidates if n in talk.view.items), request, talk,
-                   pending.kind)
+        here = tuple(talk.view.items[n] for n in pending.candidates if n in talk.view.items)
+        return _do(pending.action, here, request, talk, pending.kind)
     if request.action == "confirm":
         return _ask_which(request, pending.action, pending.candidates, talk)
-    if request.action in ("select", "filter") and not request.unknown and not request.unsure and not request.asked:
-        context = Context(talk.state.focus, pending.candidates)
-        found = resolve(replace(request.what, plural=False), talk.view, context, pending.candidates)
+    plain = not request.unknown and not request.unsure and (request.what.numbers or not pending.whole)
+    if request.action in ("select", "filter") and plain:
+        found = resolve(replace(request.what, plural=False), talk.view, Context(talk.state.focus, pending.candidates),
+                        pending.candidates)
         if found.one is not None and found.one.track_id in pending.candidates:
             return _do(pending.action, (found.one,), request, talk, pending.kind)
         if found.items and not found.problem:
@@ -392,8 +393,7 @@ def _none_fits(what: Description, talk: Talk) -> str:
 
 def _names(items: Sequence[Item]) -> str:
     named = [item.name for item in items[:_MOST_NAMED]]
-    more = len(items) - len(named)
-    return ", ".join(named) + (f" and {more} more" if more else "")
+    return ", ".join(named) + (f" and {len(items) - len(named)} more" if len(items) > len(named) else "")
 
 
 def _quoted(words: Sequence[str]) -> str:

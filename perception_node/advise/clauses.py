@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perception_node.advise.tagging import Reading
-from perception_node.advise.words import Tag
+from perception_node.advise.words import PLURALS, Tag
 
 SLOTS = ("class", "colour", "size", "height", "weight", "where", "lies", "gripper", "score")
 _NO_WISH = {"show", "only", "not", "recommend", "help"}
 _NAMING = frozenset({"number", "class", "generic", "deixis", "colour", "size", "weight", "most"})
+_LISTING = frozenset({"exclude", "dismiss", "disregard", "reject", "eliminate"})
 _PICKED = frozenset({"picked", "taken", "grabbed", "touched", "lifted"})
 _SUPERLATIVE = {
     "bigger": "biggest", "larger": "biggest", "smaller": "smallest", "heavier": "heaviest", "lighter": "lightest", "taller":
@@ -23,10 +24,38 @@ def settle(reading: Reading) -> None:
     """Apply all rules to the tags of a reading."""
     if not reading.tags:
         return
+    _listed(reading)
     _denials(reading)
     _questions(reading)
     _two_of_a_kind(reading)
     _orders(reading)
+
+
+def _listed(reading: Reading) -> None:
+    """`exclude the heavy ones` is for the list, `exclude 4` for the arm; `boxes and items` names a class; `score on 3` no place."""
+    tags, words = reading.tags, reading.words
+    kinds = {tag.kind for tag in tags}
+    for place, tag in enumerate(tags):
+        if tag.kind == "never" and words[tag.at] in _LISTING and not {"number", "deixis", "take", "dont"} & kinds \
+                and any(words[other.at] in PLURALS for other in tags):
+            tags[place] = replace(tag, kind="not")
+        elif tag.kind == "generic" and words[tag.at] == "items" and _class_items(reading, place):
+            tags[place] = replace(tag, kind="class", value="item", unsure="items")
+        elif tag.kind == "relation" and tag.value == "on" and place and tags[place - 1].kind == "about" \
+                and tags[place - 1].value in ("score", "weight", "size", "height") \
+                and not {"number", "class"} & {before.kind for before in tags[:place]}:
+            tags[place] = replace(tag, kind="skip")
+    _drop_skipped(reading)
+
+
+def _class_items(reading: Reading, place: int) -> bool:
+    """`boxes and items`, `only items`: beside another class, or as all that is said, items are the goods without packing."""
+    tags, words = reading.tags, reading.words
+    at = tags[place].at
+    near = [tag for tag in tags if tag.kind == "class" and abs(tag.at - at) <= 3]
+    joined = any({"and", "or", "not", "no", ",", "but", "than"} & set(words[min(tag.at, at) + 1:max(tag.at, at)]) for tag in near)
+    alone = {tag.kind for tag in tags} <= {"only", "not", "generic", "show"} and any(tag.kind in ("only", "not") for tag in tags)
+    return joined or (alone and words[at - 1] not in ("all", "those", "these"))
 
 
 def _denials(reading: Reading) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from perception_node.advise.clauses import SLOTS, settle
+from perception_node.advise.plain import doubts, no_answer
 from perception_node.advise.request import Action, Condition, Description, Request
 from perception_node.advise.tagging import Reading, read, tagged
 from perception_node.advise.words import ECHOES, FILL, PLURALS, POLITE, WHOLE, Tag
@@ -14,28 +15,40 @@ _WHOLE: tuple[Action, ...] = ("start_over", "undo", "help", "confirm", "deny")
 _PREDICATES = ("size", "height", "weight")
 _ASKING = frozenset({"what", "whats", "which", "who", "whos"})
 _NO = frozenset({"no", "nope", "nah"})
-_RATING = frozenset({"score", "chance", "chances", "odds", "probability", "rating"})
+_RATING = frozenset({"score", "scores", "scoring", "confidence", "rated", "chance", "chances", "odds", "probability", "rating"})
 _OF_THE = frozenset({("of", "the"), ("of", "these"), ("of", "those")})
 _SINGULAR = frozenset({"the", "a", "that", "this", "box", "bag", "mailer", "envelope", "carton", "crate", "sack", "pouch",
                        "letter"})
 _VAGUE = frozenset({"wh", "modal", "is", "deixis", "relation", "generic", "count", "not", "dont", "where", "confirm", "command"})
 """Kinds of tags that do not carry a meaning beside words that were not understood: "is it going to rain"."""
-_ORDERS = frozenset({"take", "never", "later", "not", "dont", "class", "colour", "size", "height", "weight", "where", "lies",
-                     "gripper", "score", "amount", "number", "deixis", "generic", "most", "ordinal", "relation", "recommend",
-                     "modal", "only", "is", "comparative", "other", "confirm", "but", "about", "number_word"})
-"""Kinds of tags that a plain order may have."""
-
 
 def understand(text: str) -> Request:
     """What a line of text asks for. Never raises; what is not understood is in `unknown`, and the action may be "unknown"."""
     words, unknown, unsure = read(text)
     whole = _whole(words)
     if whole is not None and not unknown:
-        return Request(whole)
+        return Request(whole, asked="?" in words)
     reading = tagged(words)
     reading.unknown[:0] = unknown
     reading.unsure[:0] = unsure
-    return compose(reading, decide(reading))
+    off = reading.has("off")
+    request = compose(reading, decide(reading))
+    return _last_clause(words) or request if off or request.action == "select" and not request.what.conditions else request
+
+
+def _last_clause(words: list[str]) -> Request | None:
+    """`new shift here. what should I start with`, `I am new here, how does this work`: what is asked at the end, when it is no
+    choice."""
+    ends = [i for i, word in enumerate(words[:-1]) if word in (",", ".", ";", "!")]
+    rest = words[ends[-1] + 1:] if ends else []
+    whole = _whole(rest) if rest else None
+    if whole == "help":
+        return Request(whole)
+    reading = tagged(rest)
+    if not rest or "\0" in words or reading.has("off"):
+        return None
+    request = compose(reading, decide(reading))
+    return request if request.action in ("recommend", "help") else None
 
 
 def decide(reading: Reading) -> Action:
@@ -61,7 +74,7 @@ def decide(reading: Reading) -> Action:
     if has("start_over") and not has(*SLOTS, "number", "take", "ordinal"):
         return "start_over"
     if has("undo") and not has(*SLOTS, "number"):
-        return "undo"
+        return "deny" if reading.words[0] in _NO and {"not", "wasnt", "isnt"} & set(reading.words) else "undo"
     if has("help") and not has(*SLOTS, "number", "deixis", "take", "recommend"):
         return "help"
     if has("later") and not asks:
@@ -93,6 +106,10 @@ def decide(reading: Reading) -> Action:
         return "recommend"
     if has("other") and reading.words[0] == "any":
         return "recommend"
+    if reading.words[0] in ("anything", "something") and has("take") and has("modal") and not has("number", "deixis", "gripper"):
+        return "recommend"  # "anything light that I could start with"
+    if begins & {"he", "she", "his", "her"} and not has("number", "take", "never", "later", "show"):
+        return "unknown"
     if has("recommend", "other") and has("count") and not has(*SLOTS):
         return "recommend"
     if asks and (has("take") or (has("most") and not has("number", "about"))):
@@ -113,8 +130,14 @@ def decide(reading: Reading) -> Action:
             return "count"
     if reading.words[0] in ("anything", "something") and reading.words[-1] == "?" and has(*SLOTS):
         return "count"
+    if kinds[0] == "wh" and values["wh"].value == "what" and has("gripper") and not has("number", "class", "deixis", "about") and (
+            {"take", "held", "hold", "lift", "handle"} & set(reading.words)):
+        return "recommend"  # "what can the suction cup take"
     if has("about") and has("amount") and not has("number", "deixis"):
         return "filter"
+    if has("about") and values["about"].value == "where" and has("show") \
+            and reading.words[values["show"].at] in ("point", "highlight", "mark"):
+        return "select"  # "where has 3 gone, can you point at it"
     if has("describe", "about") or _asks_about_one(reading):
         return "describe"
     if has("take"):
@@ -154,8 +177,7 @@ def compose(reading: Reading, action: Action) -> Request:
     if action == "take" and not _verb_leads(reading):
         reading.unsure.append("take")
     if action in FILL:  # whatever else is said may turn a choice into something else
-        reading.unsure += [word for word in reading.loose if word not in FILL[action] and word[0].isalpha()]
-        reading.unsure += [reading.words[tag.at] for tag in reading.tags if tag.kind not in _ORDERS]
+        reading.unsure += doubts(reading, action)
     if action == "recommend":
         conditions = tuple(c for c in what.conditions if (c.slot, c.value) != ("score", "good"))
         what = replace(what, conditions=conditions)
@@ -163,9 +185,14 @@ def compose(reading: Reading, action: Action) -> Request:
         what = replace(what, ordinal=0, most="" if what.most == "best" else what.most, deixis=among)
     if action in FILL and (("but" in reading.words) or (reading.has("not") and reading.has("number"))):
         reading.unsure.append("but" if "but" in reading.words else "not")
+    if action in ("select", "filter"):  # "not 6" and "where is 6" are no answers to "which one, 1 or 6?"
+        reading.unsure += no_answer(reading)
     unsure = [*reading.unsure, *(tag.unsure for tag in reading.tags if tag.unsure)]
-    if action in ("explain", "recommend", "filter"):
+    if action in ("explain", "recommend", "filter", "select") or (action == "compare" and what.most and not what.numbers):
         about = ""
+    nothing = what.empty and not reading.has("generic", "deixis", "number")
+    if action in ("never", "later") and nothing and (reading.unknown or unsure):
+        action = "unknown"  # "see you later alligator"
     if action in ("confirm", "deny", "undo", "start_over", "help", "unknown"):
         what, about = Description(), ""
     return Request(action, what, about, tuple(reading.unknown), tuple(unsure), asked)
@@ -210,7 +237,8 @@ def describe(reading: Reading, action: Action) -> tuple[Description, str]:
             part.numbers.append(int(tag.value))
         elif tag.kind == "deixis":
             part.deixis = part.deixis or tag.value
-            part.among = tag.value == "them" and reading.words[max(tag.at - 1, 0)] in ("of", "many", "are", "do")
+            part.among = tag.value == "them" and reading.words[max(tag.at - 1, 0)] in (
+                "of", "many", "are", "do", "from", "among", "amongst")
         elif tag.kind == "most" and not (action == "explain" and part.named):
             part.most = part.most or tag.value
         elif tag.kind == "ordinal" and not (action == "explain" and part.named):
@@ -296,7 +324,10 @@ def _whole(words: Sequence[str]) -> Action | None:
                 rest = frozenset(plain[:start] + plain[start + size:])
                 if tuple(plain[start:start + size]) == phrase and POLITE.issuperset(rest - ECHOES.get(action, frozenset())):
                     found.append((size, action))
-    return max(found, key=lambda one: one[0])[1] if found else None
+    best = max(found, key=lambda one: one[0])[1] if found else None
+    if best == "undo" and plain[0] in _NO and {"not", "wasnt", "isnt", "wrong"} & set(plain):
+        return "deny"  # "no, that is not what i meant"
+    return best
 
 
 def _comparing(reading: Reading) -> bool:
@@ -304,7 +335,7 @@ def _comparing(reading: Reading) -> bool:
     numbers = sum(tag.kind == "number" for tag in reading.tags)
     about_weight = has("about") and bool({"than", "more", "less"} & set(reading.words))
     by_word = has("wh") and has("size", "weight", "height", "score", "most")
-    as_much = "as" in reading.words and has("is") and has("size", "weight", "height", "score")
+    as_much = ("as" in reading.words or "or" in reading.words) and has("is") and has("size", "weight", "height", "score")
     if numbers >= 2 and (has("compare", "comparative") or about_weight or by_word or as_much):
         return True
     if has("compare") and (numbers or has("class", "deixis")):

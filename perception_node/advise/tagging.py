@@ -41,13 +41,15 @@ _COMPARED = {"heavier": "weight", "lighter": "weight", "heavy": "weight", "bigge
 
 @dataclass
 class Reading:
-    """The tags of a text, words that are not understood, words that may mean several things, and known ones without a tag."""
+    """The tags of a text, words that are not understood, words that may mean several things, known ones without a tag, and
+    phrases that were passed over."""
 
     words: list[str]
     tags: list[Tag] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
     unsure: list[str] = field(default_factory=list)
     loose: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
 
     def has(self, *kinds: str) -> bool:
         """True when a tag of one of these kinds is there."""
@@ -61,7 +63,9 @@ def read(text: str) -> tuple[list[str], list[str], list[str]]:
 
 def _plain(raw: Sequence[str]) -> list[str]:
     """`no. 7` is `no 7`; `y not` is `why not`."""
-    words = [_LENGTHENED.sub(r"\1", word) for i, word in enumerate(raw) if not (word == "." and i and raw[i - 1] in NUMBER_SIGNS)]
+    words = ["nr" if word == "no" and raw[i + 1:i + 2] == ["."] and raw[i + 2:] and raw[i + 2][0].isdigit() else
+             _LENGTHENED.sub(r"\1", word) for i, word in enumerate(raw) if not (word == "." and i and raw[i - 1] in NUMBER_SIGNS)]
+    words = ["than" if word == "then" and words[i - 1] in _COMPARED else word for i, word in enumerate(words)]  # "heavier then 3"
     correcting = words[:1] in (["no"], ["nope"]) and (words[1:2] in ([","], ["the"]) or words[1:3] == ["i", "mean"])
     if correcting and words[2:3] not in (["not"], ["dont"]) and any(word[0].isdigit() or word in _POINTERS for word in words[1:]):
         words = words[1:]  # "no, the left one"
@@ -92,7 +96,8 @@ def spelled(raw: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
         if len(near) > 1 and len(meanings) > 1:
             unsure.append(word)
             near = tuple(sorted(near, key=lambda other: (other in NEUTRAL, (other,) not in LEXICON)))
-        unsure += [word] if " " in near[0] else []  # a space was put in: a choice is confirmed first
+        if " " in near[0] or (word not in near and near[0] in NUMBER_WORDS):  # a space was put in, or a number guessed
+            unsure.append(word)
         words.extend(near[0].split())
     return words, unknown, unsure
 
@@ -137,6 +142,13 @@ def _amount(words: Sequence[str], i: int, reading: Reading) -> int:
     if words[i] in ("<", "<=", ">", ">="):
         operator, start = words[i][0] + "=", i + 1
     trailing = words[i + 3] if words[i][0].isdigit() and words[i + 2:i + 3] in (["or"], ["and"]) and len(words) > i + 3 else ""
+    scored = words[i][0].isdigit() and bool({"score", "scores", "scoring"} & set(words[:i]))
+    if scored and words[i + 2:i + 3] and words[i + 1] in ("and", "or") and words[i + 2] in _UPWARDS | _DOWNWARDS:
+        # "scores of 0.8 and up"
+        reading.tags[:] = [tag for tag in reading.tags if tag.kind != "about"]
+        share = float(words[i]) * (1.0 if float(words[i]) <= 1 else 0.01)
+        reading.tags.append(Tag("amount", f"score {'>=' if words[i + 2] in _UPWARDS else '<='} {share:g}", i))
+        return 3
     if words[i + 1:i + 2] and words[i + 1] in UNITS:
         operator = operator or (">=" if trailing in _UPWARDS else "<=" if trailing in _DOWNWARDS else "")
     quantity = _quantity(words, start) if operator else None
@@ -152,6 +164,8 @@ def _amount(words: Sequence[str], i: int, reading: Reading) -> int:
             slot = "height"
         used = start + 2 - i
     elif {"score", "scores", "probability", "chance", "sure", "success", "rating", "certain"} & context:
+        if words[i] in ("better", "higher", "lower", "worse") and value > 1 and reading.has("number", "is", "wh", "modal"):
+            return 0  # "does 17 score better than 14"
         slot, factor, used = "score", 1.0 if value <= 1 else 0.01, start + 1 - i
     else:
         return 0
@@ -185,14 +199,17 @@ def _quantity(words: Sequence[str], start: int) -> tuple[float, int] | None:
 def _number(words: Sequence[str], i: int, reading: Reading) -> int:
     """`number 7`, `#7`, `7`, `number seven`: words used, 0 = none. `two bags` is no number of a package."""
     word = words[i]
+    if _tens(words, i):
+        reading.tags.append(Tag("number", _tens(words, i), i))
+        return 2
     if word[0].isdigit() and word[-1].isalpha():
         reading.tags.append(Tag("ordinal", word[:-2], i))
         return 1
     after = words[i + 1] if i + 1 < len(words) else ""
     if word in NUMBER_SIGNS and after and (after[0].isdigit() or after in NUMBER_WORDS):
         if word in ("no", "#", "number", "nr", "num", "id", "track", "nmbr", "nos", "numero", "numbers"):
-            reading.tags.append(Tag("number", _digits(after), i))
-            return 2
+            reading.tags.append(Tag("number", _tens(words, i + 1) or _digits(after), i))
+            return 3 if _tens(words, i + 1) else 2
         if (word,) in LEXICON and _digits(after).isdigit():
             kind, value = LEXICON[(word,)]
             reading.tags += [Tag(kind, value, i), Tag("number", _digits(after), i + 1)]
@@ -205,6 +222,7 @@ def _number(words: Sequence[str], i: int, reading: Reading) -> int:
         beyond = LEXICON.get((words[i + 2],), ("", ""))[0] if i + 2 < len(words) else ""
         described = kind in ("colour", "size", "weight", "height") and beyond in ("class", "generic")
         if kind in ("class", "generic") or described or after in UNITS:
+            reading.unsure.append(word)  # "never take two bags": how many, or how heavy, is not heeded
             reading.tags.append(Tag("generic", "ones", i))
         elif "." in word or len(word) > 9:
             reading.unknown.append(word)
@@ -214,6 +232,12 @@ def _number(words: Sequence[str], i: int, reading: Reading) -> int:
             reading.tags.append(Tag("number", _digits(word), i, word if several else ""))
         return 1
     return 0
+
+
+def _tens(words: Sequence[str], i: int) -> str:
+    """"21" of `twenty one`, "" = no such pair."""
+    first, second = (NUMBER_WORDS.get(word, 0) for word in [*words[i:i + 2], "", ""][:2])
+    return str(first + second) if first in range(20, 91, 10) and 0 < second < 10 else ""
 
 
 def _digits(word: str) -> str:
@@ -232,6 +256,8 @@ def _phrase(words: Sequence[str], i: int, reading: Reading) -> int:
         if found is None:
             continue
         kind, value = found
+        if kind == "lies" and words[i + size - 1] == "top" and words[i + size:i + size + 1] == ["of"]:
+            continue  # "is anything on top of 2"
         if kind == "limit":
             about = _COMPARED.get(words[i])
             if about or words[i + size - 1] == "than":
@@ -243,8 +269,8 @@ def _phrase(words: Sequence[str], i: int, reading: Reading) -> int:
             if unsure == "top" and i + 1 < len(words) and words[i + 1] in ("left", "right", "row", "half"):
                 unsure = ""
             reading.tags.append(Tag(kind, value, i, unsure))
-        else:  # "dont forget to take 14", "hold on, take 14": an order with it is confirmed first
-            reading.loose += [word for word in words[i:i + size] if word in ("not", "dont", "hold", "hang")]
+        else:
+            reading.skipped.append(" ".join(words[i:i + size]))
         return size
     if words[i] == "but":
         reading.tags.append(Tag("but", "", i))

@@ -49,6 +49,11 @@ COMMON = frozenset(_LEXICON["common"].split())
 """Everyday words that mean nothing here: not understood, and not taken for slips of words that are."""
 FILL: Mapping[str, frozenset[str]] = {action: frozenset(words.split()) for action, words in _LEXICON["fill"].items()}
 """What else may stand in a choice that is carried out at once."""
+PLAIN: Mapping[str, frozenset[str]] = {kind: frozenset(" ".join(phrase) for phrase in _split(" ".join(phrases.split())))
+                                       for kind, phrases in _LEXICON["plain"].items()}
+DOUBLE: Mapping[str, frozenset[str]] = {kind: frozenset(" ".join(phrase) for phrase in _split(" ".join(phrases.split())))
+                                        for kind, phrases in _LEXICON["double"].items()}
+"""Phrases that a choice may rest on without being confirmed first, and others that may mean two things, by kind of tag."""
 POLITE = frozenset(_LEXICON["polite"].split())
 PLURALS = frozenset(_LEXICON["plurals"].split())
 ECHOES: Mapping[str, frozenset[str]] = {action: frozenset(words.split()) for action, words in _LEXICON["echoes"].items()}

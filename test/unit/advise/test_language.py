@@ -21,7 +21,7 @@ WORDS = ("take", "pick", "the", "a", "not", "never", "box", "bag", "one", "white
 
 @pytest.mark.parametrize(("name", "action", "arguments"), [
     ("utterances", 0.97, 0.93), ("rehearsal", 0.97, 0.93), ("fresh", 0.95, 0.94), ("final", 0.93, 0.93),
-    ("strangers", 0.97, 0.97), ("practice", 0.97, 0.97)])
+    ("strangers", 0.97, 0.97), ("practice", 0.97, 0.97), ("unseen", 0.97, 0.97)])
 def test_collected_utterances_are_understood(folder, scenes, name, action, arguments):
     utterances = load_utterances(folder, name)
     requests = [understand(utterance.text) for utterance in utterances]
@@ -106,13 +106,39 @@ def test_other_words_are_left_alone(word):
                                   "take 6 but slowly", "take 6, rather not", "dont forget to take 6",
                                   "do not forget to take 6 tomorrow", "hold on, take 6", "i wouldn't take 6",
                                   "take 6 if nobody minds", "boxes first, bags later", "not the bags now, later",
-                                  "number 6 should be next", "letstake6"])
+                                  "number 6 should be next", "letstake6", "don't postpone 6", "never leave 6 for later",
+                                  "don't avoid 6", "don't take 6 first", "don't just take 6", "never only boxes", "is 6 for later",
+                                  "you never take 6", "number 6 was never picked", "never take two bags at once",
+                                  "don't take 6 right now", "take 6, leave 4 for later", "pick one for 6", "take the bigger one",
+                                  "take the top one", "take the right box", "take the last one", "take the other one",
+                                  "take that and the yellow one", "take no 6", "get 6 up on the screen", "fourth one down the list",
+                                  "exclude the bags", "skip number 6", "the box at the end", "take it easy", "avoid the left"])
 def test_what_is_no_plain_order_is_confirmed_first(scenes, text):
     described = scenes["mixed"]
     advisor = Advisor()
     advice = advisor.ask(text, described.scene, "x", described.rgb)
     assert understand(text).action in CHOICES | {"recommend", "select", "unknown", "filter", "describe"}
     assert advice.done == ""
+
+
+@pytest.mark.parametrize("text", ["not 6", "no 6", "where is 6", "what about 6?", "show 6", "the other one", "yes?", "why not",
+                                  "the big one, isn't it", "don't take 6", "hide 6"])
+@pytest.mark.parametrize("question", ["take the brown box", "can you take 6"])
+def test_what_is_no_answer_to_our_question_chooses_nothing(scenes, question, text):
+    described = scenes["mixed"]
+    advisor = Advisor()
+    assert advisor.ask(question, described.scene, "x", described.rgb).asks
+    assert advisor.ask(text, described.scene, "x", described.rgb).done == ""
+
+
+@pytest.mark.parametrize(("text", "action", "slots"), [
+    ("the next item", "recommend", set()), ("how many items", "count", set()), ("that item", "select", {"deixis=that"}),
+    ("item 6", "select", {"number=6"}), ("items on the left", "filter", {"where=left"}), ("only items", "filter", {"class=item"}),
+    ("boxes and items", "filter", {"class=box", "class=item"}), ("how many loose items", "count", {"class=item"}),
+    ("never the items", "never", set()), ("take number twenty one", "take", {"number=21"})])
+def test_item_is_any_package_unless_goods_are_plainly_meant(text, action, slots):
+    request = understand(text)
+    assert (request.action, request.slots()) == (action, slots)
 
 
 def test_a_broken_file_of_utterances_is_refused(tmp_path):
