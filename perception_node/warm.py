@@ -13,7 +13,9 @@ import numpy as np
 
 from perception_node.config import Config
 from perception_node.pipeline import Pipeline
-from perception_node.types import F64, CameraModel, Frame, Instance, Segmentation
+from perception_node.segment.encode import encode_frame, output_channels
+from perception_node.segment.postprocess import group
+from perception_node.types import CLASS_NAMES, F64, CameraModel, Frame, Instance, Segmentation
 
 _CAMERA = CameraModel(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
 _BELT_M, _HEIGHT_M = 1.0, 0.06
@@ -53,12 +55,15 @@ def warm_up(pipeline: Pipeline) -> None:
 
 
 def compile_loops(config: Config) -> None:
-    """Find, follow and grasp drawn packages, with depth and without."""
+    """Encode and group an empty picture, as before and after the network; find, follow and grasp drawn packages, with depth and
+    without."""
     pipeline = Pipeline(config, _Drawn())
     rgb = np.zeros((480, 640, 3), np.uint8)
     depth_m = np.full((480, 640), _BELT_M, np.float32)
     for number, (_, x0, y0, x1, y1) in enumerate(_BOXES, start=1):
         depth_m[y0:y1, x0:x1] = _BELT_M - number * _HEIGHT_M
+    encode_frame(Frame(rgb=rgb, depth_m=depth_m, camera=_CAMERA, stamp_ns=0, frame_id="warm_up"), None)
+    group(np.zeros((output_channels(len(CLASS_NAMES)), 240, 320), np.float32), (640, 480))
     for number, depth in enumerate((depth_m, depth_m, depth_m, None), start=1):
         pipeline.process(Frame(rgb=rgb, depth_m=depth, camera=_CAMERA, stamp_ns=number * 50_000_000, frame_id="warm_up"))
 
