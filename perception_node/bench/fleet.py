@@ -42,12 +42,13 @@ SHARES = ((0.7, 0.2, 0.1), (0.3, 0.6, 0.1), (0.1, 0.1, 0.8))
 
 @dataclass(frozen=True)
 class Size:
-    """How much is made and trained: pictures of each cell to train on and to judge by, pictures rehearsed, steps (None = usual)."""
+    """How much is made and trained: pictures of each cell to train on and to judge by, simulated pictures mixed in, steps at each
+    join (those that `perception finetune` takes for twenty pictures)."""
 
     train: int = 20
     judge: int = 40
     replay: int = 100
-    steps: int | None = None
+    steps: int = 200
     resamples: int = 1000
 
 
