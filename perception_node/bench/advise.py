@@ -23,7 +23,7 @@ from perception_node.bench.utterances import Described, Utterance, load_scenes, 
 from perception_node.errors import PerceptionError
 
 TARGETS = {"action": 0.97, "arguments": 0.93, "wrong_choices": 0, "answer_ms_p99": 10.0, "recovery_picks": 300}
-FILES = ("utterances", "rehearsal", "fresh", "final", "strangers", "practice", "unseen")
+FILES = ("utterances", "rehearsal", "fresh", "final", "strangers", "practice", "unseen", "independent")
 POLICIES: dict[str, tuple[picks.Policy, float]] = {
     "knows the truth": ("truth", 0.0), "scores as proposed": ("prior", 0.0), "learns, greedy": ("learns", 0.0),
     "learns and explores": ("learns", 0.1)}

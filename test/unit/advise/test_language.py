@@ -21,7 +21,8 @@ WORDS = ("take", "pick", "the", "a", "not", "never", "box", "bag", "one", "white
 
 @pytest.mark.parametrize(("name", "action", "arguments"), [
     ("utterances", 0.97, 0.93), ("rehearsal", 0.97, 0.93), ("fresh", 0.95, 0.94), ("final", 0.93, 0.93),
-    ("strangers", 0.97, 0.97), ("practice", 0.97, 0.97), ("unseen", 0.97, 0.97)])
+    ("strangers", 0.97, 0.97), ("practice", 0.97, 0.97), ("unseen", 0.97, 0.97),
+    ("independent", 0.95, 0.92)])
 def test_collected_utterances_are_understood(folder, scenes, name, action, arguments):
     utterances = load_utterances(folder, name)
     requests = [understand(utterance.text) for utterance in utterances]
