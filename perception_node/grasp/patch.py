@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +17,17 @@ _GOLDEN = 2.399963229728653
 _COEFFICIENTS = (0, 4, 5, 8)
 
 
+@functools.lru_cache(maxsize=8)
 def sunflower(count: int) -> F64:
-    """(count, 2) points spread evenly over the unit disc.
+    """(count, 2) points spread evenly over the unit disc; computed once, read-only.
 
     Source: H. Vogel, "A better way to construct the sunflower head", Mathematical Biosciences 44, 1979.
     """
     k = np.arange(count)
     radius, angle = np.sqrt((k + 0.5) / count), k * _GOLDEN
-    return np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
+    points = np.column_stack([radius * np.cos(angle), radius * np.sin(angle)])
+    points.setflags(write=False)
+    return points
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -50,13 +51,17 @@ _STANDS_M = 0.012
 _FAR_M = 0.12
 
 
+@functools.lru_cache(maxsize=8)
 def cup_offsets(config: SuctionConfig) -> F64:
-    """(cups, 2) centres of the cups in the gripper's plane: columns along x, rows along y, metres."""
+    """(cups, 2) centres of the cups in the gripper's plane: columns along x, rows along y, metres; computed once, read-only."""
     x = (np.arange(config.columns) - (config.columns - 1) / 2) * config.spacing_m
     y = (np.arange(config.rows) - (config.rows - 1) / 2) * config.spacing_m
-    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    offsets = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    offsets.setflags(write=False)
+    return offsets
 
 
+@functools.lru_cache(maxsize=8)
 def footprint_m(config: SuctionConfig) -> float:
     """Diameter of the circle round all cups."""
     return 2 * (float(np.linalg.norm(cup_offsets(config), axis=1).max()) + config.cup_radius_m)
@@ -257,7 +262,11 @@ def _spread_out(ordered: Sequence[int], contact: Sequence[Sequence[float]], radi
     """The first `count` candidates that lie at least a cup's radius apart."""
     chosen: list[int] = []
     for k in ordered:
-        if all(math.dist(contact[k], contact[other]) >= radius_m for other in chosen):
+        place = contact[k]
+        for other in chosen:
+            if math.dist(place, contact[other]) < radius_m:
+                break
+        else:
             chosen.append(k)
             if len(chosen) == count:
                 break
