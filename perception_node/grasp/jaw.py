@@ -12,7 +12,7 @@ from perception_node.config import GraspConfig, JawConfig
 from perception_node.grasp.bookkeeping import Bookkeeping
 from perception_node.grasp.clearance import Obstacles, look_beside
 from perception_node.grasp.patch import View
-from perception_node.grasp.score import SMALL_M3, RankingModel, volume_m3
+from perception_node.grasp.score import SMALL_M3, RankingModel, unit, volume_m3
 from perception_node.types import F64, Grasp, Package
 
 _OFFSETS = (0.0, -0.25, 0.25)
@@ -138,17 +138,17 @@ def _terms(packages: Sequence[Package], candidates: JawCandidates, beside: Obsta
     up = plane[:3] if plane is not None else np.array([0.0, 0.0, -1.0])
     spare = beside.free_m - reach
     return {
-        "clear": np.clip(spare / (3 * max(config.clearance_m, 1e-3)), 0.0, 1.0),
-        "seen": np.clip(1.0 - beside.unseen, 0.0, 1.0),
-        "reach": np.clip(reach / config.finger_depth_m, 0.0, 1.0),
-        "room": np.clip((config.opening_max_m - candidates.opening_m) / (0.25 * config.opening_max_m), 0.0, 1.0),
+        "clear": unit(spare / (3 * max(config.clearance_m, 1e-3))),
+        "seen": unit(1.0 - beside.unseen),
+        "reach": unit(reach / config.finger_depth_m),
+        "room": unit((config.opening_max_m - candidates.opening_m) / (0.25 * config.opening_max_m)),
         "centre": candidates.centre,
         "rigid": rigid,
-        "upright": np.clip(-np.einsum("ni,i->n", candidates.T_cam_face[:, :3, 2], up), 0.0, 1.0),
+        "upright": unit(-np.einsum("ni,i->n", candidates.T_cam_face[:, :3, 2], up)),
         "light": SMALL_M3 / (SMALL_M3 + volume),
         "free": free,
         "mask": mask,
-        "sure": np.clip(4.0 * mask - 3.0, 0.0, 1.0),
+        "sure": unit(4.0 * mask - 3.0),
         "reach_m": np.maximum(reach, 0.0),
         "extent_m": candidates.extent_m,
     }

