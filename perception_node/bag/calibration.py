@@ -21,6 +21,8 @@ def camera_argument(value: str) -> Calibration:
         DatasetError: neither.
     """
     numbers = value.split(",")
+    if not value.isprintable():  # a line break in a name would break the message
+        raise DatasetError(f"camera: expected fx,fy,cx,cy or the path of a YAML file, got {value!r}")
     if len(numbers) != 4:
         return camera_from_yaml(Path(value))
     try:
