@@ -28,7 +28,7 @@ class LossWeights:
     """Weights of the parts of the loss; "kind" is the class among packages, which is lost between so much background.
 
     "kinds" says how much a pixel of each class counts in it: goods without a package are few and small, and were never called so
-    after 700 steps of equal weights.
+    after 1,000 steps of equal weights.
 
     Source: measured: docs/segmenter.md.
     """
