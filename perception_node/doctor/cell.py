@@ -56,6 +56,7 @@ def cell_findings(topics: Mapping[str, str], seconds: float, depth: str, pair_to
             cameras = [{**camera, **topics} for camera in cameras]
         watched = [_watch(graph, camera) for camera in cameras]
         spin(time.monotonic() + seconds)
+        spin(time.monotonic() + DISCOVERY_S, lambda: all(_known(graph, streams, nodes) for streams in watched))
         for streams in watched:
             _connect(graph, streams, nodes)
         found += _node_findings(nodes, graph)
@@ -132,6 +133,15 @@ def _watch(graph: Any, topics: Mapping[str, str]) -> dict[str, Stream]:
         graph.create_subscription(kinds[stream.expected], topic, _keeper(stream),
                                   QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT))
     return streams
+
+
+def _known(graph: Any, streams: Mapping[str, Stream], nodes: list[Node]) -> bool:
+    """Each node is known to listen to one of the topics at least, and whoever is at their ends has a name: names come last."""
+    ends = [end for stream in streams.values() for end in (*graph.get_publishers_info_by_topic(stream.topic),
+                                                           *graph.get_subscriptions_info_by_topic(stream.topic))]
+    names = {f"{end.node_namespace.rstrip('/')}/{end.node_name}" for end in ends}
+    wanted = {node.name for node in nodes if set(node.topics.values()) & {stream.topic for stream in streams.values()}}
+    return wanted <= names and not any("UNKNOWN" in name for name in names)
 
 
 def _connect(graph: Any, streams: Mapping[str, Stream], nodes: list[Node]) -> None:
