@@ -239,6 +239,7 @@ def one_by_one(folder, tmp_path, settings):
     return tmp_path / "single"
 
 
+@pytest.mark.timeout(400)  # processes that start: some seconds, minutes where others load the machine
 def test_many_recordings_over_processes(folder, tmp_path, monkeypatch):
     monkeypatch.undo()  # the processes have the real network
     settings = Settings(config=from_flat({"segment.runtime": "onnxruntime", "segment.threads": 1}), film=False, frames=2)
