@@ -48,6 +48,8 @@ def frame_from_axes(origin: F64, z_axis: F64, x_hint: F64) -> F64:
         x = hint - z * float(hint @ z)
         length = math.sqrt(float(x @ x))
     x = x / length
+    x = x - z * float(x @ z)  # once more: of a hint nearly parallel to z little is left but rounding
+    x = x / math.sqrt(float(x @ x))
     (x0, x1, x2), (z0, z1, z2) = x.tolist(), z.tolist()
     T = np.eye(4)
     T[:3, 0], T[:3, 2], T[:3, 3] = x, z, origin
