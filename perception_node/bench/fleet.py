@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from perception_node.errors import PerceptionError
 from perception_node.fleet.command import add_set
@@ -211,6 +212,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "temporary one)")
     parser.add_argument("--quick", action="store_true", help="a few pictures and steps: shows that it works, no more")
     parser.add_argument("--seed", type=int, default=11, help="of the cells (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of the training; 0: torch's choice, many times slower where others "
+                        "work on the same cores (default: %(default)s)")
     parser.add_argument("--plot", type=Path, metavar="PNG", help="write the plot to this file")
     parser.add_argument("--json", type=Path, help="write all figures to this file")
 
@@ -219,6 +222,8 @@ def run(args: argparse.Namespace) -> int:
     """Run; exit status 0, 1 when the mean does not rise at each step or a cell falls by more than it allows, 2 for bad input.
     A quick run is too short to fall short."""
     out = args.out or Path(tempfile.mkdtemp(prefix="perception-fleet-"))
+    if args.threads:
+        torch.set_num_threads(args.threads)
     try:
         result = run_fleet(out, QUICK if args.quick else Size(), args.seed)
         if args.json:

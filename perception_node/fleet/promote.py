@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from perception_node.fleet.judging import Contender, JudgedCell, judge_cell, jud
 from perception_node.fleet.registry import Registry, held, read_registry, verify, write_registry
 from perception_node.fleet.verdict import Decision, decide, draw_losses, table
 from perception_node.learn.files import put_json
-from perception_node.segment.weights import ModelCard, check_weights, default_weights, file_sha256
+from perception_node.segment.weights import ModelCard, check_weights, default_weights, file_sha256, read_card
 from perception_node.spread import Spread, add_spread_arguments, gather
 
 _ALONE = Spread()
@@ -46,30 +46,49 @@ def lineage(card: ModelCard, weights: Path) -> set[str]:
         ModelError: the card does not say where the model comes from.
     """
     found: set[str] = set()
-    training = card.training
+    training: Any = card.training
     while True:
-        data = training.get("data")
-        if not data or "seed" not in training or "steps" not in training:
+        if not isinstance(training, Mapping) or not training.get("data") or not {"seed", "steps"} <= set(training):
             raise ModelError(f"model card of {weights}: expected a lineage (training: data, seed, steps, parent), got "
-                             f"{sorted(training)}")
-        found.update(map(str, training.get("data_sha256") or ()))
-        if not training.get("parent"):
+                             f"{sorted(map(str, training)) if isinstance(training, Mapping) else training!r}")
+        hashes, parent = training.get("data_sha256") or [], training.get("parent")
+        if not isinstance(hashes, list) or not isinstance(parent or {}, Mapping):
+            raise ModelError(f"model card of {weights}: expected a list data_sha256 and a mapping parent in its lineage, got "
+                             f"{type(hashes).__name__} and {type(parent).__name__}")
+        found.update(map(str, hashes))
+        if not parent:
             return found
-        training = training["parent"].get("training") or {}
+        training = parent.get("training") or {}
+
+
+def check_classes(card: ModelCard, candidate: Path, champion: Path, new_classes: bool = False) -> None:
+    """Make sure that a candidate tells the champion's classes apart: all of them, and no others unless that is wanted.
+
+    Raises:
+        ModelError: it does not.
+    """
+    theirs = read_card(champion).classes
+    missing = [name for name in theirs if name not in card.classes]
+    more = [name for name in card.classes if name not in theirs]
+    if missing or (more and not new_classes):
+        words = [f"without {', '.join(missing)}"] if missing else []
+        words += [f"also {', '.join(more)}" + ("" if missing else " (wanted? --new-classes)")] if more else []
+        raise ModelError(f"candidate {candidate}: expected the champion's classes {', '.join(theirs)}, got {'; '.join(words)}")
 
 
 def promote(candidate: Path, path: Path, out: Path | None = None, strict: bool = False, runtime: str = "auto", threads: int = 2,
-            resamples: int = RESAMPLES, seed: int = 0, dry: bool = False, progress: bool = True, how: Spread = _ALONE) -> Decision:
+            resamples: int = RESAMPLES, seed: int = 0, dry: bool = False, progress: bool = True, how: Spread = _ALONE,
+            new_classes: bool = False) -> Decision:
     """Judge a candidate against the champion on everything that is registered; make it the champion if nothing speaks against it.
 
     Args:
         candidate: .onnx file with its card. path: the registry. out: folder for pictures of what got worse. strict: see `decide`.
         runtime, threads: of both models. resamples, seed: of the bootstrap. dry: change nothing. progress: show bars.
-        how: where cells and replays are judged; the decision is the same.
+        how: where cells and replays are judged; the decision is the same. new_classes: the candidate may know more classes.
 
     Raises:
-        PerceptionError: the candidate, its card, the registry or anything that it names is missing, broken or changed, or another
-            process is changing the registry. The champion stays.
+        PerceptionError: the candidate, its card, the registry or anything that it names is missing, broken or changed, the
+            candidate's classes are not the champion's, or another process is changing the registry. The champion stays.
     """
     with held(path):
         registry = read_registry(path)
@@ -78,6 +97,7 @@ def promote(candidate: Path, path: Path, out: Path | None = None, strict: bool =
         champion = champion_of(registry)
         if digest == file_sha256(champion):
             raise ModelError(f"candidate {candidate}: expected another model than the champion {champion}, got the same")
+        check_classes(card, candidate, champion, new_classes)
         for cell, one in registry.sets("judge"):
             if one.sha256 in trained_on:
                 raise ModelError(f"candidate {candidate}: was trained on {one.path}, which judges {cell.name}")
@@ -138,6 +158,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="chance must be ruled out: each cell's whole interval (95 %%) within "
                         "its tolerance, that of the mean above zero")
     parser.add_argument("--dry-run", action="store_true", help="judge only; the registry stays as it is")
+    parser.add_argument("--new-classes", action="store_true", help="the candidate may know classes that the champion does not")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for decision.json and pictures of what got worse")
     parser.add_argument("--runtime", default="auto", choices=("auto", "openvino", "onnxruntime", "torch"),
                         help="what runs both models")
@@ -151,7 +172,8 @@ def run(args: argparse.Namespace) -> int:
     """Judge and decide; exit status 0 promoted, 1 refused, 2 for bad input (the champion stays)."""
     try:
         decision = promote(args.candidate, args.registry, args.out, args.strict, args.runtime, args.threads, args.resamples,
-                           args.seed, args.dry_run, how=Spread(args.processes, args.over, args.threads))
+                           args.seed, args.dry_run, how=Spread(args.processes, args.over, args.threads),
+                           new_classes=args.new_classes)
     except (PerceptionError, OSError) as error:
         print(f"promote: {error}", file=sys.stderr)
         return 2

@@ -35,6 +35,7 @@ class ModelSwap:
         self._node, self._newest = node, newest
         self._config = Config()
         self._models: Models | None = None
+        self._at_start = ""
         node.create_service(LoadModel, "~/load_model", self._load)
 
     def open(self, config: Config, drops: Drops) -> Models:
@@ -46,6 +47,7 @@ class ModelSwap:
         self._config = config
         self._models = Models(load_segmenter(config.segment), config.segment.trial_slowdown,
                               lambda: (drops.total(reasons.FAILED), drops.words(reasons.FAILED)), self._say)
+        self._at_start = self._models.model_id
         return self._models
 
     def close(self) -> None:
@@ -63,12 +65,15 @@ class ModelSwap:
             status.words += f"; loading {report.candidate}"
         elif report.state == "trial":
             status.words = f"{report.candidate}; {report.trial}"
+        elif report.model_id != self._at_start:
+            status.words += f"; the next start loads {self._at_start} (segment.model: {self._config.segment.model})"
         if report.went_back:
             status.worsen(WARN, report.last)
         status.values = {
             "model_id": report.model_id, "state": report.state, "candidate": report.candidate or "none",
-            "trial": report.trial or "none", "trial_faults": str(report.faults), "trial_slow": str(report.slow),
-            "trial_limit_ms": f"{report.limit_ms:.1f}", "segment_p95_ms": f"{report.p95_ms:.1f}", "last": report.last or "none"}
+            "at_start": self._at_start, "trial": report.trial or "none", "trial_faults": str(report.faults),
+            "trial_slow": str(report.slow), "trial_limit_ms": f"{report.limit_ms:.1f}",
+            "segment_p95_ms": f"{report.p95_ms:.1f}", "last": report.last or "none"}
         return status
 
     async def _load(self, request: Any, response: Any) -> Any:
@@ -98,7 +103,8 @@ class ModelSwap:
         except PerceptionError as error:
             answer.set_result(("", str(error)))
         else:
-            answer.set_result((model_id, f"on trial for {TRIAL_FRAMES} frames; the old model stays in memory until then"))
+            answer.set_result((model_id, f"on trial for {TRIAL_FRAMES} frames, the old model stays in memory until then; no swap "
+                               f"outlasts the node: for the next start set segment.model to {path.absolute()}"))
 
     def _say(self, words: str, bad: bool) -> None:
         logger = self._node.get_logger()

@@ -122,10 +122,14 @@ def test_models_change_places_between_two_frames(cell, frames, messages, tmp_pat
     taken = line.load("sure")
     assert taken.accepted
     assert taken.model_id.startswith("sure ")
+    assert f"for the next start set segment.model to {folder / 'sure.onnx'}" in taken.message
     busy = line.load("fixed")
     assert "sure" in busy.message
     assert "of 100 frames" in busy.message
-    assert f"{taken.model_id} took over from {first}" in line.status("took over", 150)[2]["last"]
+    _, said, values = line.status("took over", 150)
+    assert values["last"] == f"{taken.model_id} took over from {first}"
+    assert said == f"{taken.model_id}; the next start loads {first} (segment.model: universal)"
+    assert (values["model_id"], values["at_start"]) == (taken.model_id, first)
     ids = [scene.model_id for scene in line.scenes]
     assert sum(one != other for one, other in zip(ids, ids[1:], strict=False)) == 1
     assert (ids[0], ids[-1]) == (first, taken.model_id)

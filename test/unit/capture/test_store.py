@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -71,6 +72,31 @@ def test_a_power_cut_costs_one_frame(tmp_path, different, monkeypatch, part):
     assert not list(tmp_path.rglob("*0002*"))
     assert again.keep(*different(2), "unsure", "").number == 2
     assert again.keep(*different(1), "unsure", "").why_not == "duplicate"  # known from before the cut
+
+
+def test_a_killed_writer_leaves_whole_frames(tmp_path):
+    """A real process, ended by SIGKILL while it writes; what is there afterwards can be read, and nothing else is there."""
+    program = ("import sys\nfrom pathlib import Path\nsys.path.insert(0, sys.argv[2])\nfrom conftest import moment\n"
+               "from perception_node.capture.store import Store\nkept = Store(Path(sys.argv[1]), 1e9)\nk = 0\n"
+               "while True:\n    kept.keep(*moment([(10, 8, 50, 44)], stamp_ns=k, seed=k), 'request', '')\n    k += 1\n"
+               "    if k == 3: print('writes', flush=True)\n")
+    writer = subprocess.Popen([sys.executable, "-c", program, str(tmp_path), str(Path(__file__).parent)], stdout=subprocess.PIPE,
+                              text=True)
+    try:
+        assert writer.stdout.readline() == "writes\n"
+    finally:
+        writer.kill()
+        writer.communicate(timeout=60)
+    again = Store(tmp_path, MANY)
+    broken = []
+    kept = [number for number, _ in read_all(tmp_path, broken)]
+    assert (kept, broken) == (list(range(len(again))), [])
+    assert len(kept) >= 3
+    for part, suffix in files.SUFFIXES.items():
+        assert sorted(path.name for path in (tmp_path / part).iterdir()) == [f"{number:04d}{suffix}" for number in kept]
+        if suffix != ".json":
+            assert all(cv2.imread(str(path), cv2.IMREAD_UNCHANGED) is not None for path in (tmp_path / part).iterdir())
+    again.close()
 
 
 def test_the_same_picture_is_kept_once_unless_asked_for_or_more_useful(tmp_path, different):
@@ -151,13 +177,15 @@ def test_two_writers_are_refused(tmp_path, different):
     Store(tmp_path, MANY).close()
 
 
-@pytest.mark.parametrize("fault", ["nearly full", "full while writing"])
+@pytest.mark.parametrize("fault", ["nearly full", "full while writing", "full from the first byte on"])
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, different, monkeypatch, fault):
     kept = Store(tmp_path, MANY)
     kept.keep(*different(0), "random", "")
     with monkeypatch.context() as patch:
         if fault == "nearly full":
             patch.setattr(store, "MIN_FREE_BYTES", 10**18)
+        elif fault == "full from the first byte on":
+            (tmp_path / "rgb" / ".0001.jpg.part").symlink_to("/dev/full")
         else:
             def full(*_):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

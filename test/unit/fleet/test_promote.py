@@ -1,9 +1,8 @@
 """Promotion: better for the mean and worse for nobody, or not at all; the intervals are those of COCO's own AP."""
 
-import errno
 import filecmp
 import json
-import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,12 +13,14 @@ from perception_node.cli import main
 from perception_node.errors import ModelError
 from perception_node.fleet import judging
 from perception_node.fleet.bootstrap import SetAp, change
+from perception_node.fleet.command import add_replay
 from perception_node.fleet.judging import Contender, Judged, judge_replay, weigh
-from perception_node.fleet.promote import promote
-from perception_node.fleet.registry import Cell, read_registry
+from perception_node.fleet.promote import check_classes, promote
+from perception_node.fleet.registry import Cell, held, read_registry, write_registry
 from perception_node.fleet.verdict import decide, table
 from perception_node.learn.dataset import Entry
 from perception_node.learn.judge import coco_ap, coco_matches, compare
+from perception_node.segment.weights import file_sha256, read_card
 from perception_node.spread import Spread
 from perception_node.types import Instance, Segmentation
 
@@ -94,11 +95,7 @@ def test_strict_wants_chance_ruled_out():
     assert any("--strict" in reason for reason in decide([cell("north", worse, better, resamples=200)], True).reasons)
 
 
-def full_disk(*_):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def test_a_worse_model_is_refused_with_pictures_and_a_better_one_is_crowned(two_cells, models, tmp_path, capsys, monkeypatch):
+def test_a_worse_model_is_refused_with_pictures_and_a_better_one_is_crowned(two_cells, models, tmp_path, capsys):
     before = two_cells.read_text()
     out = tmp_path / "out"
     assert main(["promote", str(models["worse"]), str(two_cells), "--out", str(out), "--resamples", "50"]) == 1
@@ -108,8 +105,6 @@ def test_a_worse_model_is_refused_with_pictures_and_a_better_one_is_crowned(two_
     assert json.loads((out / "decision.json").read_text())["promoted"] is False
 
     data = read_registry(two_cells)
-    from perception_node.fleet.registry import held, write_registry
-    from perception_node.segment.weights import file_sha256
     write_registry(two_cells, {**data.data, "champion": {"model": str(models["worse"]), "sha256": file_sha256(models["worse"])}})
     assert main(["promote", str(models["near"]), str(two_cells), "--dry-run", "--resamples", "50"]) == 0
     assert "could be" in capsys.readouterr().out
@@ -117,10 +112,9 @@ def test_a_worse_model_is_refused_with_pictures_and_a_better_one_is_crowned(two_
     with held(two_cells):
         assert main(["promote", str(models["near"]), str(two_cells), "--resamples", "50"]) == 2
         assert "another process is changing it" in capsys.readouterr().err
-    with monkeypatch.context() as full:
-        full.setattr(Path, "write_bytes", full_disk)
-        assert main(["promote", str(models["near"]), str(two_cells), "--resamples", "50"]) == 2
-        assert "fleet.yaml: cannot be written (No space left on device)" in capsys.readouterr().err
+    two_cells.with_name(".fleet.yaml.part").symlink_to("/dev/full")  # where it is written aside, each byte meets a full disk
+    assert main(["promote", str(models["near"]), str(two_cells), "--resamples", "50"]) == 2
+    assert "fleet.yaml: cannot be written (No space left on device)" in capsys.readouterr().err
     assert two_cells.read_bytes() == before
     assert not list(two_cells.parent.glob("*.part"))
     assert main(["promote", str(models["near"]), str(two_cells), "--resamples", "50"]) == 0
@@ -151,13 +145,64 @@ def test_what_cannot_be_judged_leaves_the_champion(two_cells, models, without_li
     without_lineage.write_bytes(models["near"].read_bytes())
     without_lineage.with_name("near.card.json").write_text(json.dumps({**card, "training": trained}))
     refused("was trained on", without_lineage, two_cells)
-    without_lineage.with_name("near.card.json").write_text(json.dumps({**card, "classes": ["box", "tin"]}))
-    refused("expected classes", without_lineage, two_cells)
+    ours = "expected the champion's classes box, padded_mailer, poly_bag, got"
+    for classes, words in ((["box", "tin"], "expected classes among"), (["box", "poly_bag"], f"{ours} without padded_mailer\n"),
+                           ([*card["classes"], "item"], f"{ours} also item (wanted? --new-classes)\n"),
+                           (["box", "padded_mailer", "item"], f"{ours} without poly_bag; also item\n")):
+        without_lineage.with_name("near.card.json").write_text(json.dumps({**card, "training": trained, "classes": classes}))
+        refused(words, without_lineage, two_cells)
+    for fields, words in (({"data_sha256": 7}, "a list data_sha256"), ({"parent": "champion"}, "mapping parent"),
+                          ({"parent": {"sha256": "x"}}, "expected a lineage"), ({"data": []}, "expected a lineage")):
+        training = {**trained, **fields}
+        without_lineage.with_name("near.card.json").write_text(json.dumps({**card, "training": training}))
+        refused(words, without_lineage, two_cells)
+
+
+def test_a_class_more_is_taken_only_when_asked_for(models):
+    card = read_card(models["near"])
+    more = replace(card, classes=(*card.classes, "item"))
+    check_classes(card, models["near"], models["same"])
+    check_classes(more, models["near"], models["same"], new_classes=True)
+    with pytest.raises(ModelError, match="also item"):
+        check_classes(more, models["near"], models["same"])
+    with pytest.raises(ModelError, match="got without padded_mailer, poly_bag"):
+        check_classes(replace(card, classes=("box",)), models["near"], models["same"], new_classes=True)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda root: (root / "south" / "judge" / "rgb" / "0001.png").unlink(), "south/judge"),
+    (lambda root: (root / "south" / "judge" / "rgb" / "0001.png").write_bytes(b"no picture"), "0001.png"),
+    (lambda root: shutil.rmtree(root / "north" / "train"), "north/train"),
+    (lambda root: shutil.copyfile(root / "north" / "judge" / "rgb" / "0000.png", root / "north" / "train" / "rgb" / "0000.png"),
+     "north/train: expected content "),
+    (lambda root: (root / "champion.onnx").unlink(), "champion.onnx, found none"),
+    (lambda root: (root / "champion.onnx").write_bytes(b"cut"), "champion.onnx: expected sha256 "),
+    (lambda root: (root / "champion.card.json").unlink(), "champion.card.json"),
+    (lambda root: (root / "monday.jsonl").write_text("{} "), "monday.jsonl: expected sha256 "),
+    (lambda root: (root / "monday.jsonl").unlink(), "monday.jsonl: expected a recording and its golden replay, found none"),
+])
+def test_registered_files_that_are_missing_or_changed_stop_a_promotion(two_cells, models, capsys, change, words):
+    """By the command, with real files; the champion stays."""
+    root = two_cells.parent
+    (root / "monday").mkdir()
+    (root / "monday.jsonl").write_text("{}")
+    add_replay(two_cells, "north", root / "monday", root / "monday.jsonl")
+    shutil.copyfile(models["worse"], root / "champion.onnx")
+    card = json.loads(models["worse"].with_name("worse.card.json").read_text())
+    digest = file_sha256(root / "champion.onnx")
+    (root / "champion.card.json").write_text(json.dumps({**card, "sha256": {"champion.onnx": digest}}))
+    write_registry(two_cells, {**read_registry(two_cells).data, "champion": {"model": "champion.onnx", "sha256": digest}})
+    before = two_cells.read_bytes()
+    change(root)
+    assert main(["promote", str(models["near"]), str(two_cells), "--resamples", "5", "--processes", "1"]) == 2
+    said = capsys.readouterr().err.strip()
+    assert words in said
+    assert "\n" not in said
+    assert two_cells.read_bytes() == before
 
 
 def test_golden_replays_judge_too(two_cells, models):
     import perception_node
-    from perception_node.fleet.command import add_replay
 
     recording = Path(perception_node.__file__).parent / "data" / "demo"
     golden = Path(__file__).parents[2] / "data" / "demo.golden.jsonl.gz"
