@@ -7,7 +7,7 @@ bytes. Topics are those of a node called `perception`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +18,8 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from perception_node.bag.filling import MESSAGES, Makers, markers_message, poses_message, scene_message
+from perception_node.bag.cdr import SceneBytes
+from perception_node.bag.filling import MESSAGES, Makers, markers_message
 from perception_node.errors import DatasetError, MissingDependencyError
 from perception_node.types import Scene
 
@@ -31,7 +32,6 @@ _QOS = Qos(history=QosHistory.KEEP_LAST, depth=2, reliability=QosReliability.REL
            deadline=_FOREVER, lifespan=_FOREVER, liveliness=QosLiveliness.AUTOMATIC, liveliness_lease_duration=_FOREVER,
            avoid_ros_namespace_conventions=False)
 _NUMPY = {"bool": np.bool_, "octet": np.uint8, "byte": np.uint8, "char": np.uint8}
-_CODES = {"f": np.float32, "d": np.float64, "H": np.uint16}
 
 
 def definitions_folder() -> Path:
@@ -65,8 +65,7 @@ def makers(store: Typestore) -> Makers:
     def maker(name: str) -> Callable[[], Any]:
         return lambda: _empty(store, name)
 
-    return Makers(empty={name.rsplit("/", 1)[-1]: maker(name) for name in MESSAGES}, array=_array,
-                  octets=lambda pixels: np.frombuffer(pixels, np.uint8).copy())
+    return {name.rsplit("/", 1)[-1]: maker(name) for name in MESSAGES}
 
 
 class PublishedWriter:
@@ -82,7 +81,6 @@ class PublishedWriter:
     def __init__(self, folder: Path) -> None:
         self._store = message_types()
         self._make = makers(self._store)
-        self._spare: Any = None
         try:
             self._writer = Writer(folder, version=9, storage_plugin=StoragePlugin.MCAP)
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -100,11 +98,10 @@ class PublishedWriter:
 
     def add(self, scene: Scene) -> None:
         """Append one scene's messages, recorded at the picture's stamp."""
-        message = self._spare = scene_message(scene, self._make, self._spare)
-        message.timing_names, message.timing_ms = [], np.zeros(0, np.float32)
-        messages = (message, message.labels, poses_message(message, self._make), markers_message(message, self._make))
-        for (topic, kind), content in zip(TOPICS.items(), messages, strict=True):
-            self._writer.write(self._connections[topic], scene.stamp_ns, self._store.serialize_cdr(content, kind))
+        made = SceneBytes(scene, timing=False)
+        markers = bytes(self._store.serialize_cdr(markers_message(scene, self._make), TOPICS["/perception/markers"]))
+        for topic, octets in zip(TOPICS, (made.scene(latency_s=0.0), made.masks(), made.grasp_poses(), markers), strict=True):
+            self._writer.write(self._connections[topic], scene.stamp_ns, octets)
 
 
 def _empty(store: Typestore, name: str) -> Any:
@@ -122,7 +119,3 @@ def _nothing(store: Typestore, kind: Any) -> Any:
     if inner == Nodetype.BASE and element[0] not in ("string", "wstring"):
         return np.zeros(count if node == Nodetype.ARRAY else 0, _NUMPY.get(element[0], element[0]))
     return [_nothing(store, (inner, element)) for _ in range(count)] if node == Nodetype.ARRAY else []
-
-
-def _array(code: str, values: Iterable[float]) -> Any:
-    return np.array(list(values), dtype=_CODES[code])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import queue
 import threading
 from collections.abc import Iterator
@@ -10,11 +9,13 @@ from typing import NamedTuple
 
 from geometry_msgs.msg import TwistStamped, Vector3
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
 
 from perception_node.bag.belt import Reading
 from perception_node.bag.decode import millimetres_from_depth
 from perception_node.bag.reader import Recording
 from perception_node.errors import PerceptionError
+from perception_node.ros.messages import image_message
 from perception_node.types import Frame
 
 _AHEAD = 90  # frames in memory, 1.5 MB each at 640x480
@@ -37,11 +38,9 @@ class Moment(NamedTuple):
 def messages_of(frame: Frame) -> Moment:
     """A frame as messages, without the belt's reading."""
     height, width = frame.rgb.shape[:2]
-    colour = Image(height=height, width=width, encoding="rgb8", step=3 * width, data=array.array("B", frame.rgb.tobytes()))
-    depth = None
+    colour, depth = image_message(frame.rgb, "rgb8", Header()), None
     if frame.depth_m is not None:
-        millimetres = millimetres_from_depth(frame.depth_m).astype("<u2").tobytes()
-        depth = Image(height=height, width=width, encoding="16UC1", step=2 * width, data=array.array("B", millimetres))
+        depth = image_message(millimetres_from_depth(frame.depth_m).astype("<u2"), "16UC1", Header())
     camera = frame.camera
     model = "rational_polynomial" if len(camera.distortion) == 8 else "plumb_bob"
     info = CameraInfo(height=height, width=width, distortion_model=model, d=list(camera.distortion or (0.0,) * 5),

@@ -1,4 +1,7 @@
-"""Everything that the node publishes of a frame. The scene always; the rest only when somebody listens."""
+"""Everything that the node publishes of a frame, each topic only while somebody listens.
+
+What planners read is published serialised (`bag/cdr.py`): rclpy would convert a message attribute by attribute.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from visualization_msgs.msg import MarkerArray
 
+from perception_node.bag.cdr import SceneBytes, image_bytes
 from perception_node.config import GripperConfig
-from perception_node.ros.messages import (
-    detections_message,
-    header,
-    image_message,
-    markers_message,
-    poses_message,
-    scene_message,
-)
+from perception_node.ros.messages import check_definitions, detections_message, markers_message
 from perception_node.ros.moveit import grasp_messages
 from perception_node.segment.draw import draw_segmentation
 from perception_node.types import Frame, Scene
@@ -33,11 +30,15 @@ MOVEIT_QOS = QoSProfile(depth=200, reliability=ReliabilityPolicy.RELIABLE)
 
 
 class Outputs:
-    """The node's publishers of results."""
+    """The node's publishers of results.
+
+    Raises:
+        PerceptionError: the installed messages are not those of this version.
+    """
 
     def __init__(self, node: LifecycleNode, gripper: GripperConfig) -> None:
+        check_definitions()
         self._node, self._gripper = node, gripper
-        self._message: PickScene | None = None
         qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.RELIABLE)
 
         def make(kind: Any, topic: str) -> Any:
@@ -57,22 +58,23 @@ class Outputs:
 
     def publish(self, scene: Scene, frame: Frame, now_ns: Callable[[], int]) -> None:
         """Publish one scene; its `latency_s` runs from the picture's stamp to here."""
-        message = self._message = scene_message(scene, self._message)
-        message.latency_s = 1e-9 * (now_ns() - scene.stamp_ns)
-        self._scene.publish(message)
+        made = SceneBytes(scene)
+        if _heard(self._scene):
+            self._scene.publish(made.scene(1e-9 * (now_ns() - scene.stamp_ns)))
         if _heard(self._poses):
-            self._poses.publish(poses_message(message))
+            self._poses.publish(made.grasp_poses())
         if _heard(self._masks):
-            self._masks.publish(message.labels)
+            self._masks.publish(made.masks())
         if _heard(self._markers):
-            self._markers.publish(markers_message(message))
+            self._markers.publish(markers_message(scene))
         if self._detections is not None and _heard(self._detections):
-            self._detections.publish(detections_message(message))
+            self._detections.publish(detections_message(scene))
         if self._moveit is not None and _heard(self._moveit):
             for grasp in grasp_messages(scene, self._gripper):
                 self._moveit.publish(grasp)
         if _heard(self._overlay):
-            self._overlay.publish(image_message(draw_segmentation(frame.rgb, scene.segmentation), "rgb8", header(scene)))
+            self._overlay.publish(image_bytes(draw_segmentation(frame.rgb, scene.segmentation), "rgb8", scene.stamp_ns,
+                                              scene.frame_id))
 
     def destroy(self) -> None:
         """Remove the publishers."""

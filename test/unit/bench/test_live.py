@@ -82,17 +82,15 @@ def test_a_scene_without_its_pixels_is_a_scene(width, height, frame_id):
     pytest.importorskip("perception_node_msgs.msg", reason="the overlay is not built: make build")
     from dataclasses import replace
 
-    from rclpy.serialization import deserialize_message, serialize_message
+    from rclpy.serialization import deserialize_message
 
+    from perception_node.bag.cdr import SceneBytes
     from perception_node.bench.publish import full_scene
     from perception_node.ros.live_cell import without_pixels
-    from perception_node.ros.messages import scene_message
     from perception_node_msgs.msg import PickScene
 
     scene = replace(full_scene(width, height, 6)[0], frame_id=frame_id)
-    message = scene_message(scene)
-    message.latency_s = 0.25
-    raw = serialize_message(message)
+    raw = SceneBytes(scene).scene(latency_s=0.25)
     short = without_pixels(raw)
     assert len(raw) - len(short) == width * height * 2
     whole, again = deserialize_message(raw, PickScene), deserialize_message(short, PickScene)
