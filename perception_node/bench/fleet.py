@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from perception_node.errors import PerceptionError
 from perception_node.fleet.command import add_set
@@ -223,6 +222,8 @@ def run(args: argparse.Namespace) -> int:
     A quick run is too short to fall short."""
     out = args.out or Path(tempfile.mkdtemp(prefix="perception-fleet-"))
     if args.threads:
+        import torch
+
         torch.set_num_threads(args.threads)
     try:
         result = run_fleet(out, QUICK if args.quick else Size(), args.seed)

@@ -12,6 +12,7 @@ import json
 import math
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from perception_node.learn.quantise import JUDGED, PICTURES, inputs_of, spread, 
 from perception_node.learn.train import TrainConfig, drawn_entries, train
 from perception_node.segment.model import PackageNet, with_classes
 from perception_node.segment.weights import card_path, default_weights, file_sha256, read_card
+from perception_node.types import CLASS_NAMES
 
 _STEPS_PER_PICTURE, _MIN_STEPS, _MAX_STEPS = 10, 120, 480
 """Steps of batch 8: twenty pictures take some minutes on two cores. Source: measured: docs/results.md."""
@@ -77,19 +79,35 @@ def scratch_config(config: TrainConfig) -> TrainConfig:
                    ema=0.99)
 
 
-def simulated_replay(cache: Path, pictures: int = _REPLAY_PICTURES) -> Path:
+def simulated_replay(cache: Path, pictures: int = _REPLAY_PICTURES, classes: Sequence[str] | None = None) -> Path:
     """Folder of simulated pictures to keep the universal model in mind; made when it is not there yet.
+
+    Args:
+        cache: folder above it. pictures: how many. classes: that the adapted model will know, None = those of the shipped one;
+            loose goods are shown only to a model that has a class for them.
 
     Raises:
         PerceptionError: the simulator's libraries are missing or the disk is full.
     """
-    folder = cache / f"simulated-{pictures}"
+    known = read_card(default_weights()).classes if classes is None else classes
+    content = "mixed" if "item" in known else "packages"
+    folder = cache / f"simulated-{content}-{pictures}"
     if not (folder / "annotations.json").is_file():
         from perception_node.sim.synthesize import synthesize
 
         cache.mkdir(parents=True, exist_ok=True)
-        synthesize(folder, pictures, _REPLAY_SEED, workers=2)
+        synthesize(folder, pictures, _REPLAY_SEED, workers=2, content=content)
     return folder
+
+
+def adapted_classes(base: Sequence[str], config: TrainConfig) -> tuple[str, ...]:
+    """What an adapted model tells apart: the classes that it started with, and those that the cell's drawn pictures show.
+
+    Nothing of another kind may come out of it unasked.
+    """
+    own = drawn_entries(config) or read_dataset(Path(config.data[0]))
+    shown = {CLASS_NAMES[class_id - 1] for entry in own for _, class_id, _ in entry.instances if class_id}
+    return tuple(name for name in CLASS_NAMES if name in shown.union(base))
 
 
 def blend(base: PackageNet, adapted: PackageNet, share: float) -> PackageNet:
@@ -123,6 +141,7 @@ def finetune(config: TrainConfig, name: str = "adapted", share: float = BLEND, p
     train(config, progress)
     net = load_network(out / "best.safetensors")
     if base is not None:
+        net = with_classes(net, adapted_classes(base.classes, config))
         net = blend(with_classes(base, net.classes), net, share)
     card: dict[str, Any] = json.loads((out / "best.card.json").read_text(encoding="utf-8"))
     record = {**card["training"], "blend": share if base is not None else 1.0, "learning_rate": config.learning_rate}
@@ -190,13 +209,15 @@ def run(args: argparse.Namespace) -> int:
         if args.threads:
             torch.set_num_threads(args.threads)
         init = args.init or default_weights().with_suffix(".safetensors")
-        load_network(init)  # before pictures are simulated
+        base = load_network(init)  # before pictures are simulated
         config = finetune_config(args.dataset, args.out, args.images, args.first, args.steps, args.seed, [], args.cache, init)
         _say_notes(args.dataset, args.first)
         if args.scratch:
             config = scratch_config(config)
         else:
-            replay = [str(simulated_replay(Path(args.cache)))] if args.replay is None else args.replay
+            replay = args.replay
+            if replay is None:
+                replay = [str(simulated_replay(Path(args.cache), classes=adapted_classes(base.classes, config)))]
             config = replace(config, data=(*config.data, *replay), first_share=_OWN_SHARE if replay else 0.0)
         figures = finetune(config, args.name, args.blend)
         print(figures["model"])

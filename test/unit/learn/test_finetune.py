@@ -18,7 +18,7 @@ from perception_node.errors import DatasetError
 from perception_node.learn import datasets, evaluate, finetune, quantise
 from perception_node.learn.cache import cached
 from perception_node.learn.export import export_model, load_network
-from perception_node.learn.finetune import blend, finetune_config, scratch_config
+from perception_node.learn.finetune import adapted_classes, blend, finetune_config, scratch_config
 from perception_node.learn.train import drawn_entries
 from perception_node.segment.model import NetworkShape, PackageNet
 from perception_node.segment.weights import card_path, int8_path, int8_weights
@@ -187,3 +187,17 @@ def test_settings_follow_the_number_of_pictures(dataset: Path, tmp_path: Path) -
     assert finetune_config(dataset, tmp_path, None, 4, None, 0, [], "cache", Path("m")).draw == (4, 4)
     with pytest.raises(DatasetError, match="expected 7 pictures to draw from, found 6"):
         finetune_config(dataset, tmp_path, 7, None, None, 0, [], "cache", Path("m"))
+
+
+def test_an_adapted_model_knows_its_parents_classes_and_those_that_its_pictures_show(dataset: Path, tmp_path: Path) -> None:
+    three = ("box", "padded_mailer", "poly_bag")
+    torch.manual_seed(0)
+    init = export_model(PackageNet(TINY, three), tmp_path, "three", {}, {}, {}).with_suffix(".safetensors")
+    assert call(finetune, dataset, "--init", init, "--replay", "--images", 2, "--steps", 1, "--threads", 1,
+                "--cache", tmp_path / "cache", "--out", tmp_path / "run") == 0
+    assert json.loads((tmp_path / "run" / "adapted.card.json").read_text())["classes"] == list(three)
+
+    change(dataset, lambda a: a["categories"][0].update(name="item"))
+    config = finetune_config(dataset, tmp_path / "other", None, None, 1, 0, [], str(tmp_path / "cache"), init)
+    assert adapted_classes(three[1:], config) == (*three[1:], "item")
+    assert adapted_classes(three, config) == (*three, "item")
