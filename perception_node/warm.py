@@ -14,6 +14,7 @@ import numpy as np
 from perception_node.config import Config
 from perception_node.pipeline import Pipeline
 from perception_node.segment.encode import encode_frame, output_channels
+from perception_node.segment.graph import PACKED_CHANNELS, pack
 from perception_node.segment.postprocess import group
 from perception_node.types import CLASS_NAMES, F64, CameraModel, Frame, Instance, Segmentation
 
@@ -62,7 +63,8 @@ def compile_loops(config: Config) -> None:
     depth_m = np.full((480, 640), _BELT_M, np.float32)
     for number, (_, x0, y0, x1, y1) in enumerate(_BOXES, start=1):
         depth_m[y0:y1, x0:x1] = _BELT_M - number * _HEIGHT_M
-    encode_frame(Frame(rgb=rgb, depth_m=depth_m, camera=_CAMERA, stamp_ns=0, frame_id="warm_up"), None)
+    inputs = encode_frame(Frame(rgb=rgb, depth_m=depth_m, camera=_CAMERA, stamp_ns=0, frame_id="warm_up"), None)
+    pack(inputs, np.empty((240, 320, PACKED_CHANNELS), np.uint16))
     group(np.zeros((output_channels(len(CLASS_NAMES)), 240, 320), np.float32), (640, 480))
     for number, depth in enumerate((depth_m, depth_m, depth_m, None), start=1):
         pipeline.process(Frame(rgb=rgb, depth_m=depth, camera=_CAMERA, stamp_ns=number * 50_000_000, frame_id="warm_up"))

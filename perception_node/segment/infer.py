@@ -84,6 +84,10 @@ class Segmenter:
             FrameError: when the network answers with NaN or infinity.
             ModelError: when it answers in another shape than the contract's.
         """
+        return self._heads(frame, belt_plane).copy()
+
+    def _heads(self, frame: Frame, belt_plane: F64 | None) -> F32:
+        """As `heads`; what it gives is overwritten by its next call."""
         start = time.perf_counter()
         arrays = encode_frame(frame, belt_plane)
         encoded = time.perf_counter()
@@ -112,7 +116,7 @@ class Segmenter:
         Raises:
             FrameError: when the network answers with NaN or infinity.
         """
-        heads = self.heads(frame, belt_plane)
+        heads = self._heads(frame, belt_plane)
         start = time.perf_counter()
         result = group(heads, (frame.camera.width, frame.camera.height), self.grouping, self.card.classes)
         self.last_timing_ms["group"] = (time.perf_counter() - start) * 1e3

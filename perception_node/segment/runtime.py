@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from perception_node.errors import MissingDependencyError, ModelError
 from perception_node.segment.encode import INPUT_DEPTH, INPUT_RGB, OUTPUT_HEADS
+from perception_node.segment.graph import open_graph
 from perception_node.segment.weights import ModelCard
 
 Runtime = Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]
@@ -41,7 +42,7 @@ def open_runtime(runtime: str, weights: Path, card: ModelCard, device: str, thre
 
     Returns:
         A function from {"rgb": (1, H, W, 3) uint8, "depth": (1, H/2, W/2, 3) float32} to (1, C, H/2, W/2) float32; and where it
-        runs, "cpu" or "cuda".
+        runs, "cpu" or "cuda". What it gives may be overwritten by its next call.
 
     Raises:
         MissingDependencyError, ModelError: as `Segmenter`.
@@ -99,19 +100,18 @@ def _open_openvino(weights: Path, threads: int) -> Runtime:
     except Exception as error:
         raise ModelError(f"model {weights}: expected an ONNX file, OpenVINO says: {_first_line(error)}") from None
     _check_names(weights, [i.any_name for i in model.inputs], [o.any_name for o in model.outputs])
-    requests: dict[tuple[int, ...], Any] = {}  # one compiled model per picture size: static shapes are faster
+    graphs: dict[tuple[int, ...], Runtime] = {}  # one compiled model per picture size: static shapes are faster
 
     def run(arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         shape = arrays[INPUT_RGB].shape
         try:
-            if shape not in requests:
+            if shape not in graphs:
                 fixed = model.clone()
                 fixed.reshape({name: list(array.shape) for name, array in arrays.items()})
-                requests[shape] = core.compile_model(fixed, "CPU", hints).create_infer_request()
-            heads: NDArray[np.float32] = requests[shape].infer(dict(arrays))[0].astype(np.float32, copy=False)
+                graphs[shape] = open_graph(core, fixed, hints)
+            return graphs[shape](arrays)
         except Exception as error:
             raise ModelError(f"model {weights}: does not run ({_first_line(error)})") from None
-        return heads
 
     return run
 
