@@ -21,7 +21,7 @@ from perception_node.geometry import quaternions_xyzw
 from perception_node.types import F64, Grasp, Scene, Track
 
 _LITTLE_ENDIAN = b"\0\1\0\0"
-_SIZES = {"B": 1, "H": 2, "I": 4, "i": 4, "f": 4, "d": 8}
+_SIZES = {"?": 1, "B": 1, "H": 2, "I": 4, "i": 4, "f": 4, "d": 8}
 _ALIGNED = 8  # a layout depends on where it begins, modulo the largest member's size
 _KEPT = 4096  # layouts: of packages and grasps some dozens; of rejections one for each length of their words
 _POSE, _VARIANCE, _VECTOR = 7, 6, 3  # float64 numbers of a Pose, a `pose_variance`, a Vector3
@@ -48,8 +48,8 @@ class SceneBytes:
         _grasps(rest, scene.grasps, self._poses)
         _rejections(rest, scene)
         velocity = (0.0, 0.0, 0.0) if scene.belt_velocity_m_s is None else scene.belt_velocity_m_s.tolist()
-        rest.add("Bddd", scene.belt_velocity_m_s is not None, *velocity)
-        rest.add("B", bool(scene.depth_used))
+        rest.add("?ddd", scene.belt_velocity_m_s is not None, *velocity)
+        rest.add("?", scene.depth_used)
         rest.text(scene.degraded)
         rest.text(scene.model_id)
         rest.align(4)
@@ -84,7 +84,7 @@ def pose_rows(transforms: Sequence[F64]) -> F64:
     """(N, 7) position and quaternion x, y, z, w, as a geometry_msgs/Pose has them, of N (4, 4) transforms."""
     if not transforms:
         return np.zeros((0, _POSE))
-    stacked = np.stack(transforms)
+    stacked = np.concatenate(transforms).reshape(-1, 4, 4)
     return np.hstack([stacked[:, :3, 3], quaternions_xyzw(stacked[:, :3, :3])])
 
 
@@ -145,29 +145,27 @@ def _packages(out: _Writer, scene: Scene) -> None:
     size = _PACKAGE_DOUBLES * 8
     for k, track in enumerate(tracks):
         instance, found, covers = scene.segmentation.instances[track.label - 1], track.package, track.package.covered_by
-        x0, y0, x1, y1 = (int(n) for n in instance.bbox_xyxy)
-        out.add("HI", track.label, track.track_id)
-        out.text(track.class_name)
-        out.add("fHI" + "H" * len(covers) + "IIIIBI", found.score, order.get(track.label, last), len(covers), *covers,
-                x0, y0, y1 - y0, x1 - x0, False, instance.area_px)
-        out.doubles(rows[k * size:(k + 1) * size])
-        out.add("ffBBB", found.visible_fraction, found.depth_valid_fraction, bool(found.from_depth), bool(found.truncated),
-                bool(found.placed))
+        x0, y0, x1, y1 = instance.bbox_xyxy
+        layout, class_name = _package_layout(track.class_name, len(covers), out.at % _ALIGNED)
+        out.put(layout.pack(
+            track.label, track.track_id, class_name, found.score, order.get(track.label, last), len(covers), *covers,
+            x0, y0, y1 - y0, x1 - x0, False, instance.area_px, rows[k * size:(k + 1) * size], found.visible_fraction,
+            found.depth_valid_fraction, found.from_depth, found.truncated, found.placed))
 
 
 def _stacked(tracks: Sequence[Track]) -> tuple[F64, ...]:
     """What follows a package's pose, (N, ...) each: covariance, size, velocity, its covariance."""
     count = len(tracks)
-    return (np.stack([track.covariance for track in tracks]).reshape(count, 36), np.array([track.size_m for track in tracks]),
-            np.stack([track.velocity_m_s for track in tracks]),
-            np.stack([track.velocity_covariance for track in tracks]).reshape(count, 9))
+    return (np.concatenate([track.covariance for track in tracks]).reshape(count, 36), np.array([track.size_m for track in tracks]),
+            np.concatenate([track.velocity_m_s for track in tracks]).reshape(count, _VECTOR),
+            np.concatenate([track.velocity_covariance for track in tracks]).reshape(count, 9))
 
 
 def _grasps(out: _Writer, grasps: Sequence[Grasp], poses: F64) -> None:
     out.add("I", len(grasps))
     if not grasps:
         return
-    variances = np.stack([grasp.covariance for grasp in grasps])[:, range(_VARIANCE), range(_VARIANCE)]
+    variances = np.concatenate([grasp.covariance for grasp in grasps]).reshape(-1, _VARIANCE**2)[:, ::_VARIANCE + 1]  # diagonals
     rows, size = np.hstack([poses, variances]).astype("<f8").tobytes(), (_POSE + _VARIANCE) * 8
     at, put = out.at, []
     for k, grasp in enumerate(grasps):
@@ -204,10 +202,18 @@ def _layout(members: tuple[str, ...], at: int) -> struct.Struct:
 
 
 @lru_cache(_KEPT)
+def _package_layout(class_name: str, covers: int, at: int) -> tuple[struct.Struct, bytes]:
+    """How a package of a class, covered by so many others, is laid out from `at` on, and what stays the same: its class."""
+    octets = _text(class_name)
+    return _layout(("H", "I", f"4*{len(octets)}", "f", "H", "I", *"H" * covers, *"IIII?I", f"8*{_PACKAGE_DOUBLES * 8}", *"ff???"),
+                   at), octets
+
+
+@lru_cache(_KEPT)
 def _grasp_layout(kind: str, names: tuple[str, ...], at: int) -> tuple[struct.Struct, bytes, bytes]:
     """How a grasp with these names of terms is laid out from `at` on, and what stays the same: its kind, the names."""
     kind_octets, block = _text(kind), _names(names)
-    members = (f"4*{len(kind_octets)}", "H", "I", f"8*{(_POSE + _VARIANCE) * 8}", "f", "f", "B", "i", "I", "B", f"4*{len(block)}",
+    members = (f"4*{len(kind_octets)}", "H", "I", f"8*{(_POSE + _VARIANCE) * 8}", "f", "f", "?", "i", "I", "?", f"4*{len(block)}",
                "I", *"f" * len(names))
     return _layout(members, at), kind_octets, block
 
@@ -234,7 +240,7 @@ def _image_head(stamp_ns: int, frame_id: str, pixels: np.ndarray[Any, Any], enco
     head.header(stamp_ns, frame_id)
     head.add("II", height, width)
     head.text(encoding)
-    head.add("BII", False, pixels.nbytes // height, pixels.nbytes)
+    head.add("BII", 0, pixels.nbytes // height, pixels.nbytes)
     return head.octets()
 
 
