@@ -16,6 +16,7 @@ from perception_node.pipeline import Pipeline
 from perception_node.segment.encode import encode_frame, output_channels
 from perception_node.segment.graph import PACKED_CHANNELS, pack
 from perception_node.segment.postprocess import group
+from perception_node.segment.shrink import shrunk_depth, shrunk_rgb
 from perception_node.types import CLASS_NAMES, F64, CameraModel, Frame, Instance, Segmentation
 
 _CAMERA = CameraModel(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
@@ -64,6 +65,8 @@ def compile_loops(config: Config) -> None:
     for number, (_, x0, y0, x1, y1) in enumerate(_BOXES, start=1):
         depth_m[y0:y1, x0:x1] = _BELT_M - number * _HEIGHT_M
     inputs = encode_frame(Frame(rgb=rgb, depth_m=depth_m, camera=_CAMERA, stamp_ns=0, frame_id="warm_up"), None)
+    shrunk_rgb(rgb, (320, 240))
+    shrunk_depth(depth_m, (300, 200))
     pack(inputs, np.empty((240, 320, PACKED_CHANNELS), np.uint16))
     group(np.zeros((output_channels(len(CLASS_NAMES)), 240, 320), np.float32), (640, 480))
     for number, depth in enumerate((depth_m, depth_m, depth_m, None), start=1):

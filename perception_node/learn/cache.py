@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from perception_node.learn.dataset import IGNORE, Entry, annotation_files, load_sample, read_dataset
-from perception_node.segment.encode import KNOWN_SHARE, fit_belt_plane, grid_depth, grid_rays, network_size
+from perception_node.segment.encode import KNOWN_SHARE, fit_belt_plane, grid_rays, network_size
+from perception_node.segment.shrink import shrunk_depth
 from perception_node.types import CameraModel
 
 CACHE_IGNORE = 255
@@ -126,7 +127,7 @@ def _decode(entries: list[Entry], target: Path, progress: bool) -> None:
             intrinsics[i] = (scaled.fx, scaled.fy, scaled.cx, scaled.cy)
             if sample.frame.depth_m is None:
                 continue
-            mean, share = grid_depth(sample.frame.depth_m, grid)
+            mean, share = shrunk_depth(sample.frame.depth_m, grid)
             depth[i] = np.where(share > KNOWN_SHARE, np.clip(mean / _DEPTH_UNIT_M, 0, 65535), 0)
             fitted = fit_belt_plane(mean, share, grid_rays(camera, grid))
             planes[i, 0] = sample.belt_plane if sample.belt_plane is not None else np.nan

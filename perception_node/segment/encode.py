@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from perception_node.compiled import compiled, steady
 from perception_node.geometry import plane_normal
+from perception_node.segment.shrink import shrunk_depth, shrunk_rgb
 from perception_node.types import F32, F64, CameraModel, Frame
 
 INPUT_RGB, INPUT_DEPTH, OUTPUT_HEADS = "rgb", "depth", "heads"
@@ -54,45 +55,6 @@ def network_size(width: int, height: int) -> tuple[int, int]:
     """
     scale = math.sqrt(NETWORK_AREA_PX / (width * height))
     return (max(STRIDE, STRIDE * round(width * scale / STRIDE)), max(STRIDE, STRIDE * round(height * scale / STRIDE)))
-
-
-def grid_depth(depth_m: F32, grid_size: tuple[int, int]) -> tuple[F32, F32]:
-    """Average depth onto the grid, counting valid readings only.
-
-    Args:
-        depth_m: (H, W) float32 metres; NaN, infinite or <= 0 = no reading.
-        grid_size: (width, height) of the grid.
-
-    Returns:
-        (h, w) float32 depth in metres (0 where nothing was read) and (h, w) float32 share of valid readings, 0..1.
-    """
-    depth, valid = _readings(steady(depth_m))
-    share = np.asarray(cv2.resize(valid, grid_size, interpolation=cv2.INTER_AREA), dtype=np.float32)
-    mean = np.asarray(cv2.resize(depth, grid_size, interpolation=cv2.INTER_AREA), dtype=np.float32)
-    _average(mean, share)
-    return mean, share
-
-
-@compiled
-def _readings(depth_m: F32) -> tuple[F32, F32]:
-    """(H, W) depth with 0 for no reading, and 1 where there is one."""
-    height, width = depth_m.shape
-    depth, valid = np.empty((height, width), np.float32), np.empty((height, width), np.float32)
-    for v in range(height):
-        for u in range(width):
-            z = depth_m[v, u]
-            read = (z > np.float32(0.0)) & (z < np.float32(np.inf))
-            depth[v, u] = z if read else np.float32(0.0)
-            valid[v, u] = np.float32(1.0) if read else np.float32(0.0)
-    return depth, valid
-
-
-@compiled
-def _average(total: F32, share: F32) -> None:
-    """Divide (in place) by the share of valid readings; 0 where there is next to none."""
-    for v in range(total.shape[0]):
-        for u in range(total.shape[1]):
-            total[v, u] = total[v, u] / share[v, u] if share[v, u] > np.float32(1e-3) else np.float32(0.0)
 
 
 def grid_rays(camera: CameraModel, grid_size: tuple[int, int]) -> tuple[F32, F32]:
@@ -254,7 +216,7 @@ def encode_depth(depth_m: F32 | None, camera: CameraModel, grid_size: tuple[int,
     blank = np.zeros((grid_size[1], grid_size[0], DEPTH_CHANNELS), dtype=np.float32)
     if depth_m is None:
         return blank
-    depth, share = grid_depth(depth_m, grid_size)
+    depth, share = shrunk_depth(depth_m, grid_size)
     slopes = grid_rays(camera, grid_size)
     plane = fit_belt_plane(depth, share, slopes) if belt_plane is None else belt_plane
     return blank if plane is None else encode_height(height_above_plane(depth, slopes, plane), share)
@@ -272,7 +234,7 @@ def encode_frame(frame: Frame, belt_plane: F64 | None) -> dict[str, NDArray[Any]
     width, height = network_size(frame.camera.width, frame.camera.height)
     rgb: NDArray[Any] = frame.rgb
     if rgb.shape[:2] != (height, width):
-        shrink = width < rgb.shape[1]
-        rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+        size, shrinks = (width, height), width < rgb.shape[1]
+        rgb = shrunk_rgb(rgb, size) if shrinks else cv2.resize(rgb, size, interpolation=cv2.INTER_LINEAR)
     depth = encode_depth(frame.depth_m, frame.camera, (width // 2, height // 2), belt_plane)
     return {INPUT_RGB: np.ascontiguousarray(rgb)[None], INPUT_DEPTH: depth[None]}

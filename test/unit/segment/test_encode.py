@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception_node.segment import encode
+from perception_node.segment import encode, shrink
 from perception_node.types import CameraModel
 
 CAMERA = CameraModel(300.0, 310.0, 150.0, 95.0, 320, 180)
@@ -37,7 +37,7 @@ def test_height_above_the_given_plane_is_metric() -> None:
     raised[3] -= 0.1  # a surface 0.1 m nearer to the camera
     depth = tilted_depth(raised)
     depth[40:60, 40:80] = np.nan
-    mean, share = encode.grid_depth(depth, (160, 90))
+    mean, share = shrink.shrunk_depth(depth, (160, 90))
     height = encode.height_above_plane(mean, encode.grid_rays(CAMERA, (160, 90)), plane)
     assert np.allclose(height[share > 0.99], 0.1, atol=2e-4)
     assert share[25, 30] == 0.0
@@ -51,7 +51,7 @@ def test_plane_is_found_under_boxes_and_floor() -> None:
     depth = tilted_depth(plane)
     depth[20:80, 30:120] -= 0.25
     depth[:, 280:] += 0.5
-    mean, share = encode.grid_depth(depth, (160, 90))
+    mean, share = shrink.shrunk_depth(depth, (160, 90))
     fitted = encode.fit_belt_plane(mean, share, encode.grid_rays(CAMERA, (160, 90)))
     assert fitted is not None
     assert np.allclose(fitted, plane, atol=2e-3)
@@ -81,5 +81,5 @@ def test_depth_may_lie_in_memory_in_any_way_and_is_compiled_for_once() -> None:
     assert first.any()
     for other in (fixed, np.asfortranarray(depth)):
         assert np.array_equal(encode.encode_depth(other, CAMERA, (160, 90), None), first)
-    loops = (encode._readings, encode._average, encode._coarse_points, encode._most_supported, encode._channels)
+    loops = (shrink._depth, encode._coarse_points, encode._most_supported, encode._channels)
     assert [len(loop.signatures) for loop in loops] == [1] * len(loops)
