@@ -22,8 +22,8 @@ import numpy as np
 
 from perception_node.errors import PerceptionError
 from perception_node.fleet.command import add_set
-from perception_node.fleet.promote import champion_of, promote
-from perception_node.fleet.registry import read_registry
+from perception_node.fleet.promote import promote
+from perception_node.fleet.registry import champion_of, read_registry
 from perception_node.learn.dataset import read_dataset
 from perception_node.learn.evaluate import MODES, evaluate
 from perception_node.learn.files import put, put_json

@@ -1,4 +1,4 @@
-"""`perception fleet add|check|paths REGISTRY`: each cell's data sets by content, split, licence and source."""
+"""`perception fleet add|add-replay|check|paths|merge REGISTRY`: each cell's data by content, split, licence and source."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from perception_node.fleet.registry import (
     FORMAT,
     SPLITS,
     Registry,
+    champion_of,
     held,
     leaks,
     look_at,
@@ -23,9 +24,10 @@ from perception_node.fleet.registry import (
     write_registry,
 )
 from perception_node.learn.content import dataset_sha256
-from perception_node.learn.merge import parse_mapping
+from perception_node.learn.merge import Merged, merge, parse_mapping
 from perception_node.segment.weights import file_sha256
 from perception_node.spread import Spread, add_spread_arguments
+from perception_node.types import CLASS_NAMES
 
 
 def add_set(path: Path, cell: str, dataset: Path, split: str, licence: str, source: str, mapping: dict[str, str],
@@ -87,6 +89,30 @@ def add_replay(path: Path, cell: str, recording: Path, golden: Path, allowed: fl
         write_registry(path, data)
 
 
+def merge_train(path: Path, out: Path, progress: bool = True) -> Merged:
+    """Join all registered training sets into one to learn from, with the class names that were registered for each.
+
+    Raises:
+        DatasetError: something that is registered is missing, broken or changed, two sets mean different classes by one name, `out`
+            exists, or the disk is full.
+    """
+    registry = read_registry(path)
+    sets = [one for _, one in registry.sets("train")]
+    if not sets:
+        raise DatasetError(f"{path}: expected a training set at least, found none in {len(registry.cells)} cells")
+    mapping: dict[str, str] = {}
+    for one in sets:
+        mapping.update(one.map)
+    for one in sets:
+        for theirs, ours in mapping.items():
+            mine = one.map.get(theirs, theirs if theirs in CLASS_NAMES else ours)  # who does not map it does not have it
+            if mine != ours:
+                raise DatasetError(f"{path}: expected one meaning of the class {theirs!r} in all training sets, got {ours} and, in "
+                                   f"{one.path}, {mine}")
+    verify(registry, progress)
+    return merge([one.path for one in sets], out, mapping, progress=progress)
+
+
 def _start(path: Path) -> dict[str, Any]:
     data: dict[str, Any] = dict(read_registry(path).data) if path.exists() else {"format": FORMAT}
     data["cells"] = dict(data.get("cells") or {})
@@ -113,12 +139,13 @@ def _absolute(path: Path, place: str) -> Path:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception fleet`."""
-    parts = parser.add_subparsers(dest="part", required=True, metavar="add|add-replay|check|paths")
+    parts = parser.add_subparsers(dest="part", required=True, metavar="add|add-replay|check|paths|merge")
     add = parts.add_parser("add", help="register a labelled data set of a cell, after looking at every picture")
     replays = parts.add_parser("add-replay", help="register a recording and its golden replay (`perception replay --golden`)")
     check = parts.add_parser("check", help="look at everything that is registered: whole, unchanged, no leaks; exit 2 when not")
     paths = parts.add_parser("paths", help="print the folders of a split, such as those to train on")
-    for part in (add, replays, check, paths):
+    whole = parts.add_parser("merge", help="join all training sets into one, with the class names registered for each")
+    for part in (add, replays, check, paths, whole):
         part.add_argument("registry", type=Path, metavar="REGISTRY", help="YAML file; `add` makes it")
     for part in (add, replays):
         part.add_argument("cell", metavar="CELL", help="name of the cell")
@@ -130,6 +157,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add.add_argument("--map", nargs="+", default=[], metavar="THEIRS=OURS", help="other names of classes")
     add.add_argument("--tolerance", type=float, help="AP (0..1) that a new model may lose in this cell (default: 0.01)")
     add.add_argument("--again", action="store_true", help="the set is registered already and has changed")
+    whole.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
     add_spread_arguments(check, "sets")
     replays.add_argument("recording", type=Path, metavar="BAG", help="the recording")
     replays.add_argument("golden", type=Path, metavar="GOLDEN", help="results.jsonl or .jsonl.gz")
@@ -156,7 +184,14 @@ def run(args: argparse.Namespace) -> int:
                     pictures[one.split] += len(reports[one.path].entries)
                 print(f"{cell.name}: {pictures['train']} pictures to train, {pictures['judge']} to judge, "
                       f"{len(cell.replays)} replays; may lose {100 * cell.tolerance:g} AP")
+            print(f"champion: {champion_of(registry)}")
             print(f"{args.registry}: {len(registry.cells)} cells, all whole, unchanged and without leaks")
+        elif args.part == "merge":
+            merged = merge_train(args.registry, args.out)
+            for line in (*merged.broken, *merged.duplicates):
+                print(f"left out: {line}")
+            packages = sum(merged.packages.values())
+            print(f"{args.out}: {merged.pictures} pictures, {packages} packages from {len(merged.from_set)} sets")
         else:
             for _, one in read_registry(args.registry).sets(args.split):
                 print(one.path)

@@ -14,29 +14,13 @@ from typing import Any
 from perception_node.errors import DatasetError, ModelError, PerceptionError
 from perception_node.fleet.bootstrap import RESAMPLES
 from perception_node.fleet.judging import Contender, JudgedCell, judge_cell, judge_replay
-from perception_node.fleet.registry import Registry, held, read_registry, verify, write_registry
+from perception_node.fleet.registry import Registry, champion_of, held, read_registry, verify, write_registry
 from perception_node.fleet.verdict import Decision, decide, draw_losses, table
 from perception_node.learn.files import put_json
 from perception_node.segment.weights import ModelCard, check_weights, default_weights, file_sha256, read_card
 from perception_node.spread import Spread, add_spread_arguments, gather
 
 _ALONE = Spread()
-
-
-def champion_of(registry: Registry) -> Path:
-    """The model that all cells run; the shipped one while the registry names none.
-
-    Raises:
-        ModelError: it is missing or was changed.
-    """
-    if registry.champion is None:
-        return default_weights()
-    check_weights(registry.champion)
-    found = file_sha256(registry.champion)
-    if found != registry.champion_sha256:
-        raise ModelError(f"champion {registry.champion}: expected sha256 {registry.champion_sha256[:8]}... as registered, got "
-                         f"{found[:8]}...")
-    return registry.champion
 
 
 def lineage(card: ModelCard, weights: Path) -> set[str]:

@@ -27,11 +27,12 @@ from typing import Any
 
 import yaml
 
-from perception_node.errors import DatasetError
+from perception_node.errors import DatasetError, ModelError
 from perception_node.learn.check import BAD, Report, check_dataset, find_leaks
 from perception_node.learn.content import dataset_sha256
 from perception_node.learn.dataset import IGNORE_CLASS
 from perception_node.learn.files import put
+from perception_node.segment.weights import check_weights, default_weights, file_sha256
 from perception_node.spread import Spread, gather
 from perception_node.types import CLASS_NAMES
 
@@ -157,6 +158,21 @@ def _share(value: Any, where: str) -> float:
     return float(value)
 
 
+def champion_of(registry: Registry) -> Path:
+    """The model that all cells run; the shipped one while the registry names none.
+
+    Raises:
+        ModelError: it is missing or was changed.
+    """
+    if registry.champion is None:
+        return default_weights()
+    found = check_weights(registry.champion)[1]
+    if found != registry.champion_sha256:
+        raise ModelError(f"champion {registry.champion}: expected sha256 {registry.champion_sha256[:8]}... as registered, got "
+                         f"{found[:8]}...")
+    return registry.champion
+
+
 def look_at(one: DataSet, progress: bool = True) -> Report:
     """Check a registered set: all pictures usable, and the content that the registry names.
 
@@ -233,8 +249,6 @@ def check_golden(replay: Replay) -> None:
     Raises:
         DatasetError: missing or changed.
     """
-    from perception_node.segment.weights import file_sha256
-
     for file in (replay.path, replay.golden):
         if not file.exists():
             raise DatasetError(f"{file}: expected a recording and its golden replay, found none")

@@ -10,8 +10,7 @@ import pytest
 from perception_node.cli import main
 from perception_node.errors import DatasetError, ModelError
 from perception_node.fleet.command import add_replay, add_set
-from perception_node.fleet.promote import champion_of
-from perception_node.fleet.registry import read_registry, verify, write_registry
+from perception_node.fleet.registry import champion_of, read_registry, verify, write_registry
 from perception_node.learn.content import dataset_sha256
 from perception_node.learn.dataset import read_dataset
 from perception_node.segment.weights import default_weights
@@ -29,7 +28,9 @@ def test_sets_are_known_by_content_and_stay_where_they_are(two_cells, capsys):
     assert all(not str(row["path"]).startswith("/") for row in registry.data["cells"]["north"]["sets"])
     assert set(verify(registry, progress=False)) == {one.path for cell in registry.cells for one in cell.sets}
     assert main(["fleet", "check", str(two_cells), "--processes", "1"]) == 0
-    assert "north: 3 pictures to train, 3 to judge" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "north: 3 pictures to train, 3 to judge" in said
+    assert f"champion: {default_weights()}\n" in said
     assert main(["fleet", "paths", str(two_cells), "--split", "train"]) == 0
     assert capsys.readouterr().out.strip() == str(two_cells.parent / "north" / "train")
 
@@ -82,6 +83,35 @@ def test_a_golden_replay_or_champion_that_was_changed_or_is_gone_is_named(two_ce
     write_registry(two_cells, {**data, "champion": {"model": default_weights().name, "sha256": 64 * "0"}})
     with pytest.raises(ModelError, match=r"expected sha256 0000.* as registered, got "):
         champion_of(read_registry(two_cells))
+
+
+def renamed(folder, name):
+    path = folder / "annotations.json"
+    path.write_text(path.read_text().replace('"box"', f'"{name}"'))
+    return folder
+
+
+def test_training_sets_are_merged_with_the_class_names_that_were_registered(two_cells, tmp_path, make_dataset, capsys):
+    carton = renamed(make_dataset(tmp_path / "carton", 2, seed=40), "carton")
+    add_set(two_cells, "south", carton, "train", "CC0-1.0", "drawn", {"carton": "box"}, progress=False)
+    assert main(["fleet", "merge", str(two_cells), "--out", str(tmp_path / "all")]) == 0
+    assert f"{tmp_path / 'all'}: 5 pictures, 15 packages from 2 sets" in capsys.readouterr().out
+    found = [class_id for entry in read_dataset(tmp_path / "all") for _, class_id, _ in entry.instances]
+    assert sorted(found) == [1] * 5 + [2] * 5 + [3] * 5
+    assert main(["fleet", "merge", str(two_cells), "--out", str(tmp_path / "all")]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+    other = renamed(make_dataset(tmp_path / "other", 2, seed=41), "carton")
+    add_set(two_cells, "south", other, "train", "CC0-1.0", "drawn", {"carton": "poly_bag"}, progress=False)
+    assert main(["fleet", "merge", str(two_cells), "--out", str(tmp_path / "more")]) == 2
+    assert "expected one meaning of the class 'carton' in all training sets, got poly_bag and" in capsys.readouterr().err
+    names = {"carton": "box", "poly_bag": "ignore"}
+    add_set(two_cells, "south", other, "train", "CC0-1.0", "drawn", names, again=True, progress=False)
+    assert main(["fleet", "merge", str(two_cells), "--out", str(tmp_path / "more")]) == 2
+    said = capsys.readouterr().err
+    assert "expected one meaning of the class 'poly_bag'" in said
+    assert said.strip().count("\n") == 0
+    assert not (tmp_path / "more").exists()
 
 
 def test_training_pictures_of_any_cell_must_not_judge_any_cell(two_cells, tmp_path, make_dataset):
