@@ -11,6 +11,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from perception_node.bag.image_view import image_view
 from perception_node.config import NodeConfig
 from perception_node.errors import FrameError
 from perception_node.ros.belt import BeltInput
@@ -47,9 +48,9 @@ class Inputs:
             subscribe("belt", TwistStamped, "belt_velocity", belt.put, False)
 
     def decode(self, kind: str, data: bytes) -> Any:
-        """The message of its serialised form; FrameError when it is damaged."""
+        """The message of its serialised form, a picture's as a view of it; FrameError when it is damaged."""
         try:
-            return deserialize_message(data, self.types[kind])
+            return image_view(data) if self.types[kind] is Image else deserialize_message(data, self.types[kind])
         except Exception as error:  # rclpy raises types of its own
             raise FrameError(f"{kind}: expected a serialised {self.types[kind].__name__}, got {len(data)} bytes that are none "
                              f"({type(error).__name__})") from None
