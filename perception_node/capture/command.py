@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     count = parts.add_parser("stats", help="frames by reason, day, class and model, and what they take of the disk")
     make = parts.add_parser("export", help="make a data set of frames, labelled by the node; broken frames are named and left out")
     for part in (show, count, make):
-        part.add_argument("folder", type=Path, metavar="FOLDER", help="of the kept frames, or the node's output folder above it")
+        part.add_argument("folder", type=Path, metavar="FOLDER", help="of the kept frames, or node.output_dir above it")
         part.add_argument("--reason", nargs="+", choices=tuple(USEFULNESS), default=[], metavar="REASON",
                           help=f"only frames kept for these: {', '.join(USEFULNESS)}")
         part.add_argument("--json", type=Path, metavar="OUT", help="write everything to this file")
@@ -37,14 +37,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run one part; exit status 0, 1 when frames are broken, 2 for bad input."""
-    folder = args.folder / "capture" if (args.folder / "capture" / "meta").is_dir() else args.folder
     try:
+        folder = _store(args.folder)
         return {"list": _list, "stats": _stats, "export": _export}[args.part](folder, args)
     except BrokenPipeError:  # `| head` has what it wanted; the command line sees to it
         raise
     except (PerceptionError, OSError) as error:
         print(f"capture {args.part}: {error}", file=sys.stderr)
         return 2
+
+
+def _store(folder: Path) -> Path:
+    """The frames' folder, given it, the node's own, or `node.output_dir` when one node only kept frames there.
+
+    Raises:
+        ConfigError: several did.
+    """
+    for pattern in ("meta", "capture/meta", "*/capture/meta"):
+        found = sorted(path.parent for path in folder.glob(pattern) if path.is_dir())
+        if len(found) > 1:
+            raise ConfigError(f"{folder}: expected the frames of one node, found {', '.join(map(str, found))}"[:300])
+        if found:
+            return found[0]
+    return folder
 
 
 def _rows(folder: Path, args: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:

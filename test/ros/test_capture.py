@@ -38,5 +38,18 @@ def test_failed_picks_and_requests_are_kept_once_the_other_writer_is_gone(cell, 
     assert kept.success, kept.message
     assert kept.path == str(folder)
     assert json.loads((folder / "meta" / "0001.json").read_text())["note"] == "by hand"
+
+    (folder / "rgb" / ".0002.jpg.part").symlink_to("/dev/full")  # where the next frame is written aside, the disk is full
+    lost = cell.call(Capture, "/perception/capture", Capture.Request())
+    assert not lost.success
+    assert lost.message == f"{folder}: cannot be written: No space left on device"
+    cell.wait_until(lambda: "No space left" in cell.said("capture"), "diagnostics say that the disk is full")
+    assert cell.statuses["capture"][0] == 1
+    seen = len(scenes)
+    cell.wait_until(lambda: len(scenes) > seen, "scenes go on",
+                    each=lambda: cell.send(*messages.triple(frames[7], cell.next_stamp_ns())))
+    assert cell.call(Capture, "/perception/capture", Capture.Request()).success  # there is room again
+    cell.wait_until(lambda: cell.statuses["capture"][:2] == (0, "3 frames kept"), "diagnostics say that frames are kept again")
+    assert sorted(path.name for path in (folder / "meta").iterdir()) == ["0000.json", "0001.json", "0002.json"]
     assert process.end() == 0
     Store(folder, 1e9).close()

@@ -38,6 +38,20 @@ def test_list_and_stats(folder, capsys):
     assert figures["packages"] == {"box": 10}
 
 
+def test_the_folder_above_is_enough_unless_several_nodes_wrote_there(tmp_path, different, capsys):
+    for name in ("left.perception", "right.perception"):
+        kept = Store(tmp_path / name / "capture", 1e9)
+        kept.keep(*different(0), "request", name)
+        kept.close()
+        status = cli.main(["capture", "list", str(tmp_path)])
+        said = capsys.readouterr()
+        assert (status, "left.perception" in said.out) == ((0, True) if name.startswith("left") else (2, False))
+    assert "expected the frames of one node, found" in said.err
+    assert "right.perception/capture" in said.err
+    assert cli.main(["capture", "list", str(tmp_path / "right.perception")]) == 0
+    assert "right.perception" in capsys.readouterr().out
+
+
 def test_what_is_exported_is_a_data_set(folder, tmp_path, capsys, different):
     out = tmp_path / "out"
     assert cli.main(["capture", "export", str(folder), "--out", str(out)]) == 1  # one frame is broken
