@@ -61,11 +61,9 @@ done
 unset COLCON_CURRENT_PREFIX
 
 export RMW_IMPLEMENTATION="${RMW_IMPLEMENTATION:-rmw_fastrtps_cpp}"
-# Fast DDS's default transports lose large images between the processes of one machine; this one carries them.
-export FASTDDS_BUILTIN_TRANSPORTS="${FASTDDS_BUILTIN_TRANSPORTS:-LARGE_DATA}"
-# With it, processes that start together would need seconds to find each other; these profiles make it tenths.
-if [ -z "${FASTDDS_DEFAULT_PROFILES_FILE:-}${FASTRTPS_DEFAULT_PROFILES_FILE:-}" ]; then
-  export FASTDDS_DEFAULT_PROFILES_FILE="$_pn_root/perception_node/data/quick_discovery.xml"
+# Fast DDS's default transports lose large images between the processes of one machine; those of these profiles carry them.
+if [ -z "${FASTDDS_DEFAULT_PROFILES_FILE:-}${FASTRTPS_DEFAULT_PROFILES_FILE:-}${FASTDDS_BUILTIN_TRANSPORTS:-}" ]; then
+  export FASTDDS_DEFAULT_PROFILES_FILE="$_pn_root/perception_node/data/transport.xml"
 fi
 
 [ -z "$_pn_nounset" ] || set -u

@@ -23,7 +23,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml", "LICENSE"]),
         (f"share/{NAME}/launch", sorted(glob("launch/*.launch.py"))),
-        (f"share/{NAME}/config", sorted(glob("config/*.yaml"))),
+        (f"share/{NAME}/config", [*sorted(glob("config/*.yaml")), f"{NAME}/data/transport.xml"]),
         (f"share/{NAME}/config/sros2", sorted(glob("config/sros2/*.xml"))),
     ],
     zip_safe=False,

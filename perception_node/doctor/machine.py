@@ -15,6 +15,7 @@ from perception_node.config import Config
 from perception_node.doctor.findings import Finding, error, note, ok, warn
 from perception_node.errors import PerceptionError
 from perception_node.pipeline import Pipeline
+from perception_node.ros.transport import BUILTIN, PROFILES, PROFILES_FILE, transport_fault, transport_words
 
 SHM_BYTES = 64_000_000
 """Room in /dev/shm below which shared memory transports fail. Source: Fast DDS takes a segment for each process, of some
@@ -26,7 +27,6 @@ GPUS = Path("/proc/driver/nvidia/gpus")
 DOMAIN_HIGH = 101
 """Source: docs.ros.org, "The ROS_DOMAIN_ID": 0 to 101 are safe on all systems."""
 
-_LARGE = "FASTDDS_BUILTIN_TRANSPORTS"
 _BUILD = "`make build` (or `colcon build`), then `. ./env.sh`"
 
 
@@ -76,26 +76,25 @@ def ros(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 def transport(environment: Mapping[str, str]) -> Iterator[Finding]:
     """Middleware, transports, discovery, domain."""
-    rmw = environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
-    profiles = environment.get("FASTDDS_DEFAULT_PROFILES_FILE") or environment.get("FASTRTPS_DEFAULT_PROFILES_FILE", "")
-    value, reach = environment.get(_LARGE, ""), environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "")
+    rmw, words = environment.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"), transport_words(environment)
+    profiles = next(filter(None, map(environment.get, PROFILES)), "")
+    fault, remedy = transport_fault(environment)
     if "fastrtps" not in rmw:
         yield note("transport", f"middleware {rmw}: Fast DDS's variables do not matter; its own limits on large messages do")
+    elif fault:
+        yield error("transport", fault, f"{remedy}, and for every listener")
+    elif profiles and not Path(profiles).is_file():
+        yield error("transport", f"{PROFILES[0]} names no file: {profiles}", f"unset it, or {PROFILES[0]}={PROFILES_FILE}")
+    elif profiles and Path(profiles).read_bytes() == PROFILES_FILE.read_bytes():
+        yield ok("transport", f"shared memory and UDP as in {profiles}")
+    elif profiles:
+        yield note("transport", f"transports as in {profiles}")
     else:
-        if reach.upper() == "LOCALHOST" and (not profiles or profiles.endswith("quick_discovery.xml")):
-            yield error("transport", f"ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST makes Fast DDS ignore {_LARGE}: pictures get lost",
-                        "unset it, here and for the camera's driver; keep cells apart with ROS_DOMAIN_ID")
-        if profiles and not Path(profiles).is_file():
-            yield error("transport", f"FASTDDS_DEFAULT_PROFILES_FILE names no file: {profiles}", "unset it, or name a file")
-        elif value.startswith("LARGE_DATA"):
-            yield ok("transport", f"{_LARGE}={value}")
-            if "?" in value:
-                yield warn("transport", f"options in {_LARGE} failed on many kernels' socket buffers", f"{_LARGE}=LARGE_DATA")
-        elif profiles and not profiles.endswith("quick_discovery.xml"):
-            yield note("transport", f"transports as in {profiles}")
-        else:
-            yield error("transport", f"{_LARGE} is {value or 'unset'}: Fast DDS loses large pictures between processes",
-                        f"export {_LARGE}=LARGE_DATA for this node, the camera's driver and every listener")
+        yield warn("transport", f"{BUILTIN}={words}: its TCP lets processes hang or crash when others come and go (Fast DDS "
+                   "3.2.3), and programs without it see nothing",
+                   f"unset it, and for each process of the cell: {PROFILES[0]}={PROFILES_FILE}")
+        if "?" in words:
+            yield warn("transport", f"options in {BUILTIN} failed on many kernels' socket buffers", f"{BUILTIN}=LARGE_DATA")
     domain = environment.get("ROS_DOMAIN_ID", "")
     if domain and not (domain.isdigit() and int(domain) <= DOMAIN_HIGH):
         yield error("domain", f"ROS_DOMAIN_ID: expected 0 to {DOMAIN_HIGH}, got {domain!r}", "export ROS_DOMAIN_ID=0 (or another "

@@ -10,6 +10,7 @@ import numpy as np
 
 from perception_node.doctor.findings import Finding, error, note, ok, warn
 from perception_node.errors import PerceptionError
+from perception_node.ros.transport import PROFILES, PROFILES_FILE
 
 LOW_HZ = 5.0
 """A camera below it is worth a word. Source: judgement; a package on a belt of 1 m/s moves its own length between two pictures."""
@@ -94,13 +95,13 @@ def _connection(stream: Stream, optional: bool) -> Iterator[Finding]:
     if not stream.arrivals:
         if not stream.misfits:
             yield error("rate", f"{stream.topic} has a publisher, but nothing arrives",
-                        "does the driver run? then the transport: FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA on both sides")
+                        f"does the driver run? then the transport, the same on both sides: {PROFILES[0]}={PROFILES_FILE}")
         return
     gaps = sum(max(0, b - a - 1) for a, b in zip(stream.numbers, stream.numbers[1:], strict=False))
     share = gaps / max(1, gaps + len(stream.arrivals))
     if share > LOST_SHARE:
         yield warn("transport", f"{stream.topic}: {share:.0%} of the messages are lost on the way",
-                   "FASTDDS_BUILTIN_TRANSPORTS=LARGE_DATA for the driver, too; fewer or smaller pictures")
+                   f"{PROFILES[0]}={PROFILES_FILE} for the driver, too; fewer or smaller pictures")
     if stream.hz < LOW_HZ:
         yield warn("rate", f"{stream.topic}: {stream.hz:.1f} Hz", f"expected {LOW_HZ:g} Hz or more: raise the camera's rate")
     else:

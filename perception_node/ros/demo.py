@@ -25,7 +25,7 @@ from perception_node.ros.processes import Processes, interrupt_on_sigterm
 from perception_node.ros.transport import missing_variables
 from perception_node.types import Frame
 
-_START_S = 60.0  # how long the first scene may take on a slow, busy machine
+_START_S = 120.0  # how long the first scene may take on a slow, busy machine
 _QUIET_S = 1.5  # after the player's end, the last scene has come when none came for this long
 _LAST_DOMAIN = 100  # Source: docs.ros.org "The ROS_DOMAIN_ID": 0 to 101 are safe on all systems
 
@@ -149,21 +149,21 @@ def _watch(processes: Processes, collector: Collector, total: int, begin: float)
             player = processes.status("player")
             for name in ("node", "planner"):
                 if processes.status(name) is not None:
-                    raise PerceptionError(f"the {name} ended early, status {processes.status(name)}: {_last_line(processes, name)}")
+                    raise PerceptionError(f"the {name} ended early, status {processes.status(name)}: "
+                                          f"{_last_lines(processes, name)}")
             if player not in (None, 0):
-                raise PerceptionError(f"the player ended with status {player}: {_last_line(processes, 'player')}")
+                raise PerceptionError(f"the player ended with status {player}: {_last_lines(processes, 'player')}")
             now = time.monotonic()
             if player == 0 and (collector.count >= total or now - collector.last > _QUIET_S):
                 return
             if collector.first is None and now - begin > _START_S:
                 raise PerceptionError(f"expected the first scene within {_START_S:g} s, got none; the node said: "
-                                      f"{_last_line(processes, 'node')}")
+                                      f"{_last_lines(processes, 'node')}")
 
 
-def _last_line(processes: Processes, name: str) -> str:
+def _last_lines(processes: Processes, name: str) -> str:
     lines = processes.log(name).read_text(encoding="utf-8", errors="replace").split("\n")
-    said = [line.strip() for line in lines if line.strip()]
-    return said[-1] if said else "nothing"
+    return " | ".join([line.strip() for line in lines if line.strip()][-3:]) or "nothing"
 
 
 def _frames_of(path: Path, stamps: set[int]) -> dict[int, Frame]:

@@ -11,6 +11,7 @@ from perception_node.bag.watch import WARN_BRIGHT_SHARE, Exposure
 from perception_node.ros import drops as reasons
 from perception_node.ros.drops import Rate
 from perception_node.ros.inbox import Inbox
+from perception_node.ros.transport import transport_fault, transport_words
 from perception_node.ros.worker import Worker
 
 OK, WARN, ERROR, STALE = 0, 1, 2, 3
@@ -46,19 +47,8 @@ class Status:
 
 
 def transport_hint() -> str:
-    """What to do about the middleware when large pictures get lost, "" = nothing. Source: docs/interfaces.md, measured there."""
-    rmw = os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
-    transports = os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "")
-    profiles = os.environ.get("FASTRTPS_DEFAULT_PROFILES_FILE") or os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE")
-    if "fastrtps" not in rmw or (profiles and not profiles.endswith("quick_discovery.xml")):
-        return ""  # who writes profiles, chooses the transports there
-    if os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "").upper() == "LOCALHOST":
-        return ("ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST makes Fast DDS ignore FASTDDS_BUILTIN_TRANSPORTS and lose large pictures; "
-                "leave it unset and keep cells apart with ROS_DOMAIN_ID")
-    if not transports.startswith("LARGE_DATA"):
-        return ("FASTDDS_BUILTIN_TRANSPORTS is not LARGE_DATA: Fast DDS loses large pictures; set it for this node and the camera "
-                f"driver (now {transports or 'unset'})")
-    return ""
+    """What to do about the middleware when large pictures get lost, "" = nothing."""
+    return "; ".join(filter(None, transport_fault(os.environ)))
 
 
 def summary(state: Status, others: Sequence[Status]) -> Status:
@@ -108,7 +98,7 @@ def camera_status(inbox: Inbox, publishers: dict[str, int], topics: dict[str, st
         **({} if exposure is None else {"brightness": f"{exposure.mean:.3f}", "black_share": f"{exposure.dark:.3f}",
                                         "blown_out_share": f"{exposure.bright:.3f}"}),
         **{f"{name}_topic": topics[name] for name in ("colour", "depth", "info") if name in topics},
-        "transport": os.environ.get("FASTDDS_BUILTIN_TRANSPORTS", "default"),
+        "transport": transport_words(os.environ),
         "rmw": os.environ.get("RMW_IMPLEMENTATION", "default"),
     }
     return status

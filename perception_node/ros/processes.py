@@ -14,12 +14,13 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2), Linux
+_PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # here: after fork() nothing may be loaded any more
 
 
 def _die_with_parent(parent: int) -> None:
     """Runs in the child before it becomes the program: the kernel kills it when its parent dies, even by SIGKILL."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if _PRCTL is not None:
+        _PRCTL(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
         if os.getppid() != parent:
             os._exit(1)
 

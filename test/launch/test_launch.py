@@ -21,7 +21,7 @@ from ament_index_python import get_package_share_directory  # noqa: E402
 from rclpy.executors import SingleThreadedExecutor  # noqa: E402
 from rclpy.qos import QoSProfile, ReliabilityPolicy  # noqa: E402
 
-from perception_node.ros.transport import QUICK_DISCOVERY  # noqa: E402
+from perception_node.ros.transport import PROFILES_FILE  # noqa: E402
 
 pytestmark = [pytest.mark.ros, pytest.mark.timeout(180)]
 
@@ -148,8 +148,8 @@ def test_cell_remaps_its_topics_and_ends_on_interrupt(domain, tmp_path):
         wait(lambda: node.count_subscribers("/camera/color/image_raw") and node.count_subscribers("/cell/depth/image"))
         wait(lambda: ("perception", "/cell") in node.get_node_names_and_namespaces())
         [(_, environment)] = started(process.pid, "perception_node")
-        assert environment["FASTDDS_BUILTIN_TRANSPORTS"] == "LARGE_DATA"
-        assert Path(environment["FASTDDS_DEFAULT_PROFILES_FILE"]).is_file()
+        assert Path(environment["FASTDDS_DEFAULT_PROFILES_FILE"]) == PROFILES_FILE
+        assert "FASTDDS_BUILTIN_TRANSPORTS" not in environment
         process.send_signal(signal.SIGINT)
         assert process.wait(END_S) == 0, (tmp_path / "output").read_text()
     assert "Traceback" not in (tmp_path / "output").read_text()
@@ -195,13 +195,12 @@ def test_a_wrong_configuration_ends_the_launch(domain, tmp_path):
 def test_beacon_remaps_its_topics(domain, tmp_path):
     leds = [-0.05, -0.05, 0.0, 0.05, -0.05, 0.0, 0.05, 0.05, 0.0, -0.05, 0.05, 0.04]
     (tmp_path / "beacon.yaml").write_text(f"/**:\n  ros__parameters:\n    leds_m: {leds}\n")
-    own = {"FASTRTPS_DEFAULT_PROFILES_FILE": shutil.copy(QUICK_DISCOVERY, tmp_path)}
+    own = {"FASTRTPS_DEFAULT_PROFILES_FILE": shutil.copy(PROFILES_FILE, tmp_path)}
     with listener(domain) as (node, wait), launched(domain, tmp_path, "beacon", "namespace:=dock", "image:=/infra/image_raw",
                                                     "config:=beacon.yaml", "enclave:=/keys", **own) as process:
         wait(lambda: node.count_subscribers("/infra/image_raw") and node.count_subscribers("/dock/camera_info"))
         [(command, environment)] = started(process.pid, "beacon")
         assert command[command.index("--enclave") + 1] == "/keys"
-        assert environment["FASTDDS_BUILTIN_TRANSPORTS"] == "LARGE_DATA"
         assert "FASTDDS_DEFAULT_PROFILES_FILE" not in environment, "expected the user's own profiles to stay the only ones"
         process.send_signal(signal.SIGINT)
         assert process.wait(END_S) == 0, (tmp_path / "output").read_text()

@@ -61,7 +61,7 @@ def test_the_demo_ends_with_figures_and_pictures(environment, tmp_path):
     # Slower than recorded, so that a busy machine processes most frames, too.
     done = subprocess.run([*DEMO, "--out", str(out), "--frames", "24", "--rate", "0.3", "--config", str(config),
                            "--json", str(tmp_path / "figures.json")],
-                          env=environment, capture_output=True, text=True, timeout=110, check=False)
+                          env=environment, capture_output=True, text=True, timeout=200, check=False)
     said = f"{done.stdout}\n{done.stderr}\n{(out / 'node.log').read_text()}"
     shortfalls = [line for line in done.stderr.splitlines() if line.startswith("falls short")]
     assert done.returncode == (1 if shortfalls else 0), said
@@ -115,7 +115,7 @@ def test_a_node_that_cannot_start_is_reported_with_its_own_words(environment, tm
     config = tmp_path / "cell.yaml"
     config.write_text("/**:\n  ros__parameters:\n    segment:\n      model: /nowhere/model.onnx\n")
     done = subprocess.run([*DEMO, "--out", str(tmp_path / "out"), "--config", str(config)], env=environment, capture_output=True,
-                          text=True, timeout=100, check=False)
+                          text=True, timeout=200, check=False)
     assert done.returncode == 2
     assert "the node ended early" in done.stderr
     assert "/nowhere/model.onnx" in done.stderr

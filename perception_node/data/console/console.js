@@ -4,7 +4,6 @@ const NAMES = { box: "box", padded_mailer: "mailer", poly_bag: "bag", item: "ite
 const KINDS = { suction: "suction", parallel_jaw: "jaws", "": "no grasp" };
 const LEVELS = { ok: "all is well", warning: "warning", error: "error", stale: "not running" };
 const START = ["what should I pick next?", "how many bags?", "which is the biggest?", "why not that one?", "help"];
-const SVG = "http://www.w3.org/2000/svg";
 const state = { socket: null, tries: 0, selected: 0, lit: [], packages: new Map(), grasps: [], size: [640, 480], times: [], url: "", last: 0 };
 
 function token() {
@@ -151,11 +150,12 @@ function show(buffer) {
   const picture = $("picture");
   URL.revokeObjectURL(state.url);  // of the picture before, also when it was never shown
   picture.src = state.url = url;
-  if (frame.width !== state.size[0] || frame.height !== state.size[1]) state.size = [frame.width, frame.height];
-  $("stage").style.aspectRatio = `${frame.width} / ${frame.height}`;
-  $("overlay").setAttribute("viewBox", `0 0 ${frame.width} ${frame.height}`);
+  if (frame.width !== state.size[0] || frame.height !== state.size[1]) {
+    state.size = [frame.width, frame.height];
+    $("stage").style.aspectRatio = `${frame.width} / ${frame.height}`;
+  }
   const before = state.packages.has(state.selected);
-  state.packages = new Map(frame.packages.map((item) => [item.id || -1 - state.packages.size, item]));
+  state.packages = new Map(frame.packages.map((item, i) => [item.id || -1 - i, item]));
   state.grasps = frame.grasps;
   state.last = performance.now();
   say("count", `${frame.packages.length} packages${frame.degraded ? `; ${frame.degraded}` : ""}`);
@@ -164,47 +164,50 @@ function show(buffer) {
   draw();
 }
 
-function make(name, attributes, parent, words) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  if (words !== undefined) element.textContent = words;
-  parent.append(element);
-  return element;
-}
-
 function draw() {
-  const layer = document.createElementNS(SVG, "g");
-  const scale = state.size[0] / 640;
+  const canvas = $("overlay"), pen = canvas.getContext("2d");
+  const ratio = devicePixelRatio, unit = canvas.width / 640, [kx, ky] = [canvas.width / state.size[0], canvas.height / state.size[1]];
+  pen.clearRect(0, 0, canvas.width, canvas.height);
+  pen.lineCap = "round";
   for (const grasp of state.grasps) {
-    const [a, b, c, d] = grasp.points;
-    const hue = Math.round(120 * Math.max(0, Math.min(1, grasp.score)));
-    const shapes = grasp.kind === "suction"
-      ? [["circle", { cx: b[0], cy: b[1], r: Math.max(Math.hypot(c[0] - a[0], c[1] - a[1]) / 2, 3) }], ["path", { d: `M${b}L${d}` }]]
-      : [["path", { d: `M${a}L${c}M${bar(a, c)}M${bar(c, a)}` }]];
-    for (const [name, attributes] of shapes) {
-      make(name, { ...attributes, class: "shade" }, layer);
-      make(name, { ...attributes, class: "grasp", stroke: `hsl(${hue} 90% ${grasp.kind === "suction" ? 55 : 72}%)` }, layer);
+    const [a, b, c, d] = grasp.points.map(([x, y]) => [x * kx, y * ky]);
+    const hue = Math.round(120 * Math.max(0, Math.min(1, grasp.score))), suction = grasp.kind === "suction";
+    const shape = new Path2D();
+    if (suction) {
+      shape.arc(b[0], b[1], Math.max(Math.hypot(c[0] - a[0], c[1] - a[1]) / 2, 3 * unit), 0, 2 * Math.PI);
+      shape.moveTo(...b); shape.lineTo(...d);
+    } else {
+      shape.moveTo(...a); shape.lineTo(...c);
+      for (const [end, other] of [[a, c], [c, a]]) bar(shape, end, other, 8 * unit);
+    }
+    for (const [width, colour] of [[5, "#0009"], [2.5, `hsl(${hue} 90% ${suction ? 55 : 72}%)`]]) {
+      pen.lineWidth = width * ratio; pen.strokeStyle = colour; pen.stroke(shape);
     }
   }
+  pen.font = `600 ${13 * unit}px system-ui, sans-serif`; pen.textAlign = "center"; pen.textBaseline = "middle";
   for (const [id, item] of state.packages) {
-    if (id === state.selected || state.lit.includes(id)) {
-      make("rect", { x: item.x - item.w / 2, y: item.y - item.h / 2, width: item.w, height: item.h, rx: 4, class: `box ${id === state.selected ? "on" : "lit"}` }, layer);
+    const [x, y, w, h] = [item.x * kx, item.y * ky, item.w * kx, item.h * ky], on = id === state.selected;
+    if (on || state.lit.includes(id)) {
+      pen.lineWidth = (on ? 4 : 3) * ratio; pen.strokeStyle = on ? "#ffd84d" : "#fff";
+      pen.setLineDash(on ? [] : [6 * ratio, 4 * ratio]); pen.strokeRect(x - w / 2, y - h / 2, w, h); pen.setLineDash([]);
     }
-    const tag = make("g", { class: "tag", transform: `translate(${item.x} ${Math.max(item.y - 18 * scale, 12 * scale)}) scale(${scale})` }, layer);
-    const words = id > 0 ? String(id) : "?";
-    make("rect", { x: -6 - 4 * words.length, y: -10, width: 12 + 8 * words.length, height: 20, rx: 4 }, tag);
-    make("text", { x: 0, y: 1 }, tag, words);
+    const words = id > 0 ? String(id) : "?", half = (6 + 4 * words.length) * unit, top = Math.max(y - 18 * unit, 12 * unit);
+    pen.fillStyle = "#000c"; pen.fillRect(x - half, top - 10 * unit, 2 * half, 20 * unit);
+    pen.fillStyle = "#fff"; pen.fillText(words, x, top + unit);
   }
-  $("overlay").replaceChildren(layer);
 }
 
-function bar(at, other) {
-  const [dx, dy] = [other[0] - at[0], other[1] - at[1]];
-  const length = Math.hypot(dx, dy) || 1;
-  const [px, py] = [(-dy / length) * 8, (dx / length) * 8];
-  return `${at[0] - px} ${at[1] - py}L${at[0] + px} ${at[1] + py}`;
+function bar(shape, end, other, half) {
+  const [dx, dy] = [other[0] - end[0], other[1] - end[1]], length = Math.hypot(dx, dy) || 1;
+  const [px, py] = [(-dy / length) * half, (dx / length) * half];
+  shape.moveTo(end[0] - px, end[1] - py); shape.lineTo(end[0] + px, end[1] + py);
 }
 
+new ResizeObserver(() => {
+  const canvas = $("overlay");
+  [canvas.width, canvas.height] = [canvas.clientWidth * devicePixelRatio, canvas.clientHeight * devicePixelRatio];
+  draw();
+}).observe($("overlay"));
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;

@@ -16,6 +16,7 @@ from perception_node.config import Config, from_flat
 from perception_node.doctor import machine
 from perception_node.doctor.findings import CHECKS, Finding
 from perception_node.doctor.streams import Stream, stream_findings
+from perception_node.ros.transport import PROFILES_FILE
 
 SECOND = 10**9
 NOW = 1_700_000_000 * SECOND
@@ -139,7 +140,8 @@ def of(findings, level):
 
 @pytest.mark.parametrize(("environment", "level", "words"), [
     ({}, "error", "is unset"), ({"FASTDDS_BUILTIN_TRANSPORTS": "UDPv4"}, "error", "is UDPv4"),
-    ({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}, "ok", "=LARGE_DATA"),
+    ({"FASTDDS_DEFAULT_PROFILES_FILE": str(PROFILES_FILE), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, "ok", "shared memory"),
+    ({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA"}, "warn", "=LARGE_DATA"),
     ({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA?max_msg_size=1MB"}, "warn", "options"),
     ({"FASTDDS_BUILTIN_TRANSPORTS": "LARGE_DATA", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}, "error", "LOCALHOST"),
     ({"RMW_IMPLEMENTATION": "rmw_cyclonedds_cpp"}, "note", "rmw_cyclonedds_cpp"),

@@ -216,11 +216,12 @@ def statuses(stand, publishers=1):
 
 
 def test_statuses(stand, monkeypatch):
-    monkeypatch.delenv("FASTDDS_BUILTIN_TRANSPORTS", raising=False)
+    for name in ("FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
     camera, _ = statuses(stand)
     assert camera.level == ERROR
-    assert "LARGE_DATA" in camera.words
+    assert "loses large pictures" in camera.words
     assert "nobody publishes /image" in statuses(stand, publishers=0)[0].words
     stand.send(1 * SECOND)
     camera, pipeline = statuses(stand)
@@ -236,7 +237,9 @@ def test_statuses(stand, monkeypatch):
     monkeypatch.setenv("FASTDDS_BUILTIN_TRANSPORTS", "LARGE_DATA")
     assert transport_hint() == ""
     monkeypatch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    assert "leave it unset" in transport_hint()
+    assert "LOCALHOST" in transport_hint()
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", "ours.xml")
+    assert transport_hint() == ""
 
 
 def test_the_nodes_line_says_the_worst():
