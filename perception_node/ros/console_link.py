@@ -6,11 +6,13 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
+import cv2
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import CallbackGroup
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -18,14 +20,19 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from perception_node.errors import PerceptionError
+from perception_node.ros.console_priority import give_way
 from perception_node.ros.console_view import Grasped, Moment, moment
 from perception_node_msgs.msg import PickScene
 from perception_node_msgs.srv import Ask, ReportOutcome
 
-SPIN_S = 0.25
-"""Longest wait of the thread. What comes from ROS or is asked for wakes it at once; this is how late a call's time-out may be."""
+IDLE_S, CALL_WAIT_S = 2.0, 0.25
+"""Longest wait of the thread, and while a call is under way: how late its time-out may be. Calls and answers end the wait."""
+LOOK_S = (0.01, 0.1)
+"""Where no scene lies ready when one is due, it is looked for again in a quarter of the time since the last one, within these."""
 PICTURES = 24
 """Pictures kept, serialised, until the scene of the same stamp comes."""
+WAITING = 8
+"""Pictures that the middleware keeps between two looks. Source: 80 ms between looks at 60 Hz are five."""
 SILENT_S = 3.0
 PATIENCE_S = 3.0
 """Without any picture for so long, masks are shown on black."""
@@ -33,8 +40,44 @@ CALL_S = 3.0
 _LEVELS = ("ok", "warning", "error", "stale")
 
 
+class _Shelf(CallbackGroup):
+    """Of subscriptions whose messages wait for `_Reader.take`: no message of theirs wakes the thread."""
+
+    def can_execute(self, entity: object) -> bool:
+        return False
+
+    def beginning_execution(self, entity: object) -> bool:
+        return False
+
+    def ending_execution(self, entity: object) -> None:
+        pass
+
+
+class _Reader:
+    """The newest serialised messages of a topic, best effort; taken when they are wanted."""
+
+    def __init__(self, node: Node, kind: Any, topic: str, depth: int, shelf: CallbackGroup) -> None:
+        qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._node = node
+        self._made: Any = node.create_subscription(kind, topic, lambda raw: None, qos, raw=True, callback_group=shelf)
+
+    def take(self) -> Iterator[bytes]:
+        """Those that have come since the last look, oldest first."""
+        with self._made.handle:
+            while (taken := self._made.handle.take_message(self._made.msg_type, True)) is not None:
+                yield taken[0]
+
+    def newest(self) -> bytes | None:
+        """The last one, None = none has come since the last look."""
+        return next(reversed(list(self.take())), None)
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._made)
+
+
 class ConsoleLink:
-    """A thread of its own that spins a ROS node. It reads only the newest of everything, best effort, so that it can delay nobody.
+    """A thread of its own that spins a ROS node. It reads best effort and takes only what it shows, so that it can delay nobody.
 
     Args:
         node: to subscribe and call with. name: of the perception node, relative to the node's namespace. compressed: read
@@ -46,18 +89,19 @@ class ConsoleLink:
         self._name, self._compressed = name, compressed
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
+        self._nudge = node.create_guard_condition(lambda: None)  # ends `spin_once` at once, unlike the executor's own `wake`
         self._ask: Any = node.create_client(Ask, f"{name}/ask")
         self._report: Any = node.create_client(ReportOutcome, f"{name}/report_outcome")
         self._calls: queue.SimpleQueue[tuple[Any, Any, Future[Any]]] = queue.SimpleQueue()
         self._waiting: list[tuple[float, Any, Future[Any]]] = []
         self._pictures: OrderedDict[bytes, bytes] = OrderedDict()
-        self._scene: bytes | None = None
         self._info: bytes | None = None
-        self._readers: list[Any] = []
-        self._due_s, self._watched_s = 0.0, 0.0
+        self._shelf = _Shelf()
+        self._readers: tuple[_Reader, _Reader, _Reader] | None = None
+        self._due_s, self._watched_s, self._shown_s = 0.0, 0.0, 0.0
         self.grasped = Grasped()
         self.moment: Moment | None = None
-        self._watched = False
+        self._watched = self._wanted = False
         self._health: dict[str, tuple[int, str]] = {}
         self._heard_s = time.monotonic()
         self._stopping = threading.Event()
@@ -73,7 +117,7 @@ class ConsoleLink:
         """End the thread, if it was started."""
         self._stopping.set()
         if self._thread is not None:
-            self._executor.wake()
+            self._nudge.trigger()
             self._thread.join()
         self._executor.shutdown()
 
@@ -84,8 +128,15 @@ class ConsoleLink:
 
     @watched.setter
     def watched(self, looked: bool) -> None:
-        self._watched = looked
-        self._executor.wake()
+        if looked != self._watched:
+            self._watched = self._wanted = looked
+            self._nudge.trigger()
+
+    def want(self) -> None:
+        """Somebody has taken the moment before: draw another when it is due. May be called from any thread."""
+        if not self._wanted:
+            self._wanted = True
+            self._nudge.trigger()
 
     def ask(self, text: str, session_id: str, point: list[int]) -> Future[Any]:
         """Call `~/ask`; may be called from any thread."""
@@ -119,36 +170,45 @@ class ConsoleLink:
     def _call(self, client: Any, request: Any) -> Future[Any]:
         future: Future[Any] = Future()
         self._calls.put((client, request, future))
-        self._executor.wake()
+        self._nudge.trigger()
         return future
 
     def _run(self, drawn: Callable[[], None]) -> None:
+        give_way()
+        cv2.setNumThreads(1)  # pictures are small: a pool of threads only takes more cores from the node
         while not self._stopping.is_set():
-            wait_s = SPIN_S if self._scene is None else min(max(self._due_s - time.monotonic(), 0.0), SPIN_S)
+            now = time.monotonic()
+            wait_s = CALL_WAIT_S if self._waiting else IDLE_S
+            if self._readers is not None and self._wanted:
+                wait_s = min(max(self._due_s - now, 0.0), wait_s)
             self._executor.spin_once(timeout_sec=wait_s)
             self._subscribe()
             self._serve()
             now = time.monotonic()
-            if self._scene is not None and now >= self._due_s and self._draw():
+            if self._readers is None or not self._wanted or now < self._due_s:
+                continue
+            if self._draw(*self._readers):
+                self._wanted, self._shown_s = False, now
                 self._due_s = max(self._due_s + self._period_s, now)
                 drawn()
+            else:
+                self._due_s = now + min(max((now - self._shown_s) / 4, LOOK_S[0]), LOOK_S[1])
 
     def _subscribe(self) -> None:
         """Read scenes and pictures only while somebody looks: an idle console costs nothing."""
-        if self.watched == bool(self._readers):
+        if self.watched == (self._readers is not None):
             return
-        if not self.watched:
+        if self._readers is not None:
             for reader in self._readers:
-                self.node.destroy_subscription(reader)
-            self._readers, self._scene = [], None
+                reader.destroy()
+            self._readers = None
             self._pictures.clear()
             return
-        self._watched_s = time.monotonic()
-        newest = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._watched_s = self._shown_s = time.monotonic()
         kind, topic = (CompressedImage, "image/compressed") if self._compressed else (Image, "image")
-        self._readers = [self.node.create_subscription(PickScene, f"{self._name}/scene", self._on_scene, newest, raw=True),
-                         self.node.create_subscription(kind, topic, self._on_picture, newest, raw=True),
-                         self.node.create_subscription(CameraInfo, "camera_info", self._on_info, newest, raw=True)]
+        self._readers = (_Reader(self.node, PickScene, f"{self._name}/scene", 1, self._shelf),
+                         _Reader(self.node, kind, topic, WAITING, self._shelf),
+                         _Reader(self.node, CameraInfo, "camera_info", 1, self._shelf))
 
     def _serve(self) -> None:
         while not self._calls.empty():
@@ -168,10 +228,16 @@ class ConsoleLink:
                 still.append((deadline, (client, pending), future))
         self._waiting = still
 
-    def _draw(self) -> bool:
-        """Make a moment of the scene at hand; False = it cannot be shown."""
-        assert self._scene is not None
-        raw, self._scene = self._scene, None
+    def _draw(self, scenes: _Reader, pictures: _Reader, infos: _Reader) -> bool:
+        """Make a moment of the newest scene; False = there is none that can be shown."""
+        raw = scenes.newest()  # before the pictures: its own has come by then
+        for taken in pictures.take():
+            self._pictures[bytes(taken[4:12])] = taken  # the stamp stands behind the four bytes of the encapsulation
+        while len(self._pictures) > PICTURES:
+            self._pictures.popitem(last=False)
+        self._info = infos.newest() or self._info
+        if raw is None:
+            return False
         try:
             scene = deserialize_message(raw, PickScene)
             picture = self._pictures.get(bytes(raw[4:12]))
@@ -186,17 +252,6 @@ class ConsoleLink:
             return False
         self.grasped.remember(scene)
         return True
-
-    def _on_scene(self, raw: bytes) -> None:
-        self._scene = raw
-
-    def _on_info(self, raw: bytes) -> None:
-        self._info = raw
-
-    def _on_picture(self, raw: bytes) -> None:
-        self._pictures[bytes(raw[4:12])] = raw  # the stamp stands behind the four bytes of the encapsulation
-        while len(self._pictures) > PICTURES:
-            self._pictures.popitem(last=False)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         prefix = self.node.resolve_service_name(self._name).strip("/")

@@ -7,17 +7,15 @@ import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from perception_node.advise.replies import KIND_WORDS
 from perception_node.errors import PerceptionError
 from perception_node.ros.console_guard import Bucket, Guard, known_form, new_session
-from perception_node.ros.console_view import Moment
+from perception_node.ros.console_pages import Link, Lists, Page
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "console"
 FILES: Mapping[str, tuple[str, str]] = {"/": ("index.html", "text/html"), "/console.css": ("console.css", "text/css"),
@@ -30,40 +28,11 @@ HEADERS = {
 }
 PAGES, SESSIONS, HISTORY = 8, 64, 200
 """Pages open at once, conversations remembered, lines remembered of each."""
-MESSAGES_HZ, MESSAGES_BURST, TOO_MANY = 8.0, 24, 200
-"""Messages of one page that are answered; after so many refused ones the page is closed."""
+TOO_MANY = 200
+"""After so many messages too many the page is closed."""
 REQUESTS_HZ, REQUESTS_BURST = 50.0, 100
-MAX_MESSAGE_BYTES, LIST_S, HELLO_S = 4096, 1.0, 10.0
+MAX_MESSAGE_BYTES, HELLO_S = 4096, 10.0
 _PAGE_TOKEN = "__PAGE_TOKEN__"
-
-
-class Link(Protocol):
-    """What the server needs of the ROS side (`console_link.ConsoleLink`)."""
-
-    watched: bool
-    moment: Moment | None
-
-    def ask(self, text: str, session_id: str, point: list[int]) -> Future[Any]:
-        """Call the advisor."""
-
-    def report(self, track_id: int, kind: str, success: bool, failure: str) -> tuple[str, Future[Any]]:
-        """Report an outcome; returns the kind of the grasp, too."""
-
-    def health(self) -> dict[str, Any]:
-        """Level and lines of the diagnostics."""
-
-
-@dataclass(eq=False)
-class Page:
-    """One open page: its socket, conversation and allowance; `fresh` is set when there is a new moment to show."""
-
-    socket: web.WebSocketResponse
-    session: str
-    allowance: Bucket = field(default_factory=lambda: Bucket(MESSAGES_HZ, MESSAGES_BURST))
-    refused: int = 0
-    hidden: bool = False
-    fresh: asyncio.Event = field(default_factory=asyncio.Event)
-    ranked: str = ""
 
 
 class Console:
@@ -71,13 +40,13 @@ class Console:
 
     def __init__(self, link: Link, guard: Guard) -> None:
         self._link, self._guard = link, guard
-        page = (FOLDER / "index.html").read_text(encoding="utf-8")
         self._files = {path: ((FOLDER / name).read_text(encoding="utf-8"), kind) for path, (name, kind) in FILES.items()}
-        self._files["/"] = page.replace(_PAGE_TOKEN, guard.token if guard.loopback else ""), "text/html"
+        self._files["/"] = self._files["/"][0].replace(_PAGE_TOKEN, guard.token if guard.loopback else ""), "text/html"
         self._pages: set[Page] = set()
         self._history: OrderedDict[str, list[dict[str, Any]]] = OrderedDict()
         self._requests = Bucket(REQUESTS_HZ, REQUESTS_BURST)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._lists = Lists(link, self._pages, lambda session: bool(self._history.get(session)))
         self.application = web.Application(client_max_size=1024, middlewares=[self._gate])
         for path in FILES:
             self.application.router.add_get(path, self._file)
@@ -94,10 +63,17 @@ class Console:
         for page in self._pages:
             page.fresh.set()
 
+    def _seen(self) -> None:
+        """Pages were opened, closed, hidden or shown: read and draw only while somebody looks."""
+        self._link.watched = any(not page.hidden for page in self._pages)
+        self._lists.hurry()
+
     async def _started(self, application: web.Application) -> None:
         self._loop = asyncio.get_running_loop()
+        self._lists.start()
 
     async def _closing(self, application: web.Application) -> None:
+        self._lists.stop()
         for page in list(self._pages):
             await page.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the console ends")
 
@@ -131,18 +107,18 @@ class Console:
         if page is None:
             return socket
         self._pages.add(page)
-        self._link.watched = True
-        senders = [asyncio.create_task(self._frames(page)), asyncio.create_task(self._lists(page))]
+        self._seen()
+        self._link.want()
+        sender = asyncio.create_task(self._sender(page))
         try:
             async for message in socket:
                 if message.type != WSMsgType.TEXT:
                     break
                 await self._answer(page, message.data)
         finally:
-            for sender in senders:
-                sender.cancel()
+            sender.cancel()
             self._pages.discard(page)
-            self._link.watched = bool(self._pages)
+            self._seen()
         return socket
 
     async def _hello(self, socket: web.WebSocketResponse, address: str) -> Page | None:
@@ -164,37 +140,18 @@ class Console:
         await socket.send_json({"type": "welcome", "session": session, "history": history})
         return Page(socket, session)
 
-    async def _frames(self, page: Page) -> None:
-        """Send the newest moment whenever the page has taken the one before: a slow page sees fewer."""
+    async def _sender(self, page: Page) -> None:
+        """Send what is new, of moments the newest whenever the page has taken the one before: a slow page sees fewer."""
         while not page.socket.closed:
             await page.fresh.wait()
             page.fresh.clear()
-            moment = self._link.moment
-            if moment is not None and not page.hidden:
-                await page.socket.send_bytes(moment.data)
-
-    async def _lists(self, page: Page) -> None:
-        """Send ranking and health when they have changed."""
-        health = ""
-        while not page.socket.closed:
-            text = json.dumps({"type": "health", **self._link.health()})
-            if text != health:
-                health = text
+            for text in page.waiting():
                 await page.socket.send_str(text)
-            if not page.hidden:
-                try:
-                    reply = await asyncio.wrap_future(self._link.ask("", page.session, []))
-                except PerceptionError:
-                    reply = None
-                if reply is not None and reply.answered:
-                    await self._send_ranked(page, reply.ranked)
-            await asyncio.sleep(LIST_S)
-
-    async def _send_ranked(self, page: Page, ranked: Any) -> None:
-        text = json.dumps({"type": "ranking", "ranked": _rows(ranked)})
-        if text != page.ranked:
-            page.ranked = text
-            await page.socket.send_str(text)
+            moment = self._link.moment
+            if moment is not None and moment is not page.shown and not page.hidden:
+                page.shown = moment
+                await page.socket.send_bytes(moment.data)
+                self._link.want()
 
     async def _answer(self, page: Page, data: str) -> None:
         if not page.allowance.take():
@@ -220,6 +177,8 @@ class Console:
                                     str(message.get("failure", ""))[:200])
             elif kind == "hidden":
                 page.hidden = bool(message["hidden"])
+                self._seen()
+                self._link.want()
             else:
                 raise ValueError(kind)
         except PerceptionError as error:
@@ -238,7 +197,9 @@ class Console:
                                 "highlights": list(reply.highlights), "done": reply.done, "asks": reply.asks,
                                 "refused": reply.refused, "suggestions": list(reply.suggestions)})
         if reply.answered:
-            await self._send_ranked(page, reply.ranked)
+            page.rank(reply.ranked)
+        if reply.done:
+            self._lists.hurry(everybody=True)
 
     async def _outcome(self, page: Page, track_id: int, kind: str, success: bool, failure: str) -> None:
         used, answer = self._link.report(track_id, kind, success, failure)
@@ -247,6 +208,7 @@ class Console:
                  f"{'' if success else ': ' + failure.replace('_', ' ')}.")
         said = {"text": words, "done": "outcome"} if reply.accepted else {"text": reply.message, "refused": reply.message}
         await self._said(page, {"type": "reply", **said})
+        self._lists.hurry(everybody=True)
 
     async def _said(self, page: Page, line: dict[str, Any]) -> None:
         """Send a line of the conversation to every page that shows it, and remember it."""
@@ -258,8 +220,3 @@ class Console:
             del history[:-HISTORY]
         for other in [other for other in self._pages if other.session == page.session]:
             await other.socket.send_json(line)
-
-
-def _rows(ranked: Any) -> list[dict[str, Any]]:
-    return [{"id": entry.track_id, "name": entry.class_name, "kind": entry.kind, "score": round(float(entry.score), 2),
-             "reasons": list(entry.reasons)} for entry in ranked]
