@@ -1,10 +1,12 @@
 """What the operator's page shows and what it costs the node: `perception bench console`.
 
-The node computes the bundled recording at 30 Hz; the console runs beside it. In alternating pairs of intervals nobody looks, or
-somebody does: a client that takes what the page takes and draws nothing (as from a tablet by the line, whose work is not this
-machine's), then the page itself in Chromium on this machine, where there is one. Exit status 1 when the page shows under 10
-pictures a second, or when the node's p95 from stamp to publishing is 1 ms or more above that of the interval beside it
-(median of the pairs); the browser's own work on the node's processors is measured too, but is no promise of the console.
+The node computes the bundled recording; the console runs beside it. The camera plays at a rate that two processors carry, then at
+one that fills them. In pairs of intervals, in alternating order, nobody looks, or somebody does: a client that takes what the
+page takes and draws nothing (as from a tablet by the line, whose work is not this machine's), then the page itself in Chromium on
+this machine, where there is one. Pairs in which nobody ever looks say how much two intervals differ by themselves. Exit status 1
+when the page shows under 10 pictures a second, or when the node's p95 from stamp to publishing is 1 ms or more above that of the
+interval beside it (median of the pairs); the browser's own work on the node's processors is measured too, but is no promise of
+the console.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
 
 PICTURES_HZ, CHANGE_MS = 10.0, 1.0
 """Source: the project's requirement for the page (docs/advise.md)."""
-SIZE, HZ = (640, 480), 30.0
+SIZE, RATES_HZ = (640, 480), (15.0, 30.0)
+KINDS = {"nobody": "nobody looks, ever (how much two intervals differ by themselves)",
+         "client": "page elsewhere (a client that draws nothing)", "browser": "page in Chromium on this machine"}
 SETTLE_S = 2.0
 """Not measured after each opening and closing: connections are made and taken down. Source: judgement."""
 OPEN_S = 8.0
@@ -47,7 +51,7 @@ OPEN_S = 8.0
 
 @dataclass(frozen=True)
 class Interval:
-    """One measured interval: whether somebody looked, its ends (ns, as stamps), its length, and what was used in it."""
+    """One measured interval: whether somebody looked, its ends (ns, as stamps), its length, and the processor time used in it."""
 
     looked: bool
     begin_ns: int
@@ -56,6 +60,7 @@ class Interval:
     pictures_hz: float
     said: str
     node_s: float
+    camera_s: float
     console_s: float
     page_s: float
     busy_percent: float
@@ -73,6 +78,8 @@ class Pair:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
+    parser.add_argument("--hz", type=float, nargs="+", default=list(RATES_HZ), metavar="HZ",
+                        help=f"rates of the camera in Hz (default: {' '.join(f'{hz:g}' for hz in RATES_HZ)})")
     parser.add_argument("--pairs", type=int, default=6, metavar="N", help="pairs of intervals for each kind of page (default: 6)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of an interval in s (default: 10)")
     parser.add_argument("--no-browser", action="store_true", help="only the client that draws nothing")
@@ -93,12 +100,14 @@ def run(args: argparse.Namespace) -> int:
         raise PerceptionError(f"--pairs: expected 1 to 100, got {args.pairs}")
     if not 1.0 <= args.seconds <= 600.0:
         raise PerceptionError(f"--seconds: expected 1 to 600, got {args.seconds:g}")
+    if not all(1.0 <= hz <= 120.0 for hz in args.hz):
+        raise PerceptionError(f"--hz: expected 1 to 120, got {' '.join(f'{hz:g}' for hz in args.hz)}")
     report: dict[str, Any] = {
         "machine": f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} processors, "
                    f"Python {platform.python_version()}",
-        "load_before": round(os.getloadavg()[0], 2), "seconds": args.seconds, "pages": {}}
-    browser = bool(find_chromium()) and not args.no_browser
-    missed = []
+        "load_before": round(os.getloadavg()[0], 2), "seconds": args.seconds, "pairs": args.pairs, "rates": {}}
+    kinds = list(KINDS)[: 3 if find_chromium() and not args.no_browser else 2]
+    missed: list[str] = []
     with live_cell(1, SIZE, args.out) as cell:
         address = _console(cell)
         cell.connect()
@@ -108,12 +117,14 @@ def run(args: argparse.Namespace) -> int:
             idle.sample()
         report["busy_before_percent"] = round(statistics.mean(idle.samples), 1)
         print(f"{report['machine']}; load {report['load_before']:g}, {report['busy_before_percent']:g} % busy before; "
-              f"{SIZE[0]}x{SIZE[1]} at {HZ:g} Hz, {args.pairs} pairs of {args.seconds:g} s each")
-        for kind in ("client", "browser")[: 2 if browser else 1]:
-            found = figures(_measure(cell, kind, address, args.pairs, args.seconds))
-            report["pages"][kind] = found
-            print("\n".join(["", *lines(kind, found)]))
-            missed += [f"{kind}: {words}" for words in shortfalls(kind, found)]
+              f"{args.pairs} pairs of {args.seconds:g} s each")
+        for kind in kinds:
+            page = None if kind == "nobody" else _PageProcess(cell, kind, address)
+            for hz in args.hz:
+                found = figures(_measure(cell, page, hz, args.pairs, args.seconds))
+                report["rates"].setdefault(f"{hz:g}", {})[kind] = found
+                print(f"\n{SIZE[0]}x{SIZE[1]} at {hz:g} Hz, " + "\n".join(lines(kind, found)), flush=True)
+                missed += [f"{hz:g} Hz, {kind}: {words}" for words in shortfalls(kind, found)]
     report["falls_short"] = missed
     if args.json is not None:
         args.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
@@ -132,6 +143,7 @@ def figures(pairs: Sequence[Pair]) -> dict[str, Any]:
         seconds = sum(interval.seconds for interval in intervals)
         return {"p50_ms": float(np.percentile(latencies, 50)), "p95_ms": float(np.percentile(latencies, 95)),
                 "results_hz": len(latencies) / seconds, "node_cores": sum(i.node_s for i in intervals) / seconds,
+                "camera_cores": sum(i.camera_s for i in intervals) / seconds,
                 "console_cores": sum(i.console_s for i in intervals) / seconds,
                 "page_cores": sum(i.page_s for i in intervals) / seconds,
                 "machine_busy_percent": statistics.mean(i.busy_percent for i in intervals)}
@@ -145,7 +157,9 @@ def figures(pairs: Sequence[Pair]) -> dict[str, Any]:
 
 def shortfalls(kind: str, found: dict[str, Any]) -> list[str]:
     """Why the figures are less than promised, one sentence each. What a browser computes on this machine is not the console's."""
-    words = []
+    words: list[str] = []
+    if kind == "nobody":
+        return words
     if found["pictures_hz"] < PICTURES_HZ:
         words.append(f"expected at least {PICTURES_HZ:g} pictures a second, got {found['pictures_hz']:.1f}")
     change = found["p95_change_ms"]["median"]
@@ -156,14 +170,14 @@ def shortfalls(kind: str, found: dict[str, Any]) -> list[str]:
 
 def lines(kind: str, found: dict[str, Any]) -> list[str]:
     """The figures for people."""
-    title = {"client": "page elsewhere (a client that draws nothing)", "browser": "page in Chromium on this machine"}[kind]
-    out = [f"{title}:",
-           f"  pictures        {found['pictures_hz']:.1f} a second, {found['pictures_hz_least']:.1f} in the worst interval"
-           + (f"; the page says: {found['page_says']}" if found["page_says"] else "")]
-    for words, side in (("nobody looks", found["without"]), ("page open", found["looked"])):
+    out = [f"{KINDS[kind]}:"]
+    if kind != "nobody":
+        out.append(f"  pictures        {found['pictures_hz']:.1f} a second, {found['pictures_hz_least']:.1f} in the worst interval"
+                   + (f"; the page says: {found['page_says']}" if found["page_says"] else ""))
+    for words, side in (("nobody looks", found["without"]), ("nor here" if kind == "nobody" else "page open", found["looked"])):
         out.append(f"  {words:15} node p50 {side['p50_ms']:.1f}, p95 {side['p95_ms']:.1f} ms, {side['results_hz']:.1f} results a "
-                   f"second; cores: node {side['node_cores']:.2f}, console {side['console_cores']:.2f}, page "
-                   f"{side['page_cores']:.2f}; machine {side['machine_busy_percent']:.0f} % busy")
+                   f"second; cores: node {side['node_cores']:.2f}, camera {side['camera_cores']:.2f}, console "
+                   f"{side['console_cores']:.2f}, page {side['page_cores']:.2f}; machine {side['machine_busy_percent']:.0f} % busy")
     for name in ("p50", "p95"):
         change = found[f"{name}_change_ms"]
         out.append(f"  {name} changes by  {change['median']:+.2f} ms (median of the pairs; {change['least']:+.2f} to "
@@ -190,16 +204,15 @@ def _console(cell: LiveCell) -> str:
     return f"http://127.0.0.1:{found[1]}"
 
 
-def _measure(cell: LiveCell, kind: str, address: str, count: int, seconds: float) -> list[Pair]:
+def _measure(cell: LiveCell, page: _PageProcess | None, hz: float, count: int, seconds: float) -> list[Pair]:
     camera = cell.cameras[0]
-    page = _PageProcess(cell, kind, address)
-    frames = round(HZ * (2 * (seconds + SETTLE_S) + OPEN_S))
+    frames = round(hz * (2 * (seconds + SETTLE_S) + (0.0 if page is None else OPEN_S)) + hz)
     pairs = []
-    for number in tqdm(range(count), unit="pair", desc=kind, leave=False, dynamic_ncols=True):
+    for number in tqdm(range(count), unit="pair", leave=False, dynamic_ncols=True):
         intervals: list[Interval] = []
         script = _script(cell, camera, page, (False, True) if number % 2 == 0 else (True, False), seconds, intervals)
         camera.raw.clear()
-        cell.play(HZ, frames, partial(next, script, None))
+        cell.play(hz, frames, partial(next, script, None))
         if len(intervals) < 2:
             raise PerceptionError(f"expected the page to open and close within {OPEN_S:g} s, it did not")
         arrivals = cell.arrivals(camera)
@@ -215,20 +228,21 @@ def _latencies(arrivals: Sequence[Arrival], interval: Interval) -> list[float]:
     return found
 
 
-def _script(cell: LiveCell, camera: Camera, page: _PageProcess, order: Sequence[bool], seconds: float,
+def _script(cell: LiveCell, camera: Camera, page: _PageProcess | None, order: Sequence[bool], seconds: float,
             out: list[Interval]) -> Generator[None, None, None]:
     """What happens while the camera plays: each `next` goes on as far as it can without waiting."""
-    def use() -> tuple[float, float, float]:
-        return (ProcessUse.of(cell.pid(camera)).cpu_s, ProcessUse.of(cell.processes.pid("console")).cpu_s,
-                session_cpu_s(page.pid))
+    def use() -> list[float]:
+        pids = (cell.pid(camera), camera.process.pid, cell.processes.pid("console"))
+        return [*(ProcessUse.of(pid).cpu_s for pid in pids), 0.0 if page is None else session_cpu_s(page.pid)]
 
     for looked in order:
-        yield from page.tell("open" if looked else "close")
+        if page is not None:
+            yield from page.tell("open" if looked else "close")
         until = time.monotonic() + SETTLE_S
         while time.monotonic() < until:
             yield
         first: dict[str, Any] = {}
-        if looked:
+        if looked and page is not None:
             first = yield from page.tell("count")
         machine, before = MachineUse(), use()
         begin_ns, begin_s = time.time_ns(), time.monotonic()
@@ -237,12 +251,14 @@ def _script(cell: LiveCell, camera: Camera, page: _PageProcess, order: Sequence[
         after, end_ns, length_s = use(), time.time_ns(), time.monotonic() - begin_s
         machine.sample(0.0)
         rate, said = 0.0, ""
-        if looked:
+        if looked and page is not None:
             last = yield from page.tell("count")
             rate, said = (last["pictures"] - first["pictures"]) / (last["at_s"] - first["at_s"]), last["said"]
-        node_s, console_s, page_s = (b - a for a, b in zip(before, after, strict=True))
-        out.append(Interval(looked, begin_ns, end_ns, length_s, rate, said, node_s, console_s, page_s, machine.samples[-1]))
-    yield from page.tell("close")
+        node_s, camera_s, console_s, page_s = (b - a for a, b in zip(before, after, strict=True))
+        out.append(Interval(looked, begin_ns, end_ns, length_s, rate, said, node_s, camera_s, console_s, page_s,
+                            machine.samples[-1]))
+    if page is not None:
+        yield from page.tell("close")
 
 
 class _PageProcess:

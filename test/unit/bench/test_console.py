@@ -14,7 +14,7 @@ from perception_node.bench.usage import ProcessUse, session_cpu_s
 
 def pair(pictures_hz=15.0, change_ms=0.0, slow_ms=40.0):
     def interval(looked, page_s):
-        return Interval(looked, 0, 10**10, 10.0, pictures_hz if looked else 0.0, "15 pictures a second" if looked else "", 5.0,
+        return Interval(looked, 0, 10**10, 10.0, pictures_hz if looked else 0.0, "15 pictures a second" if looked else "", 5.0, 0.7,
                         1.5 if looked else 0.1, page_s, 70.0)
     latencies = np.concatenate([np.full(270, 30.0), np.full(30, slow_ms)])
     return Pair(interval(False, 0.0), interval(True, 2.0), list(latencies), list(latencies + change_ms))
