@@ -60,6 +60,14 @@ def pixel_of(x: float, y: float, z: float, camera: F64, height: int, width: int)
 
 
 @compiled
+def ray_of(row: int, column: int, rays: F32, camera: F64, width: int) -> tuple[float, float]:
+    """x/z and y/z of a pixel's viewing ray, as `rays` (H * W, 2) holds them: what can be computed need not come from memory."""
+    if len(camera) > 4:
+        return rays[row * width + column, 0], rays[row * width + column, 1]
+    return np.float32((column - camera[2]) / camera[0]), np.float32((row - camera[3]) / camera[1])
+
+
+@compiled
 def tangents(nx: float, ny: float, nz: float, hx: float, hy: float, hz: float) -> tuple[float, float, float, float, float, float]:
     """Two axes at right angles to a normal and to each other, the first one near a hint; x, y, z of each."""
     along = hx * nx + hy * ny + hz * nz
@@ -159,30 +167,36 @@ def fit_discs(labels: Labels, depth_m: F32, rays: F32, rgb: NDArray[np.uint8], c
     out = np.empty((len(contact), PATCH_COLUMNS))
     a, b, h = np.empty(samples), np.empty(samples), np.empty(samples)
     order, plane = np.empty(samples), np.empty(3)
+    rows, columns = np.empty(samples, np.int64), np.empty(samples, np.int64)
+    here, depths, greens = np.empty(samples, np.uint16), np.empty(samples, np.float32), np.empty(samples)
     radius = np.abs(pattern_m).max()
     for n in range(len(contact)):
         cx, cy, cz = contact[n, 0], contact[n, 1], contact[n, 2]
         nx, ny, nz = normal[n, 0], normal[n, 1], normal[n, 2]
         ax, ay, az, bx, by, bz = tangents(nx, ny, nz, hint[n, 0], hint[n, 1], hint[n, 2])
+        for k in range(samples):
+            px, py = pattern_m[k, 0], pattern_m[k, 1]
+            rows[k], columns[k] = pixel_of(cx + ax * px + bx * py, cy + ay * px + by * py, cz + az * px + bz * py, camera, height,
+                                           width)
+        for k in range(samples):  # a loop of its own: the processor waits for many places of the memory at once
+            row, column = max(rows[k], 0), max(columns[k], 0)
+            here[k], depths[k] = labels[row, column], depth_m[row, column]
+            greens[k] = rgb[row, column, 1] if rgb.size else 0.0
         covered, count, bright, bright2, least = 0, 0, 0.0, 0.0, each
         for c in range(cups):
             mine = 0
             for k in range(c * each, (c + 1) * each):
-                px, py = pattern_m[k, 0], pattern_m[k, 1]
-                row, column = pixel_of(cx + ax * px + bx * py, cy + ay * px + by * py, cz + az * px + bz * py, camera,
-                                       height, width)
-                if rgb.size:
-                    green = float(rgb[max(row, 0), max(column, 0), 1])
-                    bright += green
-                    bright2 += green * green
-                if row < 0 or labels[row, column] != label[n]:
+                bright += greens[k]
+                bright2 += greens[k] * greens[k]
+                if rows[k] < 0 or here[k] != label[n]:
                     continue
                 covered += 1
-                z = float(depth_m[row, column])
+                z = depths[k]
                 if not (z > 0.0 and z < np.inf):
                     continue
                 mine += 1
-                x, y = z * rays[row * width + column, 0] - cx, z * rays[row * width + column, 1] - cy
+                x, y = ray_of(rows[k], columns[k], rays, camera, width)
+                x, y = z * x - cx, z * y - cy
                 z -= cz
                 a[count], b[count] = x * ax + y * ay + z * az, x * bx + y * by + z * bz
                 h[count] = x * nx + y * ny + z * nz
@@ -265,6 +279,8 @@ def fingers_meet(labels: Labels, depth_m: F32, rays: F32, camera: F64, T_cam_fac
     count = len(opening_m)
     free_m, blocker, unseen = np.empty(count), np.zeros(count, dtype=np.int64), np.empty(count)
     hidden = np.empty((levels, 2 * GRID_X, GRID_Y), dtype=np.bool_)
+    rows, columns = np.empty(hidden.size, np.int64), np.empty(hidden.size, np.int64)
+    places_z, depths = np.empty(hidden.size), np.empty(hidden.size)
     across, turn, start, middle = np.empty(2 * GRID_X), np.empty((3, 3)), np.empty(3), np.empty(3)
     for n in range(count):
         T, half, mine = T_cam_face[n], opening_m[n] / 2.0, own[n]
@@ -275,24 +291,30 @@ def fingers_meet(labels: Labels, depth_m: F32, rays: F32, camera: F64, T_cam_fac
         for k in range(GRID_X):
             across[k] = half + thick * k / (GRID_X - 1)
             across[GRID_X + k] = -across[k]
-        # One reading in a finger's way may be a flying pixel of a depth edge; the next one is an obstacle.
-        first, second, first_label, second_label = np.inf, np.inf, np.int64(0), np.int64(0)
-        left, right = 0, 0
+        number = 0
         for d in range(levels):
             for k in range(2 * GRID_X):
                 x0 = ax * across[k] + cx * down[d] + T[0, 3]
                 y0 = ay * across[k] + cy * down[d] + T[1, 3]
                 z0 = az * across[k] + cz * down[d] + T[2, 3]
-                side = 1.0 if k < GRID_X else -1.0
                 for j in range(GRID_Y):
                     along = (j / (GRID_Y - 1) - 0.5) * wide
-                    place_z = z0 + bz * along
-                    row, column = pixel_of(x0 + bx * along, y0 + by * along, place_z, camera, height, width)
-                    z = 0.0
-                    readable = False
-                    if row >= 0:
-                        z = float(depth_m[row, column])
-                        readable = z > 0.0
+                    z = z0 + bz * along
+                    rows[number], columns[number] = pixel_of(x0 + bx * along, y0 + by * along, z, camera, height, width)
+                    places_z[number] = z
+                    number += 1
+        for k in range(number):  # a loop of its own: the processor waits for many places of the memory at once
+            depths[k] = depth_m[max(rows[k], 0), max(columns[k], 0)] if rows[k] >= 0 else 0.0
+        # One reading in a finger's way may be a flying pixel of a depth edge; the next one is an obstacle.
+        first, second, first_label, second_label = np.inf, np.inf, np.int64(0), np.int64(0)
+        left, right, number = 0, 0, -1
+        for d in range(levels):
+            for k in range(2 * GRID_X):
+                side = 1.0 if k < GRID_X else -1.0
+                for j in range(GRID_Y):
+                    number += 1
+                    z, place_z = depths[number], places_z[number]
+                    readable = z > 0.0
                     # Higher up nothing can hide: what is in front of it is nearer still.
                     out_of_sight = d >= len(HIGH_M) and (not readable or place_z > z + BEHIND_M)
                     hidden[d, k, j] = out_of_sight
@@ -303,7 +325,9 @@ def fingers_meet(labels: Labels, depth_m: F32, rays: F32, camera: F64, T_cam_fac
                             right += 1
                     if not readable:
                         continue
-                    x, y = z * rays[row * width + column, 0], z * rays[row * width + column, 1]
+                    row, column = rows[number], columns[number]
+                    x, y = ray_of(row, column, rays, camera, width)
+                    x, y = z * x, z * y
                     aside = (x * ax + y * ay + z * az - sx) * side
                     if not (aside > half - clearance / 2.0 and aside < half + thick):
                         continue
