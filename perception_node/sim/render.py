@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from perception_node.sim import kernels, shading
+from perception_node.sim import kernels, samples, shading
 from perception_node.sim.meshes import Array, Mesh, cross
 from perception_node.sim.textures import Look
 
@@ -130,20 +130,10 @@ def _buffer(name: str, shape: tuple[int, ...], dtype: type, fill: float | None) 
     return array
 
 
-def _halve(texture: Array) -> Array:
-    h, w = texture.shape[:2]
-    if min(h, w) < 4:
-        return texture
-    h2, w2 = h // 2, w // 2
-    return shading.halve(texture[: 2 * h2, : 2 * w2])
-
-
 def pack(items: list[Item]) -> Packed:
     """Flattens items; textures shared by identity are stored once."""
     seen: dict[int, int] = {}
-    chunks: list[Array] = []
-    table: list[tuple[int, int, int, int]] = []
-    offset = 0
+    textures: list[tuple[Array, bool]] = []
     attributes, triangles, texture, material, instance, key, casts = [], [], [], [], [], [], []
     rows: list[list[float]] = []
     vertex_offset = 0
@@ -154,12 +144,7 @@ def pack(items: list[Item]) -> Packed:
         for tex in look.textures:
             if id(tex) not in seen:
                 seen[id(tex)] = len(seen)
-                level = np.ascontiguousarray(tex)
-                for _ in range(shading.LEVELS):
-                    chunks.append(level.reshape(-1, level.shape[2]))
-                    table.append((offset, level.shape[1], level.shape[0], int(look.wrap)))
-                    offset += level.shape[0] * level.shape[1]
-                    level = _halve(level)
+                textures.append((np.ascontiguousarray(tex), look.wrap))
             ids.append(seen[id(tex)])
         attributes.append(np.concatenate([mesh.vertices, mesh.normals, mesh.uv], 1))
         triangles.append(mesh.triangles + vertex_offset)
@@ -175,8 +160,8 @@ def pack(items: list[Item]) -> Packed:
     attr = np.ascontiguousarray(np.concatenate(attributes), np.float32)
     tri = np.ascontiguousarray(np.concatenate(triangles), np.int32)
     tex_of = np.concatenate(texture).astype(np.int32)
-    table_array = np.array(table, np.int64)
-    tangents, density = _tangents(attr, tri, tex_of, table_array)
+    pixels, table = _stored(textures)
+    tangents, density = _tangents(attr, tri, tex_of, table)
     return Packed(
         attr,
         tri,
@@ -187,10 +172,34 @@ def pack(items: list[Item]) -> Packed:
         tangents,
         density,
         np.array(rows, np.float32),
-        np.concatenate(chunks),
-        table_array,
+        pixels,
+        table,
         np.concatenate(casts),
     )
+
+
+def _stored(textures: list[tuple[Array, bool]]) -> tuple[Array, Array]:
+    """All texels, (P,) uint64, of the (h, w, 6) uint8 textures in `samples.LEVELS` sizes, and (N * LEVELS, 4) int64 offset, width,
+    height, wrap of each."""
+    rows = []
+    offset = 0
+    for texture, wrap in textures:
+        h, w = texture.shape[:2]
+        for level in range(samples.LEVELS):
+            rows.append((offset, w, h, int(wrap)))
+            if level + 1 < samples.LEVELS and min(h, w) >= 4:
+                offset += h * w
+                h, w = h // 2, w // 2
+        offset += h * w
+    pixels = np.zeros((offset, samples.TEXEL_BYTES), np.uint8)
+    for n, (texture, _) in enumerate(textures):
+        first, w, h, _ = rows[n * samples.LEVELS]
+        samples.fill_texels(texture, pixels[first:])
+        for start, w2, h2, _ in rows[n * samples.LEVELS + 1 : (n + 1) * samples.LEVELS]:
+            if start > first:
+                samples.halve_texels(pixels[first:], w, h2, w2, pixels[start:])
+                first, w = start, w2
+    return pixels.view(np.uint64).ravel(), np.array(rows, np.int64)
 
 
 def _tangents(attributes: Array, triangles: Array, texture: Array, table: Array) -> tuple[Array, Array]:
@@ -206,7 +215,7 @@ def _tangents(attributes: Array, triangles: Array, texture: Array, table: Array)
     tu /= np.linalg.norm(tu, axis=1, keepdims=True) + 1e-9
     tv /= np.linalg.norm(tv, axis=1, keepdims=True) + 1e-9
     area = np.linalg.norm(cross(e1, e2), axis=1)
-    size = table[texture * shading.LEVELS]
+    size = table[texture * samples.LEVELS]
     density = np.sqrt(np.abs(det) * size[:, 1] * size[:, 2] / (area + 1e-12))
     return np.concatenate([tu, tv], 1).astype(np.float32), density.astype(np.float32)
 
@@ -290,7 +299,7 @@ def render(packed: Packed, lighting: Lighting, view: View, centre: Array, radius
     rows, moments, frames = _shadows(packed, lighting, centre, radius)
     level = _levels(packed, vertices, k)
     needed = _buffer("needed", shape, np.uint8, 0)
-    shading.mark_samples(front, film, films, packed.key, needed)
+    samples.mark_samples(front, film, films, packed.key, needed)
     colour = _buffer("colour", (*shape, 3), np.float32, None)
     sky = np.concatenate([lighting.sky, lighting.sky[6:9] * _BACKDROP]).astype(np.float32)
     occlusion = _occlusion(depth)
@@ -302,7 +311,7 @@ def render(packed: Packed, lighting: Lighting, view: View, centre: Array, radius
             sky, occlusion, colour, blend,
         )  # fmt: skip
     picture = np.empty((height, width, 3), np.float32)
-    shading.resolve(needed, colour, picture)
+    samples.resolve(needed, colour, picture)
     counts = _counts(packed, view, vertices, edges, alive)
     return Rendering(picture, depth, ids, holes, counts)
 
@@ -340,6 +349,6 @@ def _levels(packed: Packed, vertices: Array, k: Array) -> Array:
     """(T,) int32 stored texture size for each triangle in this view."""
     z = np.maximum(vertices[packed.triangles, 2].mean(1), 0.1)
     ratio = packed.texel_density * z / k[0]
-    level: Array = np.clip(np.round(np.log2(np.maximum(ratio, 1e-3)) + 0.2), 0, shading.LEVELS - 1).astype(np.int32)
+    level: Array = np.clip(np.round(np.log2(np.maximum(ratio, 1e-3)) + 0.2), 0, samples.LEVELS - 1).astype(np.int32)
     return level
 

@@ -1,4 +1,8 @@
-"""Compiled per-sample shading: textures, lights with soft shadows, reflections, film, resolve."""
+"""Compiled shading: textures, lights with soft shadows, reflections, film.
+
+Samples are shaded some hundred at a time, in short loops over one array each, so that the compiler turns most of them into vector
+instructions. Neighbours of one triangle in one row are a span: its corners, texture and material are read once.
+"""
 
 from __future__ import annotations
 
@@ -9,103 +13,164 @@ import numpy as np
 
 from perception_node.sim.meshes import CHANNELS, Array
 from perception_node.sim.needs import njit
+from perception_node.sim.samples import LEVELS
 
-LEVELS = 4
-"""Stored sizes of each texture (1, 1/2, 1/4, 1/8)."""
+_BATCH = 256
+"""Samples of a batch: its work arrays fit the processor's nearest cache."""
 
-
-@njit(cache=True, fastmath=True, error_model="numpy")
-def _edge(winner: Array, r: int, c: int, key: Array) -> bool:
-    """Does another surface than the centre's show at one of the nine samples of a pixel?"""
-    above, row, below = np.uint32(r - 1), np.uint32(r), np.uint32(r + 1)  # unsigned: no test for indices from the end
-    left, column, right = np.uint32(c - 1), np.uint32(c), np.uint32(c + 1)
-    w0 = winner[row, column]
-    differ = (winner[above, left] ^ w0) | (winner[above, column] ^ w0) | (winner[above, right] ^ w0)
-    differ |= (winner[row, left] ^ w0) | (winner[row, right] ^ w0)
-    differ |= (winner[below, left] ^ w0) | (winner[below, column] ^ w0) | (winner[below, right] ^ w0)
-    if differ == 0:  # one triangle everywhere, as nearly always
-        return False
-    k0 = key[w0] if w0 >= 0 else -1
-    for dr in range(-1, 2):
-        for dc in range(-1, 2):
-            w = winner[r + dr, c + dc]
-            if w != w0 and (key[w] if w >= 0 else -1) != k0:
-                return True
-    return False
+# Where each quantity of a batch begins in its float32 work array; the components of a vector follow each other.
+_P, _N, _UV = 0 * _BATCH, 3 * _BATCH, 6 * _BATCH  # place and normal in the world, texture coordinates
+_AX, _AY, _TEXEL = 8 * _BATCH, 9 * _BATCH, 10 * _BATCH  # shares of the right and the lower texels, the mixed channels 0..255
+_V, _NDV = 16 * _BATCH, 19 * _BATCH  # unit vector to the camera, its cosine with the normal
+_ALBEDO, _OPEN = 20 * _BATCH, 23 * _BATCH  # linear colour, crevice darkening
+_L, _NDL, _FALL = 24 * _BATCH, 27 * _BATCH, 28 * _BATCH  # unit vector to the lamp (or a reflected ray), its cosine, what arrives
+_Q = 29 * _BATCH  # place in the lamp's map, and other passing things
+_DIFFUSE, _SHINE = 32 * _BATCH, 35 * _BATCH  # light that takes the surface's colour, and light that does not
+_FLOATS = 38 * _BATCH
+# The same in its int32 work array: row and column, the four texels, spans' first samples (and the end) and triangles.
+_ROW, _COLUMN, _CORNER = 0 * _BATCH, 1 * _BATCH, 2 * _BATCH
+_SPAN, _SPAN_T = 6 * _BATCH, 7 * _BATCH + 1
+_INTS = 8 * _BATCH + 1
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
-def mark_samples(winner: Array, film: Array, films: int, key: Array, needed: Array) -> None:
-    """Marks the samples whose colour matters: all pixel centres, and all nine at an edge.
-
-    Args:
-        winner: (2H+1, 2W+1) int32 nearest opaque triangle or -1.
-        film: the same for translucent triangles, not read when `films` is 0.
-        key: (T,) int32 surface number; different numbers are an edge.
-        needed: (2H+1, 2W+1) uint8, written: 1 centre, 2 shaded, 3 centre at an edge.
-    """
-    rows, columns = winner.shape
-    for r in range(1, rows, 2):
-        for c in range(1, columns, 2):
-            needed[r, c] = 1
-            edge = _edge(winner, r, c, key)
-            if films and not edge:
-                edge = _edge(film, r, c, key)
-            if edge:
-                for dr in range(-1, 2):
-                    for dc in range(-1, 2):
-                        needed[r + dr, c + dc] = 2
-                needed[r, c] = 3
+_part = njit(fastmath=True, error_model="numpy", inline="always")
+"""For the pieces of `shade`: one compiled function. With a copy of each piece of its own, which copy ran, and so the last bits,
+would depend on whether the code was compiled or came from the cache."""
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
-def _floor(x: Any) -> Any:
-    """Largest whole number that is not above x; `math.floor` would be a call into the C library."""
-    whole = np.int64(x)
-    return whole - np.int64(x < np.float32(whole))
-
-
-@njit(cache=True, fastmath=True, error_model="numpy")
-def fetch(pixels: Array, table: Array, tex: int, level: int, u: Any, v: Any, out: Array) -> None:
-    """Bilinear texel (6 values, 0..255 floats) at texture coordinates; wraps or clamps."""
-    row = tex * LEVELS + level
-    base, w, h, wrap = table[row, 0], table[row, 1], table[row, 2], table[row, 3]
+@_part
+def _interpolate(
+    first: int, last: int, t: int, v_px: float, attributes: Array, triangles: Array, edges: Array,
+    base: int, w: int, h: int, wrap: int, f: Array, q: Array,
+) -> None:
+    """Place, normal and texture position of a span of one triangle; loops start at 0 so that they become vector instructions."""
+    f, q, count = f[first:], q[first:], last - first
+    e0, e1, e2 = edges[t, 0], edges[t, 1] * v_px + edges[t, 2], edges[t, 3]
+    e3, e4, e5 = edges[t, 4] * v_px + edges[t, 5], edges[t, 6], edges[t, 7] * v_px + edges[t, 8]
+    i, j, k = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+    i0, i1, i2, i3, i4, i5, i6, i7 = (
+        attributes[i, 0], attributes[i, 1], attributes[i, 2], attributes[i, 3],
+        attributes[i, 4], attributes[i, 5], attributes[i, 6], attributes[i, 7])
+    j0, j1, j2, j3, j4, j5, j6, j7 = (
+        attributes[j, 0], attributes[j, 1], attributes[j, 2], attributes[j, 3],
+        attributes[j, 4], attributes[j, 5], attributes[j, 6], attributes[j, 7])
+    k0, k1, k2, k3, k4, k5, k6, k7 = (
+        attributes[k, 0], attributes[k, 1], attributes[k, 2], attributes[k, 3],
+        attributes[k, 4], attributes[k, 5], attributes[k, 6], attributes[k, 7])
+    wf, hf, half = np.float32(w), np.float32(h), np.float32(0.5)
+    w32, h32, base32, one = np.int32(w), np.int32(h), np.int32(base), np.int32(1)
+    zero32 = np.int32(0)
+    for s in range(count):
+        u_px = 0.5 * (q[_COLUMN + s] - 1)
+        b0, b1, b2 = e0 * u_px + e1, e2 * u_px + e3, e4 * u_px + e5
+        inv = 1.0 / (b0 + b1 + b2)
+        w0 = np.float32(min(max(b0 * inv, 0.0), 1.0))
+        w1 = np.float32(min(max(b1 * inv, 0.0), 1.0))
+        w2 = np.float32(1.0) - w0 - w1
+        f[_P + s] = w0 * i0 + w1 * j0 + w2 * k0
+        f[_P + _BATCH + s] = w0 * i1 + w1 * j1 + w2 * k1
+        f[_P + 2 * _BATCH + s] = w0 * i2 + w1 * j2 + w2 * k2
+        f[_N + s] = w0 * i3 + w1 * j3 + w2 * k3
+        f[_N + _BATCH + s] = w0 * i4 + w1 * j4 + w2 * k4
+        f[_N + 2 * _BATCH + s] = w0 * i5 + w1 * j5 + w2 * k5
+        f[_UV + s] = w0 * i6 + w1 * j6 + w2 * k6
+        f[_UV + _BATCH + s] = w0 * i7 + w1 * j7 + w2 * k7
     if wrap == 1:
-        u -= np.float32(_floor(u))
-        v -= np.float32(_floor(v))
-    x = u * np.float32(w) - np.float32(0.5)
-    y = v * np.float32(h) - np.float32(0.5)
-    x0 = _floor(x)
-    y0 = _floor(y)
-    ax = np.float32(x - x0)
-    ay = np.float32(y - y0)
-    if wrap == 1:
-        x1 = x0 + 1 if x0 + 1 < w else 0
-        y1 = y0 + 1 if y0 + 1 < h else 0
-        x0 = x0 if x0 >= 0 else w - 1
-        y0 = y0 if y0 >= 0 else h - 1
+        for s in range(count):
+            u, v = f[_UV + s], f[_UV + _BATCH + s]
+            whole_u, whole_v = np.int32(u), np.int32(v)
+            u -= np.float32(whole_u - np.int32(u < np.float32(whole_u)))
+            v -= np.float32(whole_v - np.int32(v < np.float32(whole_v)))
+            x, y = u * wf - half, v * hf - half
+            x0, y0 = np.int32(x), np.int32(y)
+            x0 -= np.int32(x < np.float32(x0))
+            y0 -= np.int32(y < np.float32(y0))
+            f[_AX + s], f[_AY + s] = x - np.float32(x0), y - np.float32(y0)
+            x1 = x0 + one if x0 + one < w32 else zero32
+            y1 = y0 + one if y0 + one < h32 else zero32
+            x0 = x0 if x0 >= zero32 else w32 - one
+            y0 = y0 if y0 >= zero32 else h32 - one
+            q[_CORNER + s] = base32 + y0 * w32 + x0
+            q[_CORNER + _BATCH + s] = base32 + y0 * w32 + x1
+            q[_CORNER + 2 * _BATCH + s] = base32 + y1 * w32 + x0
+            q[_CORNER + 3 * _BATCH + s] = base32 + y1 * w32 + x1
     else:
-        x1 = min(max(x0 + 1, 0), w - 1)
-        y1 = min(max(y0 + 1, 0), h - 1)
-        x0 = min(max(x0, 0), w - 1)
-        y0 = min(max(y0, 0), h - 1)
-    i00 = np.uint32(base + y0 * w + x0)
-    i01 = np.uint32(base + y0 * w + x1)
-    i10 = np.uint32(base + y1 * w + x0)
-    i11 = np.uint32(base + y1 * w + x1)
-    w11 = ax * ay
-    w01 = ax - w11
-    w10 = ay - w11
-    w00 = np.float32(1.0) - ax - ay + w11
-    for ch in range(6):
-        out[ch] = (
-            w00 * pixels[i00, ch] + w01 * pixels[i01, ch] + w10 * pixels[i10, ch] + w11 * pixels[i11, ch]
-        )
+        for s in range(count):
+            x, y = f[_UV + s] * wf - half, f[_UV + _BATCH + s] * hf - half
+            x0, y0 = np.int32(x), np.int32(y)
+            x0 -= np.int32(x < np.float32(x0))
+            y0 -= np.int32(y < np.float32(y0))
+            f[_AX + s], f[_AY + s] = x - np.float32(x0), y - np.float32(y0)
+            x1 = min(max(x0 + one, zero32), w32 - one)
+            y1 = min(max(y0 + one, zero32), h32 - one)
+            x0 = min(max(x0, zero32), w32 - one)
+            y0 = min(max(y0, zero32), h32 - one)
+            q[_CORNER + s] = base32 + y0 * w32 + x0
+            q[_CORNER + _BATCH + s] = base32 + y0 * w32 + x1
+            q[_CORNER + 2 * _BATCH + s] = base32 + y1 * w32 + x0
+            q[_CORNER + 3 * _BATCH + s] = base32 + y1 * w32 + x1
 
 
-@njit(cache=True, fastmath=True, error_model="numpy")
-def lit(moments: Array, n: int, x: Any, y: Any, depth: Any, floor_variance: Any) -> Any:
-    """Share of light `n` that arrives (float32, 0..1), from the blurred moments (L, S, S, 2) of its depth map.
+@_part
+def _fetch(count: int, pixels: Array, q: Array, corners: Array, f: Array) -> None:
+    """Bilinear texels of all samples; a texel is one 64-bit number (`samples.TEXEL_BYTES`)."""
+    for s in range(count):
+        corners[s] = pixels[np.uint32(q[_CORNER + s])]
+        corners[_BATCH + s] = pixels[np.uint32(q[_CORNER + _BATCH + s])]
+        corners[2 * _BATCH + s] = pixels[np.uint32(q[_CORNER + 2 * _BATCH + s])]
+        corners[3 * _BATCH + s] = pixels[np.uint32(q[_CORNER + 3 * _BATCH + s])]
+    byte = np.uint64(255)
+    for ch in range(CHANNELS):
+        shift = np.uint64(8 * ch)
+        to = _TEXEL + ch * _BATCH
+        for s in range(count):
+            ax, ay = f[_AX + s], f[_AY + s]
+            w11 = ax * ay
+            w01 = ax - w11
+            w10 = ay - w11
+            w00 = np.float32(1.0) - ax - ay + w11
+            f[to + s] = (w00 * np.float32(np.int32((corners[s] >> shift) & byte))
+                         + w01 * np.float32(np.int32((corners[_BATCH + s] >> shift) & byte))
+                         + w10 * np.float32(np.int32((corners[2 * _BATCH + s] >> shift) & byte))
+                         + w11 * np.float32(np.int32((corners[3 * _BATCH + s] >> shift) & byte)))
+
+
+@_part
+def _turn(first: int, last: int, t: int, tangents: Array, strength: Any, camera: Array, f: Array) -> None:
+    """Normals with the texture's slopes, and directions of view, of a span."""
+    f, count = f[first:], last - first
+    t0, t1, t2, t3, t4, t5 = tangents[t, 0], tangents[t, 1], tangents[t, 2], tangents[t, 3], tangents[t, 4], tangents[t, 5]
+    bump = strength * np.float32(1.0 / 127.0)
+    cx, cy, cz = camera[0], camera[1], camera[2]
+    for s in range(count):
+        sx = (f[_TEXEL + 3 * _BATCH + s] - np.float32(128.0)) * bump
+        sy = (f[_TEXEL + 4 * _BATCH + s] - np.float32(128.0)) * bump
+        nx = f[_N + s] - (sx * t0 + sy * t3)
+        ny = f[_N + _BATCH + s] - (sx * t1 + sy * t4)
+        nz = f[_N + 2 * _BATCH + s] - (sx * t2 + sy * t5)
+        scale = np.float32(1.0) / math.sqrt(nx * nx + ny * ny + nz * nz + np.float32(1e-9))
+        nx, ny, nz = nx * scale, ny * scale, nz * scale
+        vx, vy, vz = cx - f[_P + s], cy - f[_P + _BATCH + s], cz - f[_P + 2 * _BATCH + s]
+        scale = np.float32(1.0) / math.sqrt(vx * vx + vy * vy + vz * vz)
+        vx, vy, vz = vx * scale, vy * scale, vz * scale
+        f[_N + s], f[_N + _BATCH + s], f[_N + 2 * _BATCH + s] = nx, ny, nz
+        f[_V + s], f[_V + _BATCH + s], f[_V + 2 * _BATCH + s] = vx, vy, vz
+        f[_NDV + s] = max(nx * vx + ny * vy + nz * vz, np.float32(0.02))
+
+
+@_part
+def _into_map(count: int, frame: Array, f: Array) -> None:
+    """Places in a light's map: column, row, distance."""
+    for k in range(3):
+        a, b, c, d = frame[k, 0], frame[k, 1], frame[k, 2], frame[k, 3]
+        to = _Q + k * _BATCH
+        for s in range(count):
+            f[to + s] = a * f[_P + s] + b * f[_P + _BATCH + s] + c * f[_P + 2 * _BATCH + s] + d
+
+
+@_part
+def _lit(moments: Array, x: Any, y: Any, depth: Any, floor_variance: Any) -> Any:
+    """Share of a light that arrives (float32, 0..1), from the blurred moments (S, S, 2) of its depth map.
 
     Source: W. Donnelly, A. Lauritzen, "Variance shadow maps", 2006.
     """
@@ -115,58 +180,200 @@ def lit(moments: Array, n: int, x: Any, y: Any, depth: Any, floor_variance: Any)
         return one
     x0 = np.uint32(x)
     y0 = np.uint32(y)
-    x1 = np.uint32(x + one)
-    y1 = np.uint32(y + one)
+    x1 = np.uint32(x0 + 1)
+    y1 = np.uint32(y0 + 1)
     ax = x - np.float32(x0)
     ay = y - np.float32(y0)
     w11 = ax * ay
     w01 = ax - w11
     w10 = ay - w11
     w00 = one - ax - ay + w11
-    m1 = (
-        w00 * moments[n, y0, x0, 0]
-        + w01 * moments[n, y0, x1, 0]
-        + w10 * moments[n, y1, x0, 0]
-        + w11 * moments[n, y1, x1, 0]
-    )
+    m1 = w00 * moments[y0, x0, 0] + w01 * moments[y0, x1, 0] + w10 * moments[y1, x0, 0] + w11 * moments[y1, x1, 0]
     if depth <= m1:
         return one
-    m2 = (
-        w00 * moments[n, y0, x0, 1]
-        + w01 * moments[n, y0, x1, 1]
-        + w10 * moments[n, y1, x0, 1]
-        + w11 * moments[n, y1, x1, 1]
-    )
+    m2 = w00 * moments[y0, x0, 1] + w01 * moments[y0, x1, 1] + w10 * moments[y1, x0, 1] + w11 * moments[y1, x1, 1]
     variance = max(m2 - m1 * m1, floor_variance)
     d = depth - m1
     p = variance / (variance + d * d)
     return min(one, max(np.float32(0.0), (p - np.float32(0.25)) * np.float32(1.0 / 0.75)))
 
 
+@_part
+def _ambient(count: int, sky: Array, moments: Array, frame: Array, floor_variance: Any, f: Array) -> None:
+    """Light from the sky; starts the sums of `_DIFFUSE` and `_SHINE`."""
+    _into_map(count, frame, f)
+    for s in range(count):
+        f[_FALL + s] = _lit(moments, f[_Q + s], f[_Q + _BATCH + s], f[_Q + 2 * _BATCH + s], floor_variance)
+    for k in range(3):
+        above, below = sky[k], sky[3 + k]
+        to, shine = _DIFFUSE + k * _BATCH, _SHINE + k * _BATCH
+        for s in range(count):
+            up = np.float32(0.5) * (f[_N + 2 * _BATCH + s] + np.float32(1.0))
+            dome = (np.float32(0.35) + np.float32(0.65) * f[_FALL + s]) * f[_OPEN + s]
+            f[to + s] = (above * up + below * (np.float32(1.0) - up)) * dome
+            f[shine + s] = np.float32(0.0)
+
+
+@_part
+def _lamp(count: int, light: Array, moments: Array, frame: Array, f: Array) -> None:
+    """Diffuse light of one lamp; leaves its direction in `_L` and what arrives in `_FALL`."""
+    lx, ly, lz = light[0], light[1], light[2]
+    if light[3] > 0.5:
+        for s in range(count):
+            dx, dy, dz = lx - f[_P + s], ly - f[_P + _BATCH + s], lz - f[_P + 2 * _BATCH + s]
+            d2 = dx * dx + dy * dy + dz * dz
+            scale = np.float32(1.0) / math.sqrt(d2)
+            f[_L + s], f[_L + _BATCH + s], f[_L + 2 * _BATCH + s] = dx * scale, dy * scale, dz * scale
+            f[_FALL + s] = np.float32(1.0) / max(d2, np.float32(0.05))
+    else:
+        for s in range(count):
+            f[_L + s], f[_L + _BATCH + s], f[_L + 2 * _BATCH + s] = lx, ly, lz
+            f[_FALL + s] = np.float32(1.0)
+    for s in range(count):
+        f[_NDL + s] = (f[_N + s] * f[_L + s] + f[_N + _BATCH + s] * f[_L + _BATCH + s]
+                       + f[_N + 2 * _BATCH + s] * f[_L + 2 * _BATCH + s])
+    _into_map(count, frame, f)
+    variance = light[7]
+    for s in range(count):
+        if f[_NDL + s] <= 0.0:
+            f[_FALL + s] = np.float32(0.0)
+        else:
+            f[_FALL + s] *= _lit(moments, f[_Q + s], f[_Q + _BATCH + s], f[_Q + 2 * _BATCH + s] - np.float32(0.004), variance)
+    for k in range(3):
+        colour = light[4 + k]
+        to = _DIFFUSE + k * _BATCH
+        for s in range(count):
+            f[to + s] += colour * f[_NDL + s] * f[_FALL + s]
+
+
+@_part
+def _shine(first: int, last: int, light: Array, material: Array, f: Array) -> None:
+    """Highlights of one lamp on a span."""
+    f, count = f[first:], last - first
+    shininess = material[1]
+    strength = material[0] * (shininess + np.float32(8.0)) * np.float32(0.04)
+    for s in range(count):
+        ax, ay, az = f[_L + s] + f[_V + s], f[_L + _BATCH + s] + f[_V + _BATCH + s], f[_L + 2 * _BATCH + s] + f[_V + 2 * _BATCH + s]
+        scale = np.float32(1.0) / math.sqrt(ax * ax + ay * ay + az * az + np.float32(1e-9))
+        f[_Q + s] = (f[_N + s] * ax + f[_N + _BATCH + s] * ay + f[_N + 2 * _BATCH + s] * az) * scale
+    for s in range(count):
+        if f[_FALL + s] > 0.0 and f[_Q + s] > 0.5:
+            gloss = min(np.float32(1.0), f[_TEXEL + 5 * _BATCH + s] * np.float32(1.0 / 255.0) + material[7])
+            power = math.exp(shininess * math.log(f[_Q + s])) * strength * gloss * f[_FALL + s]
+            f[_SHINE + s] += light[4] * power
+            f[_SHINE + _BATCH + s] += light[5] * power
+            f[_SHINE + 2 * _BATCH + s] += light[6] * power
+
+
+@_part
+def _mirror(first: int, last: int, material: Array, strips: Array, sky: Array, f: Array) -> None:
+    """Reflected surroundings on a span: what a ray meets that leaves along the mirrored direction of view."""
+    f, count = f[first:], last - first
+    one, two = np.float32(1.0), np.float32(2.0)
+    shiny, more, tint = material[2], material[7], material[5]
+    for s in range(count):
+        ndv = f[_NDV + s]
+        f[_L + s] = two * ndv * f[_N + s] - f[_V + s]
+        f[_L + _BATCH + s] = two * ndv * f[_N + _BATCH + s] - f[_V + _BATCH + s]
+        f[_L + 2 * _BATCH + s] = two * ndv * f[_N + 2 * _BATCH + s] - f[_V + 2 * _BATCH + s]
+        f[_FALL + s] = np.float32(0.0)
+    for n in range(strips.shape[0]):
+        cx, cy, cz, half_length, half_width = strips[n, 0], strips[n, 1], strips[n, 2], strips[n, 3], strips[n, 4]
+        ca, strength, softness, sa = strips[n, 5], strips[n, 6], strips[n, 7], strips[n, 8]
+        for s in range(count):
+            rz = f[_L + 2 * _BATCH + s]
+            reach = (cz - f[_P + 2 * _BATCH + s]) / max(rz, np.float32(0.05))
+            ox = f[_P + s] + f[_L + s] * reach - cx
+            oy = f[_P + _BATCH + s] + f[_L + _BATCH + s] * reach - cy
+            along = abs(ox * ca + oy * sa) - half_length
+            across = abs(oy * ca - ox * sa) - half_width
+            glow = min(max(one - max(along, across) / softness, np.float32(0.0)), one) * strength
+            f[_FALL + s] += glow if (rz > np.float32(0.05)) & (reach > np.float32(0.0)) else np.float32(0.0)
+    for s in range(count):
+        gloss = min(one, f[_TEXEL + 5 * _BATCH + s] * np.float32(1.0 / 255.0) + more)
+        mirror = shiny * gloss
+        grazing = one - f[_NDV + s]
+        g2 = grazing * grazing
+        share = mirror + (one - mirror) * (g2 * g2 * grazing) * gloss
+        f[_Q + s] = share if mirror > np.float32(0.004) else np.float32(0.0)
+        f[_Q + _BATCH + s] = np.float32(0.25) + np.float32(0.75) * max(f[_L + 2 * _BATCH + s], np.float32(0.0))
+    for k in range(3):
+        around, shine, albedo, diffuse = sky[6 + k], _SHINE + k * _BATCH, _ALBEDO + k * _BATCH, _DIFFUSE + k * _BATCH
+        for s in range(count):
+            share = f[_Q + s]
+            seen = (around * f[_Q + _BATCH + s] + f[_FALL + s]) * f[_OPEN + s]
+            f[shine + s] += seen * share * (one - tint + tint * f[albedo + s])
+            f[diffuse + s] *= one - min(share, np.float32(0.9)) * (np.float32(0.3) + np.float32(0.7) * tint)
+
+
+@_part
+def _cover(first: int, last: int, opacity: Any, q: Array, f: Array, colour: Array) -> None:
+    """Film of a span over what has been drawn."""
+    f, q, count = f[first:], q[first:], last - first
+    f15, f85, one = np.float32(0.15), np.float32(0.85), np.float32(1.0)
+    for s in range(count):
+        grazing = one - f[_NDV + s]
+        cover = min(one, opacity + (one - opacity) * grazing * grazing * np.float32(0.7))
+        if f[_TEXEL + 5 * _BATCH + s] < 60.0:
+            cover = one
+        r, c = q[_ROW + s], q[_COLUMN + s]
+        for k in range(3):
+            albedo = f[_ALBEDO + k * _BATCH + s]
+            colour[r, c, k] = (
+                colour[r, c, k] * (f15 + f85 * albedo) * (one - cover)
+                + albedo * f[_DIFFUSE + k * _BATCH + s] * cover + f[_SHINE + k * _BATCH + s]
+            )
+
+
+@_part
+def _batch(
+    count: int, spans: int, q: Array, f: Array, corners: Array,
+    attributes: Array, triangles: Array, edges: Array, tangents: Array, tri_texture: Array, tri_level: Array,
+    tri_material: Array, materials: Array, pixels: Array, table: Array, linear: Array, camera: Array, lights: Array,
+    moments: Array, light_frames: Array, strips: Array, sky: Array, occlusion: Array, colour: Array, blend: int,
+) -> None:
+    """Shades `count` samples in `spans` spans; arguments as for `shade`."""
+    q[_SPAN + spans] = count
+    for n in range(spans):
+        first, last, t = q[_SPAN + n], q[_SPAN + n + 1], q[_SPAN_T + n]
+        row = tri_texture[t] * LEVELS + tri_level[t]
+        _interpolate(first, last, t, 0.5 * (q[_ROW + first] - 1), attributes, triangles, edges,
+                     table[row, 0], table[row, 1], table[row, 2], table[row, 3], f, q)
+    _fetch(count, pixels, q, corners, f)
+    for s in range(count):
+        f[_ALBEDO + s] = linear[np.uint32(f[_TEXEL + s])]
+        f[_ALBEDO + _BATCH + s] = linear[np.uint32(f[_TEXEL + _BATCH + s])]
+        f[_ALBEDO + 2 * _BATCH + s] = linear[np.uint32(f[_TEXEL + 2 * _BATCH + s])]
+        f[_OPEN + s] = occlusion[min(q[_ROW + s] >> 1, occlusion.shape[0] - 1), min(q[_COLUMN + s] >> 1, occlusion.shape[1] - 1)]
+    for n in range(spans):
+        t = q[_SPAN_T + n]
+        _turn(q[_SPAN + n], q[_SPAN + n + 1], t, tangents, materials[tri_material[t], 3], camera, f)
+    _ambient(count, sky, moments[0], light_frames[0], lights[0, 7], f)
+    for k in range(1, lights.shape[0]):
+        _lamp(count, lights[k], moments[k], light_frames[k], f)
+        for n in range(spans):
+            m = tri_material[q[_SPAN_T + n]]
+            if materials[m, 0] > 0.0:
+                _shine(q[_SPAN + n], q[_SPAN + n + 1], lights[k], materials[m], f)
+    for n in range(spans):
+        first, last = q[_SPAN + n], q[_SPAN + n + 1]
+        m = tri_material[q[_SPAN_T + n]]
+        if materials[m, 2] > 0.004:
+            _mirror(first, last, materials[m], strips, sky, f)
+        if blend == 1:
+            _cover(first, last, materials[m, 4], q, f, colour)
+    if blend == 0:
+        for s in range(count):
+            r, c = q[_ROW + s], q[_COLUMN + s]
+            for k in range(3):
+                colour[r, c, k] = f[_ALBEDO + k * _BATCH + s] * f[_DIFFUSE + k * _BATCH + s] + f[_SHINE + k * _BATCH + s]
+
+
 @njit(cache=True, fastmath=True, error_model="numpy")
 def shade(
-    needed: Array,
-    winner: Array,
-    attributes: Array,
-    triangles: Array,
-    edges: Array,
-    tangents: Array,
-    tri_texture: Array,
-    tri_level: Array,
-    tri_material: Array,
-    materials: Array,
-    pixels: Array,
-    table: Array,
-    linear: Array,
-    camera: Array,
-    lights: Array,
-    moments: Array,
-    light_frames: Array,
-    strips: Array,
-    sky: Array,
-    occlusion: Array,
-    colour: Array,
-    blend: int,
+    needed: Array, winner: Array, attributes: Array, triangles: Array, edges: Array, tangents: Array, tri_texture: Array,
+    tri_level: Array, tri_material: Array, materials: Array, pixels: Array, table: Array, linear: Array, camera: Array,
+    lights: Array, moments: Array, light_frames: Array, strips: Array, sky: Array, occlusion: Array, colour: Array, blend: int,
 ) -> None:
     """Colours every needed sample.
 
@@ -179,7 +386,7 @@ def shade(
         tangents: (T, 6) float32 unit vectors along u and v, world.
         tri_texture, tri_level, tri_material: (T,) int32.
         materials: (M, 8) float32 rows of `Material.row`.
-        pixels: (P, 6) uint8 all texels; table: (N * LEVELS, 4) int64 offset, width, height, wrap.
+        pixels: (P,) uint64 all texels; table: (N * LEVELS, 4) int64 offset, width, height, wrap.
         linear: (256,) float32 sRGB byte to linear light.
         camera: (3,) float32 position in the world.
         lights: (L, 8) float32: direction to the light or position (3), kind (0 parallel, 1 point),
@@ -195,223 +402,27 @@ def shade(
         blend: 1 = film over what is in `colour` already.
     """
     rows, columns = winner.shape
-    texel = np.zeros(CHANNELS, np.float32)
-    one, f15, f85 = np.float32(1.0), np.float32(0.15), np.float32(0.85)
-    for r in range(rows):
-        v_px = 0.5 * (r - 1)
-        for c in range(columns):
-            t = winner[r, c]
-            if needed[r, c] == 0:
-                continue
-            if t < 0:
-                if blend == 0:
-                    for ch in range(3):
-                        colour[r, c, ch] = sky[9 + ch]
-                continue
-            t = np.uint32(t)
-            u_px = 0.5 * (c - 1)
-            b0 = edges[t, 0] * u_px + edges[t, 1] * v_px + edges[t, 2]
-            b1 = edges[t, 3] * u_px + edges[t, 4] * v_px + edges[t, 5]
-            b2 = edges[t, 6] * u_px + edges[t, 7] * v_px + edges[t, 8]
-            inv = 1.0 / (b0 + b1 + b2)
-            w0 = np.float32(min(max(b0 * inv, 0.0), 1.0))
-            w1 = np.float32(min(max(b1 * inv, 0.0), 1.0))
-            w2 = np.float32(1.0) - w0 - w1
-            i, j, k = np.uint32(triangles[t, 0]), np.uint32(triangles[t, 1]), np.uint32(triangles[t, 2])
-            px = w0 * attributes[i, 0] + w1 * attributes[j, 0] + w2 * attributes[k, 0]
-            py = w0 * attributes[i, 1] + w1 * attributes[j, 1] + w2 * attributes[k, 1]
-            pz = w0 * attributes[i, 2] + w1 * attributes[j, 2] + w2 * attributes[k, 2]
-            nx = w0 * attributes[i, 3] + w1 * attributes[j, 3] + w2 * attributes[k, 3]
-            ny = w0 * attributes[i, 4] + w1 * attributes[j, 4] + w2 * attributes[k, 4]
-            nz = w0 * attributes[i, 5] + w1 * attributes[j, 5] + w2 * attributes[k, 5]
-            tu = w0 * attributes[i, 6] + w1 * attributes[j, 6] + w2 * attributes[k, 6]
-            tv = w0 * attributes[i, 7] + w1 * attributes[j, 7] + w2 * attributes[k, 7]
-            fetch(pixels, table, tri_texture[t], tri_level[t], tu, tv, texel)
-            m = np.uint32(tri_material[t])
-            bump = materials[m, 3] * np.float32(1.0 / 127.0)
-            sx = (texel[3] - np.float32(128.0)) * bump
-            sy = (texel[4] - np.float32(128.0)) * bump
-            nx -= sx * tangents[t, 0] + sy * tangents[t, 3]
-            ny -= sx * tangents[t, 1] + sy * tangents[t, 4]
-            nz -= sx * tangents[t, 2] + sy * tangents[t, 5]
-            scale = np.float32(1.0) / math.sqrt(nx * nx + ny * ny + nz * nz + np.float32(1e-9))
-            nx, ny, nz = nx * scale, ny * scale, nz * scale
-            vx, vy, vz = camera[0] - px, camera[1] - py, camera[2] - pz
-            scale = np.float32(1.0) / math.sqrt(vx * vx + vy * vy + vz * vz)
-            vx, vy, vz = vx * scale, vy * scale, vz * scale
-            ndv = max(nx * vx + ny * vy + nz * vz, np.float32(0.02))
-            ar = linear[np.uint32(texel[0])]
-            ag = linear[np.uint32(texel[1])]
-            ab = linear[np.uint32(texel[2])]
-            gloss = min(np.float32(1.0), texel[5] * np.float32(1.0 / 255.0) + materials[m, 7])
-            up = np.float32(0.5) * (nz + np.float32(1.0))
-            open_sky = occlusion[min(r >> 1, occlusion.shape[0] - 1), min(c >> 1, occlusion.shape[1] - 1)]
-            q0 = (
-                light_frames[0, 0, 0] * px
-                + light_frames[0, 0, 1] * py
-                + light_frames[0, 0, 2] * pz
-                + light_frames[0, 0, 3]
-            )
-            q1 = (
-                light_frames[0, 1, 0] * px
-                + light_frames[0, 1, 1] * py
-                + light_frames[0, 1, 2] * pz
-                + light_frames[0, 1, 3]
-            )
-            q2 = (
-                light_frames[0, 2, 0] * px
-                + light_frames[0, 2, 1] * py
-                + light_frames[0, 2, 2] * pz
-                + light_frames[0, 2, 3]
-            )
-            dome = (np.float32(0.35) + np.float32(0.65) * lit(moments, 0, q0, q1, q2, lights[0, 7])) * open_sky
-            dr = (sky[0] * up + sky[3] * (np.float32(1.0) - up)) * dome
-            dg = (sky[1] * up + sky[4] * (np.float32(1.0) - up)) * dome
-            db = (sky[2] * up + sky[5] * (np.float32(1.0) - up)) * dome
-            hr = np.float32(0.0)
-            hg = np.float32(0.0)
-            hb = np.float32(0.0)
-            spec = materials[m, 0] * gloss
-            shininess = materials[m, 1]
-            for n in range(1, lights.shape[0]):
-                lx, ly, lz = lights[n, 0], lights[n, 1], lights[n, 2]
-                fall = np.float32(1.0)
-                if lights[n, 3] > 0.5:
-                    lx, ly, lz = lx - px, ly - py, lz - pz
-                    d2 = lx * lx + ly * ly + lz * lz
-                    scale = np.float32(1.0) / math.sqrt(d2)
-                    lx, ly, lz = lx * scale, ly * scale, lz * scale
-                    fall = np.float32(1.0) / max(d2, np.float32(0.05))
-                ndl = nx * lx + ny * ly + nz * lz
-                if ndl <= 0.0:
-                    continue
-                q0 = (
-                    light_frames[n, 0, 0] * px
-                    + light_frames[n, 0, 1] * py
-                    + light_frames[n, 0, 2] * pz
-                    + light_frames[n, 0, 3]
-                )
-                q1 = (
-                    light_frames[n, 1, 0] * px
-                    + light_frames[n, 1, 1] * py
-                    + light_frames[n, 1, 2] * pz
-                    + light_frames[n, 1, 3]
-                )
-                q2 = (
-                    light_frames[n, 2, 0] * px
-                    + light_frames[n, 2, 1] * py
-                    + light_frames[n, 2, 2] * pz
-                    + light_frames[n, 2, 3]
-                )
-                reach = lit(moments, n, q0, q1, q2 - np.float32(0.004), lights[n, 7]) * fall
-                if reach <= 0.0:
-                    continue
-                dr += lights[n, 4] * ndl * reach
-                dg += lights[n, 5] * ndl * reach
-                db += lights[n, 6] * ndl * reach
-                if spec > 0.0:
-                    ax, ay, az = lx + vx, ly + vy, lz + vz
-                    scale = np.float32(1.0) / math.sqrt(ax * ax + ay * ay + az * az + np.float32(1e-9))
-                    ndh = (nx * ax + ny * ay + nz * az) * scale
-                    if ndh > 0.5:
-                        power = math.exp(shininess * math.log(ndh))
-                        power *= spec * reach * (shininess + np.float32(8.0)) * np.float32(0.04)
-                        hr += lights[n, 4] * power
-                        hg += lights[n, 5] * power
-                        hb += lights[n, 6] * power
-            mirror = materials[m, 2] * gloss
-            opacity = materials[m, 4]
-            grazing = np.float32(1.0) - ndv
-            g2 = grazing * grazing
-            fresnel = g2 * g2 * grazing
-            if mirror > 0.004:
-                share = mirror + (np.float32(1.0) - mirror) * fresnel * gloss
-                rx = np.float32(2.0) * ndv * nx - vx
-                ry = np.float32(2.0) * ndv * ny - vy
-                rz = np.float32(2.0) * ndv * nz - vz
-                er, eg, eb = sky[6], sky[7], sky[8]
-                dim = np.float32(0.25) + np.float32(0.75) * max(rz, np.float32(0.0))
-                er, eg, eb = er * dim, eg * dim, eb * dim
-                if rz > 0.05:
-                    for s in range(strips.shape[0]):
-                        reach = (strips[s, 2] - pz) / rz
-                        if reach > 0.0:
-                            ox = px + rx * reach - strips[s, 0]
-                            oy = py + ry * reach - strips[s, 1]
-                            ca = strips[s, 5]
-                            sa = strips[s, 8]
-                            along = abs(ox * ca + oy * sa) - strips[s, 3]
-                            across = abs(oy * ca - ox * sa) - strips[s, 4]
-                            far = max(along, across)
-                            glow = np.float32(1.0) - far / strips[s, 7]
-                            if glow > 0.0:
-                                glow = min(glow, np.float32(1.0)) * strips[s, 6]
-                                er += glow
-                                eg += glow
-                                eb += glow
-                tint = materials[m, 5]
-                keep = np.float32(1.0) - tint
-                er *= open_sky
-                eg *= open_sky
-                eb *= open_sky
-                hr += er * share * (keep + tint * ar)
-                hg += eg * share * (keep + tint * ag)
-                hb += eb * share * (keep + tint * ab)
-                less = np.float32(1.0) - min(share, np.float32(0.9)) * (np.float32(0.3) + np.float32(0.7) * tint)
-                dr, dg, db = dr * less, dg * less, db * less
-            if blend == 1:
-                cover = min(np.float32(1.0), opacity + (np.float32(1.0) - opacity) * g2 * np.float32(0.7))
-                if texel[5] < 60.0:
-                    cover = np.float32(1.0)
-                colour[r, c, 0] = (colour[r, c, 0] * (f15 + f85 * ar)) * (one - cover) + ar * dr * cover + hr
-                colour[r, c, 1] = (colour[r, c, 1] * (f15 + f85 * ag)) * (one - cover) + ag * dg * cover + hg
-                colour[r, c, 2] = (colour[r, c, 2] * (f15 + f85 * ab)) * (one - cover) + ab * db * cover + hb
-            else:
-                colour[r, c, 0] = ar * dr + hr
-                colour[r, c, 1] = ag * dg + hg
-                colour[r, c, 2] = ab * db + hb
-
-
-@njit(cache=True, fastmath=True, error_model="numpy")
-def resolve(needed: Array, colour: Array, picture: Array) -> None:
-    """Averages the samples of each pixel with a 1-2-1 tent; flat areas take the centre.
-
-    Args:
-        needed: (2H+1, 2W+1) uint8, 3 = all neighbours are shaded.
-        colour: (2H+1, 2W+1, 3) float32.
-        picture: (H, W, 3) float32, written.
-    """
-    height, width, _ = picture.shape
-    for y in range(height):
-        r = 2 * y + 1
-        for x in range(width):
-            c = 2 * x + 1
-            edge = needed[r, c] == 3
-            for ch in range(3):
-                if edge:
-                    total = np.float32(0.0)
-                    for dr in range(-1, 2):
-                        for dc in range(-1, 2):
-                            weight = np.float32((2 - abs(dr)) * (2 - abs(dc)))
-                            total += weight * min(colour[r + dr, c + dc, ch], np.float32(4.0))
-                    picture[y, x, ch] = total / np.float32(16.0)
-                else:
-                    picture[y, x, ch] = colour[r, c, ch]
-
-
-@njit(cache=True)
-def halve(texture: Array) -> Array:
-    """(H/2, W/2, 6) uint8 mean of 2 x 2 texels; H and W must be even."""
-    h, w, channels = texture.shape[0] // 2, texture.shape[1] // 2, texture.shape[2]
-    out = np.empty((h, w, channels), np.uint8)
-    for y in range(h):
-        for x in range(w):
-            for ch in range(channels):
-                total = (
-                    np.int32(texture[2 * y, 2 * x, ch])
-                    + texture[2 * y, 2 * x + 1, ch]
-                    + texture[2 * y + 1, 2 * x, ch]
-                    + texture[2 * y + 1, 2 * x + 1, ch]
-                )
-                out[y, x, ch] = (total + 2) // 4
-    return out
+    f, q, corners = np.empty(_FLOATS, np.float32), np.empty(_INTS, np.int32), np.empty(4 * _BATCH, np.uint64)
+    r, c = 0, 0
+    while r < rows:
+        count, spans = 0, 0
+        while r < rows and count < _BATCH:
+            current = -1
+            while c < columns and count < _BATCH:
+                if needed[r, c] != 0:
+                    t = winner[r, c]
+                    if t >= 0:
+                        if t != current:
+                            q[_SPAN + spans], q[_SPAN_T + spans] = count, t
+                            spans += 1
+                            current = t
+                        q[_ROW + count], q[_COLUMN + count] = r, c
+                        count += 1
+                    elif blend == 0:
+                        for ch in range(3):
+                            colour[r, c, ch] = sky[9 + ch]
+                c += 1
+            if c == columns:
+                r, c = r + 1, 0
+        _batch(count, spans, q, f, corners, attributes, triangles, edges, tangents, tri_texture, tri_level, tri_material,
+               materials, pixels, table, linear, camera, lights, moments, light_frames, strips, sky, occlusion, colour, blend)
