@@ -60,7 +60,7 @@ def pixel_of(x: float, y: float, z: float, camera: F64, height: int, width: int)
 
 
 @compiled
-def ray_of(row: int, column: int, rays: F32, camera: F64, width: int) -> tuple[float, float]:
+def ray_of(row: int, column: int, rays: F32, camera: F64, width: int) -> tuple[np.float32, np.float32]:
     """x/z and y/z of a pixel's viewing ray, as `rays` (H * W, 2) holds them: what can be computed need not come from memory."""
     if len(camera) > 4:
         return rays[row * width + column, 0], rays[row * width + column, 1]
