@@ -16,6 +16,7 @@ from perception_node.grasp.candidates import propose_grasps
 from perception_node.grasp.score import load_ranking
 from perception_node.locate.belt import calibrated_plane
 from perception_node.locate.packages import locate_packages
+from perception_node.segment.kernels import renumbered
 from perception_node.track.tracker import Tracker
 from perception_node.types import F64, Frame, Instance, Packages, Scene, Segmentation
 
@@ -161,10 +162,10 @@ def reported(segmentation: Segmentation, segment: SegmentConfig) -> Segmentation
     keep = [i for i in segmentation.instances if i.score >= segment.score_threshold and i.area_px >= segment.min_area_px]
     if len(keep) == len(segmentation.instances):
         return segmentation
-    table = np.zeros(len(segmentation.instances) + 1, dtype=np.uint16)
+    table = np.zeros(1 << 16, dtype=np.uint16)  # one for each label that there can be
     table[[i.label for i in keep]] = np.arange(1, len(keep) + 1)
     instances = tuple(Instance(n, i.class_name, i.score, i.bbox_xyxy, i.area_px) for n, i in enumerate(keep, start=1))
-    return Segmentation(table.take(segmentation.labels), instances)
+    return Segmentation(renumbered(segmentation.labels, table), instances)
 
 
 def depth_used(frame: Frame, packages: Packages) -> bool:

@@ -15,6 +15,7 @@ from perception_node.config import Config
 from perception_node.pipeline import Pipeline
 from perception_node.segment.encode import encode_frame, output_channels
 from perception_node.segment.graph import PACKED_CHANNELS, pack
+from perception_node.segment.kernels import renumbered
 from perception_node.segment.postprocess import group
 from perception_node.segment.shrink import shrunk_depth, shrunk_rgb
 from perception_node.types import CLASS_NAMES, F64, CameraModel, Frame, Instance, Segmentation
@@ -69,6 +70,7 @@ def compile_loops(config: Config) -> None:
     shrunk_depth(depth_m, (300, 200))
     pack(inputs, np.empty((240, 320, PACKED_CHANNELS), np.uint16))
     group(np.zeros((output_channels(len(CLASS_NAMES)), 240, 320), np.float32), (640, 480))
+    renumbered(np.zeros((480, 640), np.uint16), np.zeros(1 << 16, np.uint16))
     for number, depth in enumerate((depth_m, depth_m, depth_m, None), start=1):
         pipeline.process(Frame(rgb=rgb, depth_m=depth, camera=_CAMERA, stamp_ns=number * 50_000_000, frame_id="warm_up"))
 

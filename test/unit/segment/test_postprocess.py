@@ -136,7 +136,10 @@ def test_heads_may_lie_in_memory_in_any_way_and_are_compiled_for_once(scene: tup
         assert np.array_equal(group(other, (320, 180), grouping).labels, first.labels)
     blank = np.zeros_like(heads)
     group(blank, (320, 180))
-    loops = (kernels.peaks, kernels.settle_votes, kernels.merge_fragments, kernels.largest_pieces, kernels.outline)
+    for labels in (first.labels, fixed[0].astype(np.uint16), np.asfortranarray(first.labels)):
+        kernels.renumbered(labels, np.zeros(1 << 16, np.uint16))
+    loops = (kernels.peaks, kernels.settle_votes, kernels.merge_fragments, kernels.largest_pieces, kernels.outline,
+             kernels._renumbered)
     assert [len(loop.signatures) for loop in loops] == [1] * len(loops)
 
 
@@ -159,17 +162,19 @@ def test_small_islands_go_large_ones_stay(seed: int) -> None:
     assert np.allclose(votes[0, 1], 0.25 * (expected[::2, ::2] == 1).sum())
 
 
-@pytest.mark.parametrize("width", [5, 16, 31, 32, 33])
-def test_labels_of_the_full_picture_are_measured_as_they_are_drawn(width: int) -> None:
+@pytest.mark.parametrize("limit", [-1, 0, 40, 255])
+@pytest.mark.parametrize("width", [5, 6, 7, 8, 9, 15, 16, 31, 32, 33])
+def test_labels_of_the_full_picture_are_measured_as_they_are_drawn(width: int, limit: int) -> None:
     rng = np.random.default_rng(width)
     grown = np.kron(rng.integers(0, 4, (5, width)), np.ones((3, 1))).astype(np.uint8)
     soft = rng.integers(0, 256, grown.shape).astype(np.uint8)
     lookup, area_px, box = np.zeros(256, np.uint16), np.empty(256, np.int64), np.empty((256, 4), np.int64)
     lookup[1:4] = 3, 1, 2
-    out = kernels.outline(grown, soft, 40, lookup, area_px, box)
-    shown = np.where(soft > 40, grown, 0)
+    out = kernels.outline(grown, soft, limit, lookup, area_px, box)
+    shown = np.where(soft.astype(int) > limit, grown, 0)
     assert np.array_equal(out, lookup[shown])
     for label in (1, 2, 3):
         rows, columns = np.nonzero(shown == label)
         assert area_px[label] == len(rows)
-        assert box[label].tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+        assert limit == 255 or len(rows)
+        assert not len(rows) or box[label].tolist() == [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
