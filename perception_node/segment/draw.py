@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from perception_node.types import Segmentation
 
+_AROUND = np.ones((3, 3), np.uint8)
 _SHORT_NAMES = {"box": "box", "padded_mailer": "mailer", "poly_bag": "bag", "item": "item"}
 
 
@@ -30,12 +31,12 @@ def draw_segmentation(rgb: NDArray[np.uint8], segmentation: Segmentation, text: 
         (H, W, 3) uint8 RGB.
     """
     labels = segmentation.labels
-    colours = label_colours(len(segmentation.instances))
-    tint = colours[labels]
-    out = np.where(labels[..., None] > 0, (rgb * 0.6 + tint * 0.4).astype(np.uint8), rgb)
-    edge = cv2.dilate(labels, np.ones((3, 3), np.uint8)) != labels
-    edge |= cv2.erode(labels, np.ones((3, 3), np.uint8)) != labels
-    out[edge & (labels > 0)] = tint[edge & (labels > 0)]
+    tint = np.take(label_colours(len(segmentation.instances)), labels, axis=0)
+    out = np.empty_like(rgb)
+    cv2.addWeighted(rgb, 0.6, tint, 0.4, 0.0, dst=out)
+    cv2.copyTo(rgb, (labels == 0).view(np.uint8), out)
+    edge = (cv2.dilate(labels, _AROUND) != cv2.erode(labels, _AROUND)) & (labels > 0)
+    cv2.copyTo(tint, edge.view(np.uint8), out)
     if not text:
         return out
     size = max(0.35, rgb.shape[1] / 1600)
