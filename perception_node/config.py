@@ -71,6 +71,10 @@ class BeltConfig:
     reach_max_m: float = option(10.0, "end of the arm's window, measured likewise; a grasp's deadline is when it gets there",
                                 unit="m", low=-100.0, high=100.0, live=True)
     max_height_m: float = option(0.8, "nothing on the belt is higher", unit="m", low=0.01, high=5.0, live=True)
+    min_height_m: float = option(0.003, "what stands out of the belt around it, or of the empty cell, by less is no package: it "
+                                 "gets no grasp; 0 = not judged", unit="m", low=0.0, high=0.1, live=True)
+    empty_cell: str = option("", "file that `perception learn-empty` wrote: what looks as its place did in the empty cell gets no "
+                             "grasp; empty = none")
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ class TrackConfig:
                            low=0.005, high=1.0, live=True)
     max_missed_s: float = option(0.6, "a track that was not seen for longer is forgotten", unit="s", low=0.0, high=10.0, live=True)
     max_speed_m_s: float = option(3.0, "no belt is faster", unit="m/s", low=0.01, high=20.0, live=True)
+    still_s: float = option(1.0, "what has stayed for this long where it was first seen, while the belt moved on, is machinery: it "
+                            "gets no grasp; 0 = not judged", unit="s", low=0.0, high=60.0, live=True)
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,8 @@ class GraspConfig:
     """Proposing and ranking grasps."""
 
     max_per_package: int = option(3, "grasps of each kind proposed for one package at most", low=1, high=20, live=True)
-    min_score: float = option(0.1, "grasps below this success probability are rejected", low=0.0, high=1.0, live=True)
+    min_score: float = option(0.1, "grasps below this success probability are rejected; where what covers a package can be picked "
+                              "first, the probability without it counts", low=0.0, high=1.0, live=True)
     normal_radius_m: float = option(0.012, "radius over which surface normals are estimated", unit="m", low=0.002, high=0.1)
     ranking: str = option("own", "what makes probabilities of a grasp's terms: own = the package's file, or the path of a file "
                           "that `perception fit-ranking` wrote")

@@ -33,6 +33,10 @@ class Bookkeeping:
                               self.track_ids.get(package.label, 0))
         self._rejections.setdefault((package.label, kind), rejection)
 
+    def rejected(self, package: Package, kind: GraspKind) -> bool:
+        """Whether a reason was given."""
+        return (package.label, kind) in self._rejections
+
     def rejections(self) -> tuple[Rejection, ...]:
         """In order of label, then kind."""
         return tuple(self._rejections[key] for key in sorted(self._rejections))

@@ -18,6 +18,9 @@ from perception_node.grasp.score import PRIORS, RankingModel
 from perception_node.grasp.suction import suction_grasps
 from perception_node.types import F64, Frame, Grasp, GraspKind, Package, Packages, Rejection, Segmentation, Track
 
+_MOSTLY = 0.5
+"""More missing depth than this explains by itself why a package could not be located."""
+
 
 def propose_grasps(frame: Frame, packages: Packages, segmentation: Segmentation, tracks: Sequence[Track], gripper: GripperConfig,
                    grasp: GraspConfig, belt: BeltConfig, belt_velocity_m_s: F64 | None = None,
@@ -69,6 +72,7 @@ def propose_grasps(frame: Frame, packages: Packages, segmentation: Segmentation,
         for package in flat:
             book.reject(package, "parallel_jaw", "without depth the package's height is unknown: fingers cannot be placed")
     level = cover_levels(packages)
+    found = _in_turn(found, packages, level, grasp.min_score, book)
     ordered = sorted(found, key=lambda g: (level[g.label], -g.score, g.label, g.kind))
     return tuple(ordered), book.rejections()
 
@@ -91,11 +95,34 @@ def _can_be_tried(package: Package, kinds: Sequence[GraspKind], has_depth: bool,
             book.reject(package, kind, "neither depth nor a calibrated belt plane",
                             no_depth_share=missing)
         elif has_depth and not package.from_depth:
-            book.reject(package, kind, f"no depth in {100 * missing:.0f} % of the mask: its place is not known",
-                        no_depth_share=missing)
+            why = (f"no depth in {100 * missing:.0f} % of the mask" if missing > _MOSTLY else
+                   f"none of its readings lies on an upper face (no depth in {100 * missing:.0f} % of the mask)")
+            book.reject(package, kind, f"{why}: its place is not known", no_depth_share=missing)
         elif passed > 0:
             book.reject(package, kind, f"{1e3 * passed:.0f} mm beyond the arm's window", beyond_m=passed)
     return package.placed and passed <= 0 and (package.from_depth or not has_depth)
+
+
+def _in_turn(found: Sequence[Grasp], packages: Packages, level: Mapping[int, int], min_score: float,
+             book: Bookkeeping) -> list[Grasp]:
+    """Without the grasps that are improbable now and stay so, because what lies on their package has no grasp itself.
+
+    Covered packages are judged as if nothing lay on them: they are proposed after what covers them, and say so. That holds only
+    where what covers them can be picked.
+    """
+    grasps_of: dict[int, list[Grasp]] = {}
+    for one in found:
+        grasps_of.setdefault(one.label, []).append(one)
+    for package in sorted((of for of in packages.items if of.label in grasps_of and of.covered_by), key=lambda of: level[of.label]):
+        if all(grasps_of.get(label) for label in package.covered_by):
+            continue
+        mine = grasps_of[package.label]
+        kept = grasps_of[package.label] = [one for one in mine if one.score >= min_score]
+        for kind in {one.kind for one in mine} - {one.kind for one in kept}:
+            best = max(one.score for one in mine if one.kind == kind)
+            book.reject(package, kind, f"best place has a success probability of {best:.2f}, wanted {min_score:.2f}"
+                        f"{book.covered_words(package)}", score_probability=best, limit_probability=min_score)
+    return [one for mine in grasps_of.values() for one in mine]
 
 
 def cover_levels(packages: Packages) -> dict[int, int]:

@@ -12,7 +12,7 @@ from perception_node.config import GraspConfig, JawConfig
 from perception_node.grasp.bookkeeping import Bookkeeping
 from perception_node.grasp.clearance import Obstacles, look_beside
 from perception_node.grasp.patch import View
-from perception_node.grasp.score import SMALL_M3, RankingModel, unit, volume_m3
+from perception_node.grasp.score import SMALL_M3, RankingModel, uncovered_probability, unit, volume_m3
 from perception_node.types import F64, Grasp, Package
 
 _OFFSETS = (0.0, -0.25, 0.25)
@@ -61,7 +61,8 @@ def jaw_grasps(view: View, packages: Sequence[Package], everything: Sequence[Pac
     values = _terms(packages, candidates, beside, reach, plane, config)
     score = model.probability(values)
     possible = (reach >= _MIN_REACH_M) & (beside.unseen <= _MAX_UNSEEN)
-    alive = possible & (score >= grasp.min_score)
+    once_free = uncovered_probability(model, values)
+    alive = possible & (once_free >= grasp.min_score)
     T_cam_grasp = candidates.T_cam_face.copy()
     T_cam_grasp[:, :3, 3] += T_cam_grasp[:, :3, 2] * reach[:, None] / 2
     # Candidates come package after package; within one, the good ones by falling score.
@@ -72,7 +73,7 @@ def jaw_grasps(view: View, packages: Sequence[Package], everything: Sequence[Pac
     for i, package in enumerate(packages):
         mine = order[starts[i]:starts[i + 1]]
         if len(mine) and good_counts[i] == 0:
-            _explain(package, np.sort(mine), beside, reach, score, possible, grasp, config, book)
+            _explain(package, np.sort(mine), beside, reach, once_free, possible, grasp, config, book)
         chosen += mine[: min(good_counts[i], grasp.max_per_package)].tolist()
     if not chosen:
         return []

@@ -78,6 +78,11 @@ class RankingModel:
         return probability
 
 
+def uncovered_probability(model: RankingModel, terms: Mapping[str, F64]) -> F64:
+    """(N,) probabilities that N grasps would have with nothing on their packages: what lies on them is picked first."""
+    return model.probability({**terms, "free": np.ones_like(terms["free"])})
+
+
 PRIOR_SUCTION = RankingModel(
     bias=-6.5,
     weights={"seal": 3.0, "edge": 2.0, "reading": 1.0, "spread": 1.0, "upright": 0.7, "centre": 1.3, "free": 1.2, "mask": 1.0},

@@ -77,6 +77,35 @@ def test_what_lies_on_top_comes_first_and_the_covered_one_says_so(cast_boxes, be
     assert all(g.terms["free"] == 0.0 for g in suction if g.label == 1)
 
 
+def test_a_covered_package_is_judged_as_if_free_where_what_covers_it_can_be_picked(cast_boxes, belt):
+    frame, segmentation = cast_boxes([(0.0, 0.0, 0.3, 0.2, 0.06, 0.0), (0.05, 0.02, 0.1, 0.08, 0.12, 0.3)], bottoms=[0.0, 0.06])
+    now = max(g.score for g in of(propose(frame, segmentation, belt)[0], "suction", 1))
+    config = from_flat({"grasp.min_score": now + 0.01, "gripper.parallel_jaw.enabled": False})
+    grasps, _ = propose(frame, segmentation, belt, config)
+    assert grasps[0].label == 2
+    assert {g.label for g in grasps} == {1, 2}
+    depth = frame.depth_m.copy()
+    depth[(segmentation.labels == 2) & (np.random.default_rng(0).random(depth.shape) < 0.7)] = np.nan
+    grasps, rejections = propose(Frame(frame.rgb, depth, frame.camera, 0, "cam"), segmentation, belt, config)
+    assert not grasps
+    reason, = (r.reason for r in rejections if r.label == 1)
+    assert "success probability" in reason
+    assert "covered by track 2" in reason
+
+
+def test_a_small_face_above_a_large_side_is_found_by_the_second_look(cast_boxes, belt):
+    frame, segmentation = cast_boxes([(0.0, 0.0, 0.3, 0.3, 0.08, 0.0)])
+    mask = segmentation.labels == 1
+    depth = frame.depth_m.copy()
+    columns = np.arange(400)[None, :].repeat(300, 0)
+    edge = int(columns[mask].min()) + 22  # here the face ends; what is right of it falls away by about 60 degrees
+    depth[mask] = (0.92 / (1 - 1.5 * np.clip(columns - edge, 0, 160) / 400))[mask]
+    grasps, _ = propose(Frame(frame.rgb, depth, frame.camera, 0, "cam"), segmentation, belt)
+    best = of(grasps, "suction")[0]
+    assert best.T_cam_grasp[0, 3] / best.T_cam_grasp[2, 3] * 400 + 199 < edge
+    assert best.T_cam_grasp[:3, 2] == pytest.approx([0, 0, 1], abs=0.25)
+
+
 def test_no_cup_on_a_hole_in_the_depth(cast_boxes, belt):
     frame, segmentation = cast_boxes([(0.0, 0.0, 0.2, 0.15, 0.08, 0.0)])
     depth = frame.depth_m.copy()
