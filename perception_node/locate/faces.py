@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.compiled import compiled
+from perception_node.compiled import compiled, steady
 from perception_node.geometry import plane_normal
 from perception_node.types import F32, F64
 
@@ -79,37 +80,50 @@ def fit_faces(masks: Masks, depth_m: F32, up: F64) -> Faces:
     """
     count = len(masks.box)
     tolerance = np.array([FACE_TOLERANCE_M.get(name, 0.008) for name in masks.classes])
-    draws = np.random.default_rng(_SEED).random(count * (3 * _TRIPLES + _LEVELS))
     plane, rms_m, pixels, fraction = np.zeros((count, 4)), np.zeros(count), np.ones(count), np.zeros(count)
     readings, found = np.zeros(count, np.int64), np.zeros(count, np.bool_)
     points, valid = np.zeros((count, SAMPLES, 3)), np.zeros((count, SAMPLES), np.bool_)
     _sample(masks.labels, masks.box, depth_m, masks.rays, points, valid, pixels, fraction)
-    _fit(points, valid, tolerance, up, draws, plane, rms_m, readings, found)
+    _fit(points, valid, tolerance, up, _draws(count), plane, rms_m, readings, found)
     return Faces(plane, rms_m, readings, fraction, found, points, valid, pixels)
+
+
+@functools.lru_cache(maxsize=64)
+def _draws(count: int) -> F64:
+    """0..1: which readings the planes of so many packages go through; computed once, read-only."""
+    return steady(np.random.default_rng(_SEED).random(count * (3 * _TRIPLES + _LEVELS)))
 
 
 @compiled
 def _sample(labels: NDArray[np.uint16], box: NDArray[np.int64], depth_m: F32, rays: F32, points: F64, valid: NDArray[np.bool_],
             pixels: F64, fraction: F64) -> None:
     """Depth readings spread evenly over each mask; writes the last four as `Faces` names them (`fraction`: valid_fraction)."""
-    width = labels.shape[1]
-    room = 1
-    for p in range(len(box)):
-        room = max(room, (box[p, 2] - box[p, 0]) * (box[p, 3] - box[p, 1]))
-    inside = np.empty(room, np.int64)
+    in_row = np.empty(labels.shape[0], np.int64)
+    rows, columns = np.empty(SAMPLES, np.int64), np.empty(SAMPLES, np.int64)
     for p in range(len(box)):
         count, mine = 0, np.uint16(p + 1)
-        for v in range(box[p, 1], box[p, 3]):
-            for u in range(box[p, 0], box[p, 2]):
-                if labels[v, u] == mine:
-                    inside[count] = v * width + u
-                    count += 1
+        left, top, right, bottom = box[p, 0], box[p, 1], box[p, 2], box[p, 3]
+        for v in range(top, bottom):
+            line, here = labels[v, left:right], 0
+            for u in range(len(line)):
+                here += line[u] == mine
+            in_row[v] = here
+            count += here
         taken, read = min(count, SAMPLES), 0
         if count > SAMPLES:
             pixels[p] = count / SAMPLES
+        v, u, passed, before = top, left, 0, 0  # passed: the mask's pixels before (v, u); before: those above row v
         for k in range(taken):
-            at = inside[k * (count - 1) // (SAMPLES - 1) if count > SAMPLES else k]
-            v, u = at // width, at % width
+            wanted = k * (count - 1) // (SAMPLES - 1) if count > SAMPLES else k
+            while before + in_row[v] <= wanted:
+                before += in_row[v]
+                v, u, passed = v + 1, left, before
+            while labels[v, u] != mine or passed < wanted:
+                passed += labels[v, u] == mine
+                u += 1
+            rows[k], columns[k] = v, u
+        for k in range(taken):
+            v, u = rows[k], columns[k]
             z = float(depth_m[v, u])
             if z > 0.0 and np.isfinite(z):
                 points[p, k, 0], points[p, k, 1], points[p, k, 2] = rays[v, u, 0] * z, rays[v, u, 1] * z, z
