@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from perception_node.errors import PerceptionError
+from perception_node.errors import DatasetError, PerceptionError
 from perception_node.fleet.command import add_set
 from perception_node.fleet.promote import promote
 from perception_node.fleet.registry import champion_of, read_registry
@@ -52,6 +53,7 @@ class Size:
     resamples: int = 1000
 
 
+_STATE = "bench-fleet.json"
 QUICK = Size(train=4, judge=4, replay=4, steps=4, resamples=50)
 
 
@@ -64,8 +66,11 @@ def run_fleet(out: Path, size: Size, seed: int = 11, progress: bool = True) -> d
     Returns:
         "steps": for each joining cell, "decision", "fleet" (AP of the champion afterwards by cell, those to come included) and
         "without_rehearsal" (AP changes of the joined cells). "start": AP of the shipped model by cell.
+
+    Raises:
+        DatasetError: the folder holds something else, or a run of another size or seed.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, {"seed": seed, **asdict(size)})
     registry = out / "fleet.yaml"
     registry.unlink(missing_ok=True)
     cells = {name: SimulatedCell(seed + k, shares) for k, (name, shares) in enumerate(zip(NAMES, SHARES, strict=True))}
@@ -95,6 +100,22 @@ def run_fleet(out: Path, size: Size, seed: int = 11, progress: bool = True) -> d
         print(f"{name} joins: {'promoted' if decision.promoted else 'refused'}; {_line(step['fleet'])}", flush=True)
     return {"seed": seed, "cells": {n: {"number": c.number, "shares": c.shares} for n, c in cells.items()}, "start": start,
             "steps": steps, **_verdict(start, steps)}
+
+
+def _claim(out: Path, state: Mapping[str, int]) -> None:
+    """Make sure that a folder is new, empty or this run's; then note down whose it is."""
+    path = out / _STATE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise DatasetError(f"{out}: expected a folder that is new, empty or of a broken run, found something else") from None
+    except (OSError, ValueError):
+        raise DatasetError(f"{path}: expected the settings of a run, cannot be read") from None
+    else:
+        if found != state:
+            raise DatasetError(f"{out}: expected a run of {dict(state)}, got {found}; choose another --out or remove it"[:400])
+    put_json(path, state)
 
 
 def _made(folder: Path, count: int, seed: int, cell: SimulatedCell, progress: bool) -> None:
@@ -185,7 +206,7 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4), constrained_layout=True)
+    figure, axes = pyplot.subplots(figsize=(8, 4), constrained_layout=True)
     rows = [result["start"], *(step["fleet"] for step in result["steps"])]
     for name in result["cells"]:
         line = axes.plot([100 * row[name] for row in rows], marker="o", label=name)[0]
@@ -198,7 +219,7 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
     axes.set(ylabel="AP of pickable packages", xticks=range(len(rows)),
              xticklabels=["shipped", *(f"{step['joins']} joins" for step in result["steps"])])
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     stream = io.BytesIO()
     figure.savefig(stream, dpi=110, format="png")
     pyplot.close(figure)
@@ -238,5 +259,7 @@ def run(args: argparse.Namespace) -> int:
         if args.out is None:
             shutil.rmtree(out, ignore_errors=True)
     print(report(result))
+    if args.quick:
+        print("a quick run: too few pictures and steps to judge by; that it came to its end is what exit status 0 says")
     falls = result["worst_fall"] > max(cell["tolerance"] for step in result["steps"] for cell in step["decision"]["cells"].values())
     return 1 if not args.quick and (falls or not result["rises"]) else 0

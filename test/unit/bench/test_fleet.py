@@ -1,10 +1,14 @@
 """What `perception bench fleet` makes of its figures."""
 
+from dataclasses import asdict
+
 import pytest
 
 pytest.importorskip("torch", reason="pip install -r requirements/train.txt")
 
-from perception_node.bench.fleet import _verdict, draw, report  # noqa: E402
+from perception_node.bench.fleet import Size, _claim, _verdict, draw, report  # noqa: E402
+from perception_node.cli import main  # noqa: E402
+from perception_node.errors import DatasetError  # noqa: E402
 
 START = {"a": 0.5, "b": 0.4}
 
@@ -30,3 +34,22 @@ def test_a_fleet_that_rises_and_one_that_does_not(tmp_path):
     assert bad["worst_fall"] == pytest.approx(0.1)
     draw(good, tmp_path / "fleet.png")
     assert (tmp_path / "fleet.png").stat().st_size > 5000
+
+
+def test_a_folder_of_something_else_or_another_run_is_left_alone(tmp_path, capsys):
+    mine = tmp_path / "fleet.yaml"
+    mine.write_text("format: 1")
+    assert main(["bench", "fleet", "--quick", "--out", str(tmp_path)]) == 2
+    assert "expected a folder that is new, empty or of a broken run" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["fleet.yaml"]
+    run = tmp_path / "run"
+    for _ in range(2):
+        _claim(run, {"seed": 11, **asdict(Size())})
+    assert main(["bench", "fleet", "--quick", "--out", str(run)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "'train': 4" in said
+    assert "'train': 20" in said
+    assert "\n" not in said
+    with pytest.raises(DatasetError, match="'seed': 12.*'seed': 11"):
+        _claim(run, {"seed": 12, **asdict(Size())})
+    assert [path.name for path in run.iterdir()] == ["bench-fleet.json"]
