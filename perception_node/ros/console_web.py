@@ -193,9 +193,10 @@ class Console:
             await self._said(page, {"type": "reply", "text": "Type a question, or click on a package."})
             return
         reply = await asyncio.wrap_future(self._link.ask(text, page.session, point))
+        refused = reply.refused or ("" if reply.answered else reply.reply)
         await self._said(page, {"type": "reply", "text": reply.reply, "action": reply.action, "arguments": list(reply.arguments),
-                                "highlights": list(reply.highlights), "done": reply.done, "asks": reply.asks,
-                                "refused": reply.refused, "suggestions": list(reply.suggestions)})
+                                "highlights": list(reply.highlights), "done": reply.done, "asks": reply.asks, "refused": refused,
+                                "suggestions": list(reply.suggestions)})
         if reply.answered:
             page.rank(reply.ranked)
         if reply.done:
@@ -212,7 +213,10 @@ class Console:
 
     async def _said(self, page: Page, line: dict[str, Any]) -> None:
         """Send a line of the conversation to every page that shows it, and remember it."""
-        line = {**line, "at": round(time.time(), 1)}
+        text = str(line["text"])
+        if line["type"] == "reply":
+            text = text[:1].upper() + text[1:]
+        line = {**line, "text": text, "at": round(time.time(), 1)}
         history = self._history.get(page.session)
         if history is not None:
             self._history.move_to_end(page.session)

@@ -134,11 +134,14 @@ function press() {
 
 function health(message) {
   $("light").className = `light ${message.level}`;
-  const worst = message.lines.find((part) => part[1] === message.level);
-  say("level", message.level === "ok" || !worst ? LEVELS[message.level] : `${LEVELS[message.level]}: ${worst[0]}`);
-  $("parts").replaceChildren(...message.lines.map(([name, level, words]) => {
+  const worst = message.lines.filter((part) => part[1] === message.level);
+  const part = worst.find(([name]) => name !== "node") || worst[0];  // "node" is the worst of the others
+  say("level", message.level === "ok" || !part ? LEVELS[message.level] : `${LEVELS[message.level]}: ${part[0]}`);
+  $("parts").replaceChildren(...message.lines.filter(([name], i, all) => name !== "node" || all.length === 1).map(([name, level, words]) => {
     const item = document.createElement("li");
-    item.textContent = `${name}, ${LEVELS[level]}${words ? `: ${words}` : ""}`;
+    const light = Object.assign(document.createElement("span"), { className: `light ${level}`, ariaHidden: "true" });
+    const said = Object.assign(document.createElement("span"), { className: "sr", textContent: `, ${LEVELS[level]}` });
+    item.append(light, Object.assign(document.createElement("strong"), { textContent: name }), said, words ? `: ${words}` : "");
     return item;
   }));
 }
@@ -158,7 +161,8 @@ function show(buffer) {
   state.packages = new Map(frame.packages.map((item, i) => [item.id || -1 - i, item]));
   state.grasps = frame.grasps;
   state.last = performance.now();
-  say("count", `${frame.packages.length} packages${frame.degraded ? `; ${frame.degraded}` : ""}`);
+  say("count", `${frame.packages.length} package${frame.packages.length === 1 ? "" : "s"}${frame.degraded ? `; ${frame.degraded}` : ""}`);
+  for (const item of $("ranking").children) item.classList.toggle("gone", !state.packages.has(Number(item.dataset.id)));
   veil("");
   if (before !== state.packages.has(state.selected)) press();
   draw();
@@ -203,6 +207,7 @@ function bar(shape, end, other, half) {
   shape.moveTo(end[0] - px, end[1] - py); shape.lineTo(end[0] + px, end[1] + py);
 }
 
+new ResizeObserver(() => { $("log").scrollTop = $("log").scrollHeight; }).observe($("log"));  // the last line stays in sight
 new ResizeObserver(() => {
   const canvas = $("overlay");
   [canvas.width, canvas.height] = [canvas.clientWidth * devicePixelRatio, canvas.clientHeight * devicePixelRatio];
