@@ -44,12 +44,12 @@ SHARES = ((0.7, 0.2, 0.1), (0.3, 0.6, 0.1), (0.1, 0.1, 0.8))
 @dataclass(frozen=True)
 class Size:
     """How much is made and trained: pictures of each cell to train on and to judge by, simulated pictures mixed in, steps at each
-    join (those that `perception finetune` takes for twenty pictures)."""
+    join (None = as many as `perception finetune` takes for that many pictures)."""
 
     train: int = 20
     judge: int = 40
     replay: int = 100
-    steps: int = 200
+    steps: int | None = None
     resamples: int = 1000
 
 
@@ -102,7 +102,7 @@ def run_fleet(out: Path, size: Size, seed: int = 11, progress: bool = True) -> d
             "steps": steps, **_verdict(start, steps)}
 
 
-def _claim(out: Path, state: Mapping[str, int]) -> None:
+def _claim(out: Path, state: Mapping[str, int | None]) -> None:
     """Make sure that a folder is new, empty or this run's; then note down whose it is."""
     path = out / _STATE
     try:
