@@ -49,6 +49,7 @@ VERBS: Mapping[str, Verb] = {
     "simulate-picks": Verb("perception_node.learn.simulate_picks", "carry grasps out on simulated pictures and log what happens"),
     "fit-ranking": Verb("perception_node.learn.fit_ranking", "refit the probabilities of grasps from logs of pick outcomes"),
     "calibrate": Verb("perception_node.ros.calibrate", "find the camera's pose in the cell from views of an LED beacon"),
+    "learn-empty": Verb("perception_node.bag.empty_cell", "learn the empty cell: its machinery gets no grasps from then on"),
     "bench": Verb("", "measure times and figures of one part"),
     "doctor": Verb("perception_node.doctor.checkup", "check the machine and a running cell; each finding with its remedy"),
     "console": Verb("perception_node.ros.console", "serve the operator's page: live picture, ranking, questions, choices, outcomes",

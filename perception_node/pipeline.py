@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from perception_node import config as configuration
-from perception_node.config import BeltConfig, Config, SegmentConfig
+from perception_node.config import BeltConfig, Config, GripperConfig, SegmentConfig
 from perception_node.errors import ModelError, PerceptionError
 from perception_node.grasp.candidates import propose_grasps
 from perception_node.grasp.score import load_ranking
 from perception_node.locate.belt import calibrated_plane
+from perception_node.locate.empty_cell import load_empty_cell, unchanged_masks
+from perception_node.locate.flat import flat_masks
 from perception_node.locate.packages import locate_packages
 from perception_node.segment.kernels import renumbered
-from perception_node.track.tracker import Tracker
-from perception_node.types import F64, Frame, Instance, Packages, Scene, Segmentation
+from perception_node.track.tracker import Tracker, TrackUpdate
+from perception_node.types import F64, Frame, Grasp, GraspKind, Instance, Packages, Rejection, Scene, Segmentation
 
 if TYPE_CHECKING:
     from perception_node.segment.infer import Segmenter
+
+
+Refusal = tuple[str, Mapping[str, float]]
+"""Why something that was found gets no grasp: a sentence, and its numbers by name."""
 
 
 class SegmenterLike(Protocol):
@@ -49,6 +55,7 @@ class Pipeline:
     def __init__(self, config: Config | None = None, segmenter: SegmenterLike | None = None) -> None:
         self._config = config or Config()
         self._ranking = load_ranking(self._config.grasp.ranking)
+        self._empty = load_empty_cell(Path(self._config.belt.empty_cell)) if self._config.belt.empty_cell else None
         self._segmenter = segmenter if segmenter is not None else load_segmenter(self._config.segment)
         self._tracker = Tracker(self._config.track, self._config.belt)
         self.clock_jumps = 0
@@ -95,6 +102,8 @@ class Pipeline:
                                       "make a new pipeline")
         if config.grasp.ranking != self._config.grasp.ranking:
             self._ranking = load_ranking(config.grasp.ranking)
+        if config.belt.empty_cell != self._config.belt.empty_cell:
+            self._empty = load_empty_cell(Path(config.belt.empty_cell)) if config.belt.empty_cell else None
         self._config = config
         self._tracker.track, self._tracker.belt = config.track, config.belt
 
@@ -120,6 +129,8 @@ class Pipeline:
         times.append(time.perf_counter())
         grasps, rejections = propose_grasps(frame, packages, segmentation, update.tracks, self._config.gripper, self._config.grasp,
                                             self._config.belt, update.belt_velocity_m_s, self._ranking)
+        grasps, rejections = without_refused(grasps, rejections, self._refused(frame, segmentation, packages, update), update,
+                                             self._config.gripper)
         times.append(time.perf_counter())
         stages = ("segment", "locate", "track", "grasp")
         timing = {name: 1e3 * (end - start) for name, start, end in zip(stages, times[:-1], times[1:], strict=True)}
@@ -129,6 +140,44 @@ class Pipeline:
             rejections=rejections, pick_order=packages.pick_order, belt_velocity_m_s=update.belt_velocity_m_s, timing_ms=timing,
             degraded=shortfall(frame, packages, self._config.belt), depth_used=depth_used(frame, packages),
             model_id=self._segmenter.model_id)
+
+    def _refused(self, frame: Frame, segmentation: Segmentation, packages: Packages, update: TrackUpdate) -> dict[int, Refusal]:
+        """What is no package for plain reasons, by label; it stays in the scene."""
+        limit_m = self._config.belt.min_height_m
+        found: dict[int, Refusal] = {}
+        for label, stay in update.still.items():
+            found[label] = (f"does not move with the belt: {1e3 * stay.moved_m:.0f} mm in {stay.time_s:.1f} s, belt "
+                            f"{1e3 * stay.belt_m:.0f} mm", {"moved_m": stay.moved_m, "time_s": stay.time_s, "belt_m": stay.belt_m})
+        for label, flat in flat_masks(frame, segmentation, packages, limit_m).items():
+            found[label] = (f"stands out of the belt around it by {1e3 * flat.step_m:.1f} mm, limit {1e3 * limit_m:.1f} mm: a "
+                            "print or a patch", {"step_m": flat.step_m, "upper_step_m": flat.upper_step_m, "limit_m": limit_m})
+        if self._empty is not None:
+            for label, same in unchanged_masks(frame, segmentation, self._empty, limit_m).items():
+                if np.isfinite(same.change_m):
+                    found[label] = (f"was there in the empty cell: stands out of it by {1e3 * same.change_m:.1f} mm, limit "
+                                    f"{1e3 * limit_m:.1f} mm", {"change_m": same.change_m, "limit_m": limit_m})
+                else:
+                    found[label] = (f"was there in the empty cell: looks the same (correlation {same.correlation:.2f})",
+                                    {"correlation": same.correlation})
+        return found
+
+
+def without_refused(grasps: tuple[Grasp, ...], rejections: tuple[Rejection, ...], refused: Mapping[int, Refusal],
+                    update: TrackUpdate, gripper: GripperConfig) -> tuple[tuple[Grasp, ...], tuple[Rejection, ...]]:
+    """Grasps and rejections with a rejection of each enabled kind, in place of grasps, for what is refused."""
+    if not refused:
+        return grasps, rejections
+    enabled: list[GraspKind] = []
+    if gripper.parallel_jaw.enabled:
+        enabled.append("parallel_jaw")
+    if gripper.suction.enabled:
+        enabled.append("suction")
+    ids = {track.label: track.track_id for track in update.tracks}
+    more = [Rejection(label, kind, reason, numbers, ids.get(label, 0)) for label, (reason, numbers) in refused.items()
+            for kind in enabled]
+    kept = [one for one in rejections if one.label not in refused]
+    return (tuple(one for one in grasps if one.label not in refused),
+            tuple(sorted([*kept, *more], key=lambda one: (one.label, one.kind))))
 
 
 def load_segmenter(segment: SegmentConfig) -> Segmenter:

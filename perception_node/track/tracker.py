@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,7 @@ from perception_node.track.assign import assign
 from perception_node.track.match import ALONE, PLAIN, Outlines, fit_cost, likely_shift, outlines_of
 from perception_node.track.motion import HISTORY, History, Velocity, belt_velocity, own_slopes
 from perception_node.track.pose import MIN_POSITION_SIGMA_M, correct
+from perception_node.track.still import Stay, StillWatch
 from perception_node.types import F64, Package, Packages, Track
 
 _MAX_GAP_S = 10.0
@@ -40,12 +41,14 @@ class TrackUpdate:
 
     Attributes:
         tracks: one per package of the frame, in its order. belt_velocity_m_s: (3,) in the camera frame, None = unknown.
-        reset: True when the clock had jumped and everything before was forgotten.
+        reset: True when the clock had jumped and everything before was forgotten. still: by label, what has not moved with the
+            moving belt since it was first seen.
     """
 
     tracks: tuple[Track, ...]
     belt_velocity_m_s: F64 | None
     reset: bool
+    still: Mapping[int, Stay] = field(default_factory=dict)
 
 
 @dataclass
@@ -90,6 +93,7 @@ class Tracker:
         self._belt: Velocity | None = None
         self._belt_ns = 0
         self._stamp_ns: int | None = None
+        self._watch = StillWatch()
 
     def update(self, packages: Packages, stamp_ns: int, belt_velocity_m_s: Sequence[float] | F64 | None = None) -> TrackUpdate:
         """Take one frame's packages in.
@@ -125,7 +129,9 @@ class Tracker:
         if not again:
             self._learn_velocity(packages.belt_plane, stamp_ns, measured is not None)
         tracks = tuple(self._track(package, by_label.get(package.label), stamp_ns) for package in packages.items)
-        return TrackUpdate(tracks, None if self._belt is None else self._belt.value.copy(), jumped)
+        velocity = None if self._belt is None else self._belt.value.copy()
+        still = self._watch.update(tracks, velocity, stamp_ns, self.track.still_s, self.track.max_missed_s)
+        return TrackUpdate(tracks, velocity, jumped, still)
 
     def _match(self, placed: list[Package], step_s: float) -> list[tuple[int, int]]:
         """Carry all tracks on by the time since the last frame and pair them with packages.

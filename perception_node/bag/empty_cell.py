@@ -1,0 +1,78 @@
+"""`perception learn-empty`: a recording of the empty, running cell in, the file that tells its machinery from packages out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from perception_node import config as configuration
+from perception_node.bag.calibration import camera_argument
+from perception_node.bag.reader import Recording
+from perception_node.config import Config
+from perception_node.errors import DatasetError, FrameError
+from perception_node.locate.belt import calibrated_plane
+from perception_node.locate.empty_cell import learn_empty_cell, save_empty_cell
+from perception_node.pipeline import SegmenterLike, load_segmenter, reported
+from perception_node.types import Frame, Segmentation
+
+_MOST_TAKEN = 0.5
+"""More of the picture than this called a package: the cell was not empty, or the network is blind here."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `perception learn-empty`."""
+    parser.description = ("Learn what the empty cell looks like: rails, brackets, tools and patterns that the network takes for "
+                          "packages get no grasps from then on. Record ten seconds of the running belt without packages, with "
+                          "colour and depth. Learn again whenever the camera or the machinery was moved.")
+    parser.epilog = ("Name the file in cell.yaml, belt.empty_cell. Exit status: 0, 1 = the cell was not empty (nothing is "
+                     "written), 2 = input that cannot be read. More: docs/grasping.md")
+    parser.add_argument("recording", type=Path, help="a rosbag2 recording of the empty cell: 5 frames or more, 60 are used")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write (.npz)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="cell.yaml: model and belt plane (default: the defaults)")
+    parser.add_argument("--colour-topic", metavar="TOPIC", help="colour images, when the recording has several")
+    parser.add_argument("--depth-topic", metavar="TOPIC", help="depth images, when the recording has several")
+    parser.add_argument("--camera", default="", metavar="FX,FY,CX,CY|YAML", help="calibration in px, in place of the recorded one")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers to this file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Learn and write; 0 = done, 1 = the cell was not empty.
+
+    Raises:
+        PerceptionError: a recording or configuration that cannot be used.
+    """
+    config = configuration.load(args.config) if args.config else Config()
+    segmenter = load_segmenter(config.segment)
+    camera = camera_argument(args.camera) if args.camera else None
+    with Recording(args.recording, colour=args.colour_topic, depth=args.depth_topic, camera=camera) as recording:
+        empty = learn_empty_cell(segmented(tqdm(recording.frames(), unit="frame", disable=None), segmenter, config))
+    known, taken = float(np.isfinite(empty.depth_m).mean()), float(empty.taken.mean())
+    print(f"{empty.frames} frames; depth known and steady on {100 * known:.1f} % of the picture; taken for packages: "
+          f"{100 * taken:.1f} % of it")
+    numbers = {"frames": empty.frames, "depth_share": known, "taken_share": taken, "written": taken <= _MOST_TAKEN}
+    if args.json:
+        args.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+    if taken > _MOST_TAKEN:
+        print(f"not written: expected at most {100 * _MOST_TAKEN:.0f} % of the picture taken for packages: is the cell empty?")
+        return 1
+    try:
+        save_empty_cell(args.out, empty)
+    except OSError as error:
+        raise DatasetError(f"cannot write {args.out}: {error.strerror}") from None
+    print(f"written: {args.out}; name it in cell.yaml, belt.empty_cell")
+    return 0
+
+
+def segmented(frames: Iterator[Frame], segmenter: SegmenterLike, config: Config) -> Iterator[tuple[Frame, Segmentation]]:
+    """Each frame that can be used with what the network takes for packages in it."""
+    plane = calibrated_plane(config.belt)
+    for frame in frames:
+        try:
+            yield frame, reported(segmenter.segment(frame, plane), config.segment)
+        except FrameError:
+            continue

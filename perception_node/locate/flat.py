@@ -1,0 +1,85 @@
+"""Masks without relief: prints, patches, light and shadow on the belt lie in its surface, a package stands out of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_node.geometry import ray_image
+from perception_node.types import F64, Frame, Instance, Packages, Segmentation
+
+_LOW_M = 0.03
+"""Masks whose middle is higher above the belt are not looked at: what surrounds them is no measure of them."""
+_ON_BELT_M = 0.02
+"""What surrounds the mask is the belt when its middle is within this of the belt's plane (belts sag, rollers have gaps)."""
+_EVEN_M = 0.015
+"""And when it is even: 10th to 50th and 50th to 90th percentile within this."""
+_RING_SHARE = 0.5
+"""And when at least this share of the ring is belt with a reading: a package among others is not judged."""
+_INNER_PX, _OUTER_PX, _CORE_PX = 4, 12, 3
+"""The ring runs from 4 to 12 px outside of the mask; the mask's rim of 3 px is left out. Source: masks' edges are within 3 px."""
+_MIN_READINGS = 500
+"""Fewer readings are not judged: of slivers the mask's own error is as large as they are.
+
+Source of all: simulated pictures of two engines (docs/segmenter.md, "What is no package")."""
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A mask that lies in the belt's surface: how far its middle and its upper tenth stand out of what surrounds it."""
+
+    step_m: float
+    upper_step_m: float
+
+
+def flat_masks(frame: Frame, segmentation: Segmentation, packages: Packages, min_height_m: float) -> dict[int, Flat]:
+    """Which masks show nothing that stands out of the belt around them.
+
+    Args:
+        frame: with depth, else nothing is judged. segmentation, packages: of this frame. min_height_m: what stands out by less is
+            no package; 0 = nothing is judged.
+
+    Returns:
+        By label, of the flat masks only.
+    """
+    plane = packages.belt_plane
+    if frame.depth_m is None or plane is None or min_height_m <= 0:
+        return {}
+    found = {}
+    rays = ray_image(frame.camera)
+    for instance, package in zip(segmentation.instances, packages.items, strict=True):
+        if package.from_depth and package.size_m[2] > _LOW_M:
+            continue
+        flat = _step(frame.depth_m, rays, segmentation.labels, instance, plane)
+        if flat is not None and flat.step_m < min_height_m and flat.upper_step_m < min_height_m + 0.001:
+            found[instance.label] = flat
+    return found
+
+
+def _step(depth_m: NDArray[np.float32], rays: NDArray[np.float32], labels: NDArray[np.uint16], instance: Instance,
+          plane: F64) -> Flat | None:
+    """How far a mask stands out of the belt around it; None where that cannot be told."""
+    rows, columns = labels.shape
+    x0, y0, x1, y1 = instance.bbox_xyxy
+    window = np.s_[max(y0 - _OUTER_PX, 0):min(y1 + _OUTER_PX, rows), max(x0 - _OUTER_PX, 0):min(x1 + _OUTER_PX, columns)]
+    labels = labels[window]
+    mask = (labels == instance.label).astype(np.uint8)
+    height_m = depth_m[window] * (rays[window] @ plane[:2] + plane[2]) + plane[3]
+    known = np.isfinite(height_m)
+    core = height_m[(cv2.erode(mask, _square(_CORE_PX)) > 0) & known]
+    around = (cv2.dilate(mask, _square(_OUTER_PX)) > 0) & (cv2.dilate(mask, _square(_INNER_PX)) == 0)
+    ring = height_m[around & known & (labels == 0)]
+    if len(core) < _MIN_READINGS or len(ring) < _RING_SHARE * int(around.sum()):
+        return None
+    low, middle, high = np.percentile(ring, (10, 50, 90)).tolist()
+    if abs(middle) > _ON_BELT_M or middle - low > _EVEN_M or high - middle > _EVEN_M:
+        return None
+    own_middle, own_high = np.percentile(core, (50, 90)).tolist()
+    return Flat(own_middle - middle, own_high - high)
+
+
+def _square(reach_px: int) -> NDArray[np.uint8]:
+    return np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)

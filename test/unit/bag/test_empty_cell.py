@@ -1,0 +1,69 @@
+"""`perception learn-empty`: a recording of the empty cell becomes a file; one that is not empty does not."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from perception_node.bag import empty_cell
+from perception_node.bag.record import write_recording
+from perception_node.cli import main
+from perception_node.locate.empty_cell import load_empty_cell
+from perception_node.types import Instance, Segmentation
+
+
+class Same:
+    """Takes the same rectangle for a package in every frame."""
+
+    model_id = "same 00000000"
+
+    def __init__(self, rows, columns):
+        self.rows, self.columns = rows, columns
+
+    def segment(self, frame, belt_plane=None):
+        labels = np.zeros(frame.rgb.shape[:2], np.uint16)
+        labels[:self.rows, :self.columns] = 1
+        return Segmentation(labels, (Instance(1, "box", 0.9, (0, 0, self.columns, self.rows), self.rows * self.columns),))
+
+
+@pytest.fixture
+def told(monkeypatch):
+    def tell(rows, columns):
+        monkeypatch.setattr(empty_cell, "load_segmenter", lambda _: Same(rows, columns))
+    return tell
+
+
+def test_the_file_holds_what_stands_still(recording, scene, tmp_path, told, capsys):
+    told(20, 16)
+    out = tmp_path / "empty.npz"
+    assert main(["learn-empty", str(recording), "--out", str(out), "--json", str(tmp_path / "numbers.json")]) == 0
+    assert f"written: {out}" in capsys.readouterr().out
+    empty = load_empty_cell(out)
+    assert empty.frames == len(scene[0])
+    assert empty.taken.sum() == 20 * 16
+    assert empty.depth_m[30, 2] == pytest.approx(1.0, abs=0.002)
+    assert np.isnan(empty.depth_m[0, :3]).all()
+    assert json.loads((tmp_path / "numbers.json").read_text()) == {
+        "frames": 10, "depth_share": pytest.approx(float(np.isfinite(empty.depth_m).mean())),
+        "taken_share": pytest.approx(320 / (48 * 32)), "written": True}
+
+
+def test_a_picture_full_of_packages_is_no_empty_cell(recording, tmp_path, told, capsys):
+    told(32, 40)
+    assert main(["learn-empty", str(recording), "--out", str(tmp_path / "empty.npz")]) == 1
+    assert "is the cell empty?" in capsys.readouterr().out
+    assert not (tmp_path / "empty.npz").exists()
+
+
+def test_too_short_or_missing_recordings_are_one_line(scene, tmp_path, told, capsys):
+    told(4, 20)
+    frames, truth = scene
+    few = [replace(frame) for frame in frames[:4]]
+    write_recording(tmp_path / "few", few, replace(truth, frames=truth.frames[:4]))
+    for recording, words in ((tmp_path / "few", "expected 5 frames or more, got 4"), (tmp_path / "none", "none")):
+        assert main(["learn-empty", str(recording), "--out", str(tmp_path / "empty.npz")]) == 2
+        said = capsys.readouterr().err.strip().splitlines()
+        assert words in said[-1]
+        assert said[-1].startswith("perception: ")
+    assert not (tmp_path / "empty.npz").exists()
