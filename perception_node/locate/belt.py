@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -53,8 +54,14 @@ def fit_belt_plane(frame: Frame, labels: NDArray[np.uint16]) -> F64 | None:
     if len(points) < 50:
         return None
     plane = np.empty(4)
-    found = _most_supported(points, np.random.default_rng(_SEED).integers(0, len(points), (_HYPOTHESES, 3)), plane)
+    found = _most_supported(points, _triples(len(points)), plane)
     return plane if found else None
+
+
+@functools.lru_cache(maxsize=64)
+def _triples(count: int) -> NDArray[np.int64]:
+    """(_HYPOTHESES, 3) which of `count` points the planes go through; computed once, read-only."""
+    return steady(np.random.default_rng(_SEED).integers(0, count, (_HYPOTHESES, 3)))
 
 
 @compiled

@@ -5,6 +5,7 @@ The network works on a grid of half the network picture's resolution ("grid pixe
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -125,10 +126,16 @@ def fit_belt_plane(depth: F32, share: F32, slopes: tuple[F32, F32], hypotheses: 
     points = _coarse_points(steady(depth), steady(share), slopes[0], slopes[1], step)
     if len(points) < 50:
         return None
-    triples = np.random.default_rng(0).integers(0, len(points), (hypotheses, 3))
+    triples = _triples(len(points), hypotheses)
     near = 0.008 + 0.004 * float(np.median(points[:, 2])) ** 2  # stereo noise grows with the square of the range
     plane = np.empty(4)
     return plane if _most_supported(points, triples, near, plane) else None
+
+
+@functools.lru_cache(maxsize=256)
+def _triples(count: int, hypotheses: int) -> NDArray[np.int64]:
+    """(hypotheses, 3) which of `count` points the planes go through; computed once, read-only."""
+    return steady(np.random.default_rng(0).integers(0, count, (hypotheses, 3)))
 
 
 @compiled
