@@ -9,12 +9,12 @@ import sys
 import threading
 from pathlib import Path
 
-NICENESS = 10
-"""Of the threads that draw and serve: a ninth of the node's share where both want the same core, and the node goes first.
+NICENESS = 5
+"""Of the threads that draw and serve: a third of the node's share where both want the same core, and the node goes first.
 
-Not more: beside other busy programs the page should still move. The middleware's own threads stay as they are, since they share
-locks with the node's: one that is made to wait while it holds such a lock would make the node wait.
-Source: sched(7), weights of nice values; measured: docs/results.md.
+Not more: beside other busy programs the page should still move (with 10 it stood still among twelve of them). The middleware's
+own threads stay as they are, since they share locks with the node's: one that has to wait while it holds such a lock would make the
+node wait. Source: sched(7), weights of nice values; measured: docs/results.md.
 """
 _KEEP_BYTES = 32 * 2**20  # Source: the largest value that mallopt(3) takes for M_MMAP_THRESHOLD on 64 bits
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Source: malloc.h of the GNU C library
