@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.compiled import compiled, steady
 from perception_node.geometry import ray_image
-from perception_node.types import F64, Frame, Instance, Packages, Segmentation
+from perception_node.types import F32, F64, Frame, Instance, Packages, Segmentation
 
 _LOW_M = 0.03
 """Masks whose middle is higher above the belt are not looked at: what surrounds them is no measure of them."""
@@ -21,6 +22,7 @@ _RING_SHARE = 0.5
 """And when at least this share of the ring is belt with a reading: a package among others is not judged."""
 _INNER_PX, _OUTER_PX, _CORE_PX = 4, 12, 3
 """The ring runs from 4 to 12 px outside of the mask; the mask's rim of 3 px is left out. Source: masks' edges are within 3 px."""
+_RING_PERCENT, _CORE_PERCENT = np.array((10.0, 50.0, 90.0)), np.array((50.0, 90.0))
 _MIN_READINGS = 500
 """Fewer readings are not judged: of slivers the mask's own error is as large as they are.
 
@@ -49,11 +51,12 @@ def flat_masks(frame: Frame, segmentation: Segmentation, packages: Packages, min
     if frame.depth_m is None or plane is None or min_height_m <= 0:
         return {}
     found = {}
-    rays = ray_image(frame.camera)
+    rays, depth_m, labels = ray_image(frame.camera), steady(frame.depth_m), steady(segmentation.labels)
+    plane = np.array(plane)
     for instance, package in zip(segmentation.instances, packages.items, strict=True):
         if package.from_depth and package.size_m[2] > _LOW_M:
             continue
-        flat = _step(frame.depth_m, rays, segmentation.labels, instance, plane)
+        flat = _step(depth_m, rays, labels, instance, plane)
         if flat is not None and flat.step_m < min_height_m and flat.upper_step_m < min_height_m + 0.001:
             found[instance.label] = flat
     return found
@@ -64,21 +67,56 @@ def _step(depth_m: NDArray[np.float32], rays: NDArray[np.float32], labels: NDArr
     """How far a mask stands out of the belt around it; None where that cannot be told."""
     rows, columns = labels.shape
     x0, y0, x1, y1 = instance.bbox_xyxy
-    window = np.s_[max(y0 - _OUTER_PX, 0):min(y1 + _OUTER_PX, rows), max(x0 - _OUTER_PX, 0):min(x1 + _OUTER_PX, columns)]
-    labels = labels[window]
-    mask = (labels == instance.label).astype(np.uint8)
-    height_m = depth_m[window] * (rays[window] @ plane[:2] + plane[2]) + plane[3]
-    known = np.isfinite(height_m)
-    core = height_m[(cv2.erode(mask, _square(_CORE_PX)) > 0) & known]
-    around = (cv2.dilate(mask, _square(_OUTER_PX)) > 0) & (cv2.dilate(mask, _square(_INNER_PX)) == 0)
-    ring = height_m[around & known & (labels == 0)]
-    if len(core) < _MIN_READINGS or len(ring) < _RING_SHARE * int(around.sum()):
+    left, top = max(x0 - _OUTER_PX, 0), max(y0 - _OUTER_PX, 0)
+    window = labels[top:min(y1 + _OUTER_PX, rows), left:min(x1 + _OUTER_PX, columns)]
+    mask = (window == instance.label).astype(np.uint8)
+    core, ring = cv2.erode(mask, _square(_CORE_PX)), cv2.dilate(mask, _square(_OUTER_PX)) - cv2.dilate(mask, _square(_INNER_PX))
+    part = np.asarray(core + 2 * ring, dtype=np.uint8)
+    tenths = np.empty(5)
+    if not relief(depth_m, rays, labels, part, left, top, plane, tenths):
         return None
-    low, middle, high = np.percentile(ring, (10, 50, 90)).tolist()
+    low, middle, high, own_middle, own_high = tenths.tolist()
     if abs(middle) > _ON_BELT_M or middle - low > _EVEN_M or high - middle > _EVEN_M:
         return None
-    own_middle, own_high = np.percentile(core, (50, 90)).tolist()
     return Flat(own_middle - middle, own_high - high)
+
+
+@compiled
+def relief(depth_m: F32, rays: F32, labels: NDArray[np.uint16], part: NDArray[np.uint8], left: int, top: int, plane: F64,
+            tenths: F64) -> bool:
+    """Percentiles of the heights above the belt: 10, 50 and 90 of the ring, 50 and 90 of the mask's core.
+
+    Args:
+        depth_m, rays, labels: of the picture. part: (h, w) of the window whose corner is left, top: 1 = core, 2 = ring.
+        plane: (4,) belt. tenths: (5,), written.
+
+    Returns:
+        Whether both have readings enough; else `tenths` is undefined.
+    """
+    core, ring = np.empty(part.size), np.empty(part.size)
+    of_core, of_ring, around = 0, 0, 0
+    for row in range(part.shape[0]):
+        for column in range(part.shape[1]):
+            which = part[row, column]
+            if which == 0:
+                continue
+            v, u = top + row, left + column
+            along = rays[v, u, 0] * plane[0] + rays[v, u, 1] * plane[1] + plane[2]
+            height = depth_m[v, u] * along + plane[3]
+            if which == 1:
+                if np.isfinite(height):
+                    core[of_core] = height
+                    of_core += 1
+                continue
+            around += 1
+            if labels[v, u] == 0 and np.isfinite(height):
+                ring[of_ring] = height
+                of_ring += 1
+    if of_core < _MIN_READINGS or of_ring == 0 or of_ring < _RING_SHARE * around:
+        return False
+    tenths[:3] = np.percentile(ring[:of_ring], _RING_PERCENT)
+    tenths[3:] = np.percentile(core[:of_core], _CORE_PERCENT)
+    return True
 
 
 def _square(reach_px: int) -> NDArray[np.uint8]:
