@@ -148,7 +148,7 @@ def test_cell_remaps_its_topics_and_ends_on_interrupt(domain, tmp_path):
         wait(lambda: node.count_subscribers("/camera/color/image_raw") and node.count_subscribers("/cell/depth/image"))
         wait(lambda: ("perception", "/cell") in node.get_node_names_and_namespaces())
         [(_, environment)] = started(process.pid, "perception_node")
-        assert Path(environment["FASTDDS_DEFAULT_PROFILES_FILE"]) == PROFILES_FILE
+        assert PROFILES_FILE.samefile(environment["FASTDDS_DEFAULT_PROFILES_FILE"])
         assert "FASTDDS_BUILTIN_TRANSPORTS" not in environment
         process.send_signal(signal.SIGINT)
         assert process.wait(END_S) == 0, (tmp_path / "output").read_text()
