@@ -161,7 +161,8 @@ def pack(items: list[Item]) -> Packed:
     tri = np.ascontiguousarray(np.concatenate(triangles), np.int32)
     tex_of = np.concatenate(texture).astype(np.int32)
     pixels, table = _stored(textures)
-    tangents, density = _tangents(attr, tri, tex_of, table)
+    tangents, density = np.empty((len(tri), 6), np.float32), np.empty(len(tri), np.float32)
+    kernels.tangents(attr, tri, table[tex_of * samples.LEVELS], tangents, density)
     return Packed(
         attr,
         tri,
@@ -200,24 +201,6 @@ def _stored(textures: list[tuple[Array, bool]]) -> tuple[Array, Array]:
                 samples.halve_texels(pixels[first:], w, h2, w2, pixels[start:])
                 first, w = start, w2
     return pixels.view(np.uint64).ravel(), np.array(rows, np.int64)
-
-
-def _tangents(attributes: Array, triangles: Array, texture: Array, table: Array) -> tuple[Array, Array]:
-    """Per triangle: (T, 6) unit directions of u and v, (T,) texels per metre."""
-    p = attributes[triangles, :3]
-    uv = attributes[triangles, 6:8]
-    e1, e2 = p[:, 1] - p[:, 0], p[:, 2] - p[:, 0]
-    d1, d2 = uv[:, 1] - uv[:, 0], uv[:, 2] - uv[:, 0]
-    det = d1[:, 0] * d2[:, 1] - d2[:, 0] * d1[:, 1]
-    safe = np.where(np.abs(det) < 1e-12, 1e-12, det)
-    tu = (e1 * d2[:, 1:2] - e2 * d1[:, 1:2]) / safe[:, None]
-    tv = (e2 * d1[:, 0:1] - e1 * d2[:, 0:1]) / safe[:, None]
-    tu /= np.linalg.norm(tu, axis=1, keepdims=True) + 1e-9
-    tv /= np.linalg.norm(tv, axis=1, keepdims=True) + 1e-9
-    area = np.linalg.norm(cross(e1, e2), axis=1)
-    size = table[texture * samples.LEVELS]
-    density = np.sqrt(np.abs(det) * size[:, 1] * size[:, 2] / (area + 1e-12))
-    return np.concatenate([tu, tv], 1).astype(np.float32), density.astype(np.float32)
 
 
 def _light_basis(direction: Array) -> Array:

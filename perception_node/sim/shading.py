@@ -349,15 +349,21 @@ def _batch(
         t = q[_SPAN_T + n]
         _turn(q[_SPAN + n], q[_SPAN + n + 1], t, tangents, materials[tri_material[t], 3], camera, f)
     _ambient(count, sky, moments[0], light_frames[0], lights[0, 7], f)
+    runs = 0  # spans of one material in a row become one
+    for n in range(spans):
+        m = tri_material[q[_SPAN_T + n]]
+        if runs == 0 or q[_SPAN_T + runs - 1] != m:
+            q[_SPAN + runs], q[_SPAN_T + runs] = q[_SPAN + n], m
+            runs += 1
+    q[_SPAN + runs] = count
     for k in range(1, lights.shape[0]):
         _lamp(count, lights[k], moments[k], light_frames[k], f)
-        for n in range(spans):
-            m = tri_material[q[_SPAN_T + n]]
+        for n in range(runs):
+            m = q[_SPAN_T + n]
             if materials[m, 0] > 0.0:
                 _shine(q[_SPAN + n], q[_SPAN + n + 1], lights[k], materials[m], f)
-    for n in range(spans):
-        first, last = q[_SPAN + n], q[_SPAN + n + 1]
-        m = tri_material[q[_SPAN_T + n]]
+    for n in range(runs):
+        first, last, m = q[_SPAN + n], q[_SPAN + n + 1], q[_SPAN_T + n]
         if materials[m, 2] > 0.004:
             _mirror(first, last, materials[m], strips, sky, f)
         if blend == 1:
