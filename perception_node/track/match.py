@@ -122,16 +122,17 @@ def _fit_costs(ours: F64, ours_cut: Flags, depth_m: F64, our_area: F64, our_clas
                     step = min(max(low_t - low, 0.0) + max(high - high_t, 0.0), max(low - low_t, 0.0) + max(high_t - high, 0.0))
                 off += step * step
             overlap = shared / max(own + other - shared, _MIN_SIDE**2)
+            much = overlap >= _SAME_OVERLAP
             alike = 1.0
             if crossing:
                 # What crosses the border shows more or less of its width, too: the smaller outline need only lie within the larger
                 # one, while the side away from the border moves like the package.
                 overlap = (1.0 - _WITHIN) * overlap + _WITHIN * (shared / max(min(own, other), _MIN_SIDE**2))
                 apart = math.sqrt(off) * depth_m[t]
-                near = apart <= gate_m and shared > 0.0
+                near = (apart <= gate_m and shared > 0.0) or much
             else:
                 apart = math.sqrt(away) / 2.0 * depth_m[t]
-                near = apart <= gate_m or overlap >= _SAME_OVERLAP
+                near = apart <= gate_m or much
                 alike = math.sqrt(_ratio(our_area[t], their_area[p]))
             apart = 1.0 - alike * (1.0 - min(apart / gate_m, 1.0))
             cost[t, p] = np.inf

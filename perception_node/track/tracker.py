@@ -12,6 +12,7 @@ from perception_node.track.assign import assign
 from perception_node.track.match import ALONE, PLAIN, Outlines, fit_cost, likely_shift, outlines_of
 from perception_node.track.motion import HISTORY, History, Velocity, belt_velocity, own_slopes
 from perception_node.track.pose import MIN_POSITION_SIGMA_M, correct
+from perception_node.track.shapes import Shapes, holders, predicted
 from perception_node.track.still import Stay, StillWatch
 from perception_node.types import F64, Package, Packages, Track
 
@@ -54,7 +55,7 @@ class TrackUpdate:
 @dataclass
 class _State:
     """One followed package: filtered pose, its covariance and size, as of `stamp_ns`; `package`: the last measurement; `drift_m`:
-    (3,) how far it has been carried since then."""
+    (3,) how far it has been carried since then; `held_ns`: when a mask last held it together with others."""
 
     track_id: int
     class_name: str
@@ -66,6 +67,8 @@ class _State:
     package: Package
     drift_m: F64 = field(default_factory=lambda: np.zeros(3))
     history: History = field(default_factory=History)
+    shapes: Shapes = field(default_factory=Shapes)
+    held_ns: int = 0
 
 
 class Tracker:
@@ -112,20 +115,23 @@ class Tracker:
         again = self._stamp_ns == stamp_ns
         step_s = 0.0 if self._stamp_ns is None or jumped else (stamp_ns - self._stamp_ns) * 1e-9
         self._stamp_ns = stamp_ns
-        self._states = [s for s in self._states if (stamp_ns - s.stamp_ns) * 1e-9 <= self.track.max_missed_s + 1e-9]
+        oldest_ns = stamp_ns - round((self.track.max_missed_s + 1e-9) * 1e9)
+        self._states = [s for s in self._states if max(s.stamp_ns, s.held_ns) >= oldest_ns]
         measured = None if belt_velocity_m_s is None else np.asarray(belt_velocity_m_s, dtype=np.float64)
         if measured is not None:
             self._belt, self._belt_ns = Velocity(measured, (0.01 * float(np.linalg.norm(measured)) + 0.001) ** 2), stamp_ns
         elif self._belt is not None and (stamp_ns - self._belt_ns) * 1e-9 > _BELT_MEMORY_S:
             self._belt = None
         placed = [package for package in packages.items if package.placed]
-        pairs = self._match(placed, step_s)
+        found = outlines_of(placed)
+        pairs, held = self._match(found, step_s)
         by_label = {placed[column].label: self._states[row] for row, column in pairs}
         if pairs and not again:
-            self._correct([self._states[row] for row, _ in pairs], [placed[column] for _, column in pairs], stamp_ns)
-        for package in placed:
+            self._take_in(pairs, held, placed, found, stamp_ns)
+        for column, package in enumerate(placed):
             if package.label not in by_label:
                 by_label[package.label] = self._start(package, stamp_ns)
+                by_label[package.label].shapes.see(found, column, stamp_ns)
         if not again:
             self._learn_velocity(packages.belt_plane, stamp_ns, measured is not None)
         tracks = tuple(self._track(package, by_label.get(package.label), stamp_ns) for package in packages.items)
@@ -133,46 +139,63 @@ class Tracker:
         still = self._watch.update(tracks, velocity, stamp_ns, self.track.still_s, self.track.max_missed_s)
         return TrackUpdate(tracks, velocity, jumped, still)
 
-    def _match(self, placed: list[Package], step_s: float) -> list[tuple[int, int]]:
+    def _match(self, found: Outlines, step_s: float) -> tuple[list[tuple[int, int]], dict[int, list[int]]]:
         """Carry all tracks on by the time since the last frame and pair them with packages.
 
         A belt that stops or turns moves all of its packages otherwise than predicted, and alike: where that explains the picture
         better, it is how far every track is carried, those out of sight included.
         """
         for state in self._states:
-            state.drift_m = state.drift_m + self._velocity(state).value * step_s
-        if not self._states or not placed:
-            return []
-        predicted = outlines_of([state.package for state in self._states]).moved(np.array([s.drift_m for s in self._states]))
-        found = outlines_of(placed)
+            self._carry(state, self._velocity(state).value * step_s)
+        if not self._states or not len(found.bounds):
+            return [], {}
         newest_ns = max(state.stamp_ns for state in self._states)
         stale = np.where([state.stamp_ns < newest_ns for state in self._states], _STALE_COST, 0.0)
-        pairs, cost = self._pair(predicted, found, stale)
+        pairs, held, cost = self._pair(found, stale)
         if step_s > 0:
-            shift = likely_shift(predicted, found, self.track.max_speed_m_s * step_s)
+            shift = likely_shift(self._main(), found, self.track.max_speed_m_s * step_s)
             length_m = float(np.linalg.norm(shift))
             if length_m > _STEP_M:
                 price = 0.0 if self._belt is None else _LEAP_COST * ALONE * min(length_m / self.track.gate_m, 1.0)
-                shifted, other_cost = self._pair(predicted.moved(np.tile(shift, (len(self._states), 1))), found, stale)
+                for state in self._states:
+                    self._carry(state, shift)
+                shifted, other_held, other_cost = self._pair(found, stale)
                 if other_cost + price < cost:
-                    pairs = shifted
-                    for state in self._states:
-                        state.drift_m = state.drift_m + shift
-        return pairs
+                    return shifted, other_held
+                for state in self._states:
+                    self._carry(state, -shift)
+        return pairs, held
 
-    def _pair(self, predicted: Outlines, found: Outlines, stale: F64) -> tuple[list[tuple[int, int]], float]:
-        """Pairs, and what they cost.
+    @staticmethod
+    def _carry(state: _State, way_m: F64) -> None:
+        state.drift_m = state.drift_m + way_m
+        state.shapes.carried_m = state.shapes.carried_m + way_m
+
+    def _main(self) -> Outlines:
+        return predicted([state.shapes.main for state in self._states], [state.shapes for state in self._states])
+
+    def _pair(self, found: Outlines, stale: F64) -> tuple[list[tuple[int, int]], dict[int, list[int]], float]:
+        """Pairs, which packages hold several tracks, and what the pairs cost. A package that holds several goes by the largest.
 
         What plainly fits comes first, so that no doubtful pair takes its partner; then the best of what is left. Each package or
         track without a partner, whichever are fewer, costs `ALONE`.
         """
-        cost = fit_cost(predicted, found, self.track.gate_m) + stale[:, None]
+        kept = [(shape, state.shapes) for state in self._states for shape in state.shapes.kept]
+        costs = fit_cost(predicted([shape for shape, _ in kept], [owner for _, owner in kept]), found, self.track.gate_m)
+        starts = np.cumsum([0] + [len(state.shapes.kept) for state in self._states[:-1]])
+        cost = np.minimum.reduceat(costs, starts, axis=0) + stale[:, None]
+        mains = [row for row, (shape, owner) in enumerate(kept) if shape is owner.main]
+        held = holders(self._main(), costs[mains], found, PLAIN)
+        for column, rows in held.items():
+            cost[:, column] = np.inf
+            cost[rows[0], :] = np.inf
+            cost[rows[0], column] = 0.0
         rest = cost.copy()
         plain = assign(cost, PLAIN)
         for row, column in plain:
             rest[row], rest[:, column] = np.inf, np.inf
         pairs = plain + assign(rest, ALONE)
-        return pairs, sum(float(cost[pair]) for pair in pairs) + ALONE * (min(cost.shape) - len(pairs))
+        return pairs, held, sum(float(cost[pair]) for pair in pairs) + ALONE * (min(cost.shape) - len(pairs))
 
     def _velocity(self, state: _State) -> Velocity:
         if state.velocity is not None:
@@ -181,7 +204,22 @@ class Tracker:
             return self._belt
         return Velocity(np.zeros(3), _UNKNOWN_SPEED_SIGMA_M_S**2)
 
-    def _correct(self, states: list[_State], packages: list[Package], stamp_ns: int) -> None:
+    def _take_in(self, pairs: list[tuple[int, int]], held: dict[int, list[int]], placed: list[Package], found: Outlines,
+                 stamp_ns: int) -> None:
+        """Correct the tracks by what was found to be theirs alone; what is held together with others goes on as predicted."""
+        alone, plain = [], []
+        for row, column in pairs:
+            is_main = self._states[row].shapes.see(found, column, stamp_ns)
+            if column in held:
+                for member in held[column]:
+                    self._states[member].held_ns = stamp_ns
+            else:
+                alone.append((row, column))
+                plain.append(is_main)
+        if alone:
+            self._correct([self._states[row] for row, _ in alone], [placed[column] for _, column in alone], stamp_ns, plain)
+
+    def _correct(self, states: list[_State], packages: list[Package], stamp_ns: int, main: list[bool]) -> None:
         """Kalman step of the positions; orientation and size follow with the same trust."""
         elapsed_s = np.array([(stamp_ns - state.stamp_ns) * 1e-9 for state in states])
         doubt = (np.array([self._velocity(state).variance for state in states]) + _PROCESS_M_PER_S**2) * elapsed_s**2
@@ -196,7 +234,7 @@ class Tracker:
         for i, (state, package) in enumerate(zip(states, packages, strict=True)):
             state.pose, state.covariance, state.size_m = poses[i], covariances[i], sizes[i]
             state.class_name, state.package, state.stamp_ns, state.drift_m = package.class_name, package, stamp_ns, np.zeros(3)
-        self._remember(states, stamp_ns)
+        self._remember([state for state, usual in zip(states, main, strict=True) if usual], stamp_ns)
 
     def _start(self, package: Package, stamp_ns: int) -> _State:
         state = _State(self._next_id, package.class_name, package.T_cam_package.copy(), package.covariance.copy(),
@@ -208,6 +246,8 @@ class Tracker:
 
     @staticmethod
     def _remember(states: list[_State], stamp_ns: int) -> None:
+        if not states:
+            return
         # The middle one: one direction (the height, or the viewing ray without depth) may be in doubt, but always by the same.
         middle = np.linalg.eigvalsh(np.array([state.package.covariance[:3, :3] for state in states]))[:, 1]
         for state, sigma in zip(states, np.sqrt(np.maximum(middle, MIN_POSITION_SIGMA_M**2)).tolist(), strict=True):
@@ -251,11 +291,17 @@ class Tracker:
                          velocity_covariance=np.eye(3) * self.track.max_speed_m_s**2, package=package)
         velocity = self._velocity(state)
         spread = _EYE * velocity.variance
+        pose, covariance = state.pose, state.covariance
+        elapsed_s = (stamp_ns - state.stamp_ns) * 1e-9
+        if elapsed_s > 0:  # held by a mask together with others: where it should be by now
+            pose, covariance = pose.copy(), covariance.copy()
+            pose[:3, 3] += state.drift_m
+            covariance[:3, :3] += _EYE * (velocity.variance + _PROCESS_M_PER_S**2) * elapsed_s**2
         if not package.from_depth:  # how fast a picture moves depends on the distance, and that is in doubt
             position = package.T_cam_package[:3, 3]
             doubt = float(np.linalg.eigvalsh(package.covariance[:3, :3])[2]) / max(float(position @ position), 1e-9)
             spread += np.outer(velocity.value, velocity.value) * doubt
         length, width, height = (float(side) for side in state.size_m)
-        return Track(track_id=state.track_id, label=package.label, class_name=state.class_name, T_cam_package=state.pose,
-                     size_m=(length, width, height), velocity_m_s=velocity.value, stamp_ns=stamp_ns, covariance=state.covariance,
+        return Track(track_id=state.track_id, label=package.label, class_name=state.class_name, T_cam_package=pose,
+                     size_m=(length, width, height), velocity_m_s=velocity.value, stamp_ns=stamp_ns, covariance=covariance,
                      velocity_covariance=spread, package=package)

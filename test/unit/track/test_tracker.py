@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from perception_node.config import BeltConfig, TrackConfig
 from perception_node.grasp.deadline import deadlines_ns, travel_direction
 from perception_node.track import Tracker
+from perception_node.track.match import PLAIN, Outlines, fit_cost
 from perception_node.types import Package, Packages
 
 PLANE = (0.0, 0.0, -1.0, 1.0)
@@ -121,6 +122,55 @@ def test_merged_then_split_packages_get_their_ids_back():
     split = follower.update(scene(package(1, 0.18), package(2, 0.18, 0.13)), round(9 / 15 * NS))
     assert sorted(t.track_id for t in split.tracks) == [1, 2]
     assert split.tracks[0].track_id == 1
+
+
+def test_two_in_one_mask_for_longer_than_a_track_may_be_missed_get_their_ids_back():
+    follower = tracker(max_missed_s=0.2)
+    for n in range(10):
+        first = follower.update(scene(package(1, 0.02 * n), package(2, 0.02 * n, 0.13)), round(n / 15 * NS))
+    for n in range(10, 17):
+        held = follower.update(scene(package(1, 0.02 * n, 0.065, size=(0.2, 0.25, 0.05))), round(n / 15 * NS))
+        track, = held.tracks
+        mine = track.track_id - 1
+        assert np.linalg.norm(track.T_cam_package[:2, 3] - [0.02 * n, 0.13 * mine]) < 0.004, "the middle of both is nobody's place"
+        assert held.belt_velocity_m_s == pytest.approx([0.3, 0, 0], abs=0.003)
+    split = follower.update(scene(package(1, 0.34), package(2, 0.34, 0.13)), round(17 / 15 * NS))
+    assert [t.track_id for t in split.tracks] == [t.track_id for t in first.tracks]
+
+
+def test_a_mask_that_stays_that_large_is_one_package_in_the_end():
+    follower = tracker(max_missed_s=0.2)
+    for n in range(10):
+        follower.update(scene(package(1, 0.02 * n), package(2, 0.02 * n, 0.13)), round(n / 15 * NS))
+    for n in range(10, 30):
+        last = follower.update(scene(package(1, 0.02 * n, 0.065, size=(0.2, 0.25, 0.05))), round(n / 15 * NS)).tracks[0]
+    assert last.T_cam_package[1, 3] == pytest.approx(0.065, abs=0.003)
+    split = follower.update(scene(package(1, 0.6), package(2, 0.6, 0.13)), round(30 / 15 * NS))
+    assert sorted(t.track_id for t in split.tracks) == [last.track_id, 3]
+
+
+def test_a_package_that_falls_into_pieces_now_and_then_keeps_its_id_whichever_piece_is_larger():
+    follower = tracker()
+    ids = []
+    for n in range(24):
+        x = 0.02 * n
+        if n % 4 < 2:
+            items = [package(1, x, size=(0.3, 0.2, 0.05))]
+        else:  # 0.3 m as 0.18 + 0.12, or the other way round
+            left = 0.18 if n % 8 < 4 else 0.12
+            items = [package(1, x - 0.15 + left / 2, size=(left, 0.2, 0.05)),
+                     package(2, x + left / 2, size=(0.3 - left, 0.2, 0.05))]
+        tracks = follower.update(scene(*items), round(n / 15 * NS)).tracks
+        if len(items) == 1:
+            ids.append(tracks[0].track_id)
+    assert ids == [1] * 12
+
+
+def test_what_leaves_keeps_its_id_when_most_of_it_is_still_seen_however_far_its_inner_side_leaps():
+    cut = np.array([[False, False, True, False]])
+    leaving, shrunk = (Outlines(np.array([[left, 0.14, 0.54, 0.3]]), cut, np.ones(1), np.full(1, 0.02), ("box",))
+                       for left in (0.25, 0.35))
+    assert fit_cost(leaving, shrunk, 0.08)[0, 0] < PLAIN
 
 
 def test_a_mask_that_holds_two_keeps_the_id_of_one_of_them_and_not_of_a_splinter_on_their_seam():

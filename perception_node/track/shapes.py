@@ -1,0 +1,170 @@
+"""What each track has looked like of late, and masks that hold several tracks.
+
+A segmenter that merges two packages for some frames, or splits one, shows a track in two or three shapes in turn. Each is
+remembered for a while, and a package that has one of them again is the same; a mask that the shapes of several tracks fill
+together is theirs, and none of them is taken to have become it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perception_node.compiled import compiled
+from perception_node.track.match import Flags, Outlines
+from perception_node.types import F64
+
+_KEPT = 3
+"""Shapes remembered of one track."""
+_MEMORY_S = 1.0
+"""A shape that was not seen for longer is forgotten: the track may have turned, and others have come."""
+_STEADY = 8
+"""Frames after which a shape counts no more: another one replaces it as the main one within as many."""
+_LIKE_M, _LIKE_SHARE = 0.015, 0.1
+"""Sides that moved by less than both together (the share is of the shape's longer side) are the same shape: some pixels of a
+mask's edge at 1 m, and what a corner more or less of a leaning package makes."""
+_STEP = 2.0
+"""A shape may be further from its prediction than its sides are from each other: by this many times as much."""
+_WITHIN = 0.75
+"""Share of a track's outline that must lie in a mask which holds it."""
+_MIN_SIZE = 1e-9
+
+
+@dataclass(eq=False)
+class Shape:
+    """One remembered shape: outline as in `Outlines`, where the track was then, and how steadily it was seen."""
+
+    bounds: F64
+    cut: Flags
+    depth_m: float
+    area_m2: float
+    class_name: str
+    carried_m: F64
+    stamp_ns: int
+    count: int = 1
+
+
+@dataclass(eq=False)
+class Shapes:
+    """The shapes of one track; `carried_m`: (3,) how far it has come since it began."""
+
+    carried_m: F64 = field(default_factory=lambda: np.zeros(3))
+    kept: list[Shape] = field(default_factory=list)
+
+    @property
+    def main(self) -> Shape:
+        """The steadiest one, of equals the one that was remembered first."""
+        return max(self.kept, key=lambda shape: shape.count)
+
+    def see(self, found: Outlines, column: int, stamp_ns: int) -> bool:
+        """Take in what the track looks like now.
+
+        Args:
+            found: of the frame's packages. column: of the one that is this track's. stamp_ns: of the frame.
+
+        Returns:
+            Whether that is its main shape: another one's middle says nothing about motion.
+        """
+        seen = Shape(found.bounds[column], found.cut[column], float(found.depth_m[column]), float(found.area_m2[column]),
+                     found.classes[column], self.carried_m.copy(), stamp_ns)
+        self.kept = [shape for shape in self.kept if (stamp_ns - shape.stamp_ns) * 1e-9 <= _MEMORY_S]
+        before = self.main if self.kept else None
+        for place, shape in enumerate(self.kept):
+            error = _step(predicted([shape], [self]), seen)
+            if error is None:
+                continue
+            for other in self.kept:  # where one shape is seen, the others are, too
+                other.carried_m = other.carried_m - error
+                if shape.count == _STEADY:
+                    other.count = max(other.count - 1, 1)
+            seen.count = min(shape.count + 1, _STEADY)
+            self.kept[place] = seen
+            return before is shape or self.main is seen
+        if len(self.kept) == _KEPT:
+            least = min(range(_KEPT), key=lambda place: (self.kept[place].count, self.kept[place].stamp_ns))
+            del self.kept[least]
+        self.kept.append(seen)
+        return before is None
+
+
+def predicted(shapes: Sequence[Shape], owners: Sequence[Shapes]) -> Outlines:
+    """Shapes of tracks, carried to where these are now."""
+    bounds = np.array([shape.bounds for shape in shapes], dtype=np.float64).reshape(-1, 4)
+    cut = np.array([shape.cut for shape in shapes], dtype=np.bool_).reshape(-1, 4)
+    still = Outlines(bounds, cut, np.array([shape.depth_m for shape in shapes]), np.array([shape.area_m2 for shape in shapes]),
+                     tuple(shape.class_name for shape in shapes))
+    way = [owner.carried_m - shape.carried_m for shape, owner in zip(shapes, owners, strict=True)]
+    return still.moved(np.array(way).reshape(-1, 3))
+
+
+def _step(expected: Outlines, seen: Shape) -> F64 | None:
+    """(3,) by how much a shape is off its prediction; None when it is another shape. Sides at the picture's border do not count."""
+    free = ~(expected.cut[0] | seen.cut)
+    away = (seen.bounds - expected.bounds[0]) * seen.depth_m
+    size = float(np.maximum(seen.bounds[2:] - seen.bounds[:2], 0.0).max()) * seen.depth_m
+    step = np.zeros(3)
+    for k in range(2):
+        sides = away[k::2][free[k::2]]
+        if len(sides):
+            step[k] = sides.mean()
+    limit = _LIKE_M + _LIKE_SHARE * size
+    bent = np.abs(away - np.tile(step[:2], 2))[free].max(initial=0.0)
+    return step if bent <= limit and np.abs(step).max() <= _STEP * limit else None
+
+
+def holders(main: Outlines, cost: F64, found: Outlines, plain: float) -> dict[int, list[int]]:
+    """Masks that hold several tracks: {package: tracks, the largest first}.
+
+    Args:
+        main: main shapes of T tracks. cost: (T, P) of pairing these with the packages. found: outlines of P packages. plain: a pair
+            that costs less is beyond doubt: such a package is one track's, such a track is in no other package.
+    """
+    if len(main.bounds) < 2 or len(found.bounds) == 0:
+        return {}
+    held = _held(main.bounds, main.cut, main.depth_m, cost, found.bounds, found.cut, plain)
+    answer: dict[int, list[int]] = {}
+    for column in np.flatnonzero(held.sum(axis=0) > 1).tolist():
+        members = np.flatnonzero(held[:, column]).tolist()
+        if not any(row in others for others in answer.values() for row in members):
+            answer[column] = sorted(members, key=lambda row: (-main.area_m2[row], row))
+    return answer
+
+
+@compiled
+def _held(ours: F64, ours_cut: Flags, depth_m: F64, cost: F64, theirs: F64, theirs_cut: Flags, plain: float) -> NDArray[np.bool_]:
+    """(T, P) which tracks a package that holds several holds; of plain arrays as `holders`."""
+    held = np.zeros(cost.shape, dtype=np.bool_)
+    for p in range(len(theirs)):
+        explained = False
+        for t in range(len(ours)):
+            explained = explained or cost[t, p] < plain
+        if explained:
+            continue
+        count, deep = 0, 0.0
+        low_x, low_y, high_x, high_y = np.inf, np.inf, -np.inf, -np.inf
+        for t in range(len(ours)):
+            size, inside, elsewhere = 1.0, 1.0, False
+            for k in range(2):
+                size *= max(ours[t, k + 2] - ours[t, k], _MIN_SIZE)
+                inside *= max(min(ours[t, k + 2], theirs[p, k + 2]) - max(ours[t, k], theirs[p, k]), 0.0)
+            for other in range(len(theirs)):
+                elsewhere = elsewhere or (other != p and cost[t, other] < plain)
+            if inside < _WITHIN * size or elsewhere:
+                continue
+            held[t, p] = True
+            count += 1
+            deep = max(deep, depth_m[t])
+            low_x, low_y = min(low_x, ours[t, 0]), min(low_y, ours[t, 1])
+            high_x, high_y = max(high_x, ours[t, 2]), max(high_y, ours[t, 3])
+        size_m = max(theirs[p, 2] - theirs[p, 0], theirs[p, 3] - theirs[p, 1]) * deep
+        limit = _LIKE_M + _LIKE_SHARE * size_m
+        fits = (count > 1 and (theirs_cut[p, 0] or abs(low_x - theirs[p, 0]) * deep <= limit)
+                and (theirs_cut[p, 1] or abs(low_y - theirs[p, 1]) * deep <= limit)
+                and (theirs_cut[p, 2] or abs(high_x - theirs[p, 2]) * deep <= limit)
+                and (theirs_cut[p, 3] or abs(high_y - theirs[p, 3]) * deep <= limit))
+        if not fits:
+            held[:, p] = False
+    return held
