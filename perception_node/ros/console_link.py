@@ -201,7 +201,7 @@ class ConsoleLink:
         if self._readers is not None:
             for reader in self._readers:
                 reader.destroy()
-            self._readers = None
+            self._readers = self.moment = None  # who looks later must not see what is over
             self._pictures.clear()
             return
         self._watched_s = self._shown_s = time.monotonic()
