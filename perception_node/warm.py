@@ -74,7 +74,7 @@ def compile_loops(config: Config) -> None:
     pack(inputs, np.empty((240, 320, PACKED_CHANNELS), np.uint16))
     group(np.zeros((output_channels(len(CLASS_NAMES)), 240, 320), np.float32), (640, 480))
     labels = steady(np.zeros((480, 640), np.uint16))
-    relief(steady(depth_m), ray_image(_CAMERA), labels, np.zeros((8, 8), np.uint8), 0, 0, np.zeros(4), np.empty(5))
+    relief(steady(depth_m), ray_image(_CAMERA), labels, np.zeros((8, 8), np.uint8), 0, 0, np.zeros(4), 0.01, np.empty(5))
     renumbered(labels, np.zeros(1 << 16, np.uint16))
     for number, depth in enumerate((depth_m, depth_m, depth_m, None), start=1):
         pipeline.process(Frame(rgb=rgb, depth_m=depth, camera=_CAMERA, stamp_ns=number * 50_000_000, frame_id="warm_up"))

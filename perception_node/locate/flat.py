@@ -56,15 +56,15 @@ def flat_masks(frame: Frame, segmentation: Segmentation, packages: Packages, min
     for instance, package in zip(segmentation.instances, packages.items, strict=True):
         if package.from_depth and package.size_m[2] > _LOW_M:
             continue
-        flat = _step(depth_m, rays, labels, instance, plane)
+        flat = _step(depth_m, rays, labels, instance, plane, min_height_m)
         if flat is not None and flat.step_m < min_height_m and flat.upper_step_m < min_height_m + 0.001:
             found[instance.label] = flat
     return found
 
 
 def _step(depth_m: NDArray[np.float32], rays: NDArray[np.float32], labels: NDArray[np.uint16], instance: Instance,
-          plane: F64) -> Flat | None:
-    """How far a mask stands out of the belt around it; None where that cannot be told."""
+          plane: F64, min_height_m: float) -> Flat | None:
+    """How far a mask stands out of the belt around it; None where that cannot be told, or is more than `min_height_m` for sure."""
     rows, columns = labels.shape
     x0, y0, x1, y1 = instance.bbox_xyxy
     left, top = max(x0 - _OUTER_PX, 0), max(y0 - _OUTER_PX, 0)
@@ -73,25 +73,24 @@ def _step(depth_m: NDArray[np.float32], rays: NDArray[np.float32], labels: NDArr
     core, ring = cv2.erode(mask, _square(_CORE_PX)), cv2.dilate(mask, _square(_OUTER_PX)) - cv2.dilate(mask, _square(_INNER_PX))
     part = np.asarray(core + 2 * ring, dtype=np.uint8)
     tenths = np.empty(5)
-    if not relief(depth_m, rays, labels, part, left, top, plane, tenths):
+    if not relief(depth_m, rays, labels, part, left, top, plane, min_height_m, tenths):
         return None
-    low, middle, high, own_middle, own_high = tenths.tolist()
-    if abs(middle) > _ON_BELT_M or middle - low > _EVEN_M or high - middle > _EVEN_M:
-        return None
+    _, middle, high, own_middle, own_high = tenths.tolist()
     return Flat(own_middle - middle, own_high - high)
 
 
 @compiled
 def relief(depth_m: F32, rays: F32, labels: NDArray[np.uint16], part: NDArray[np.uint8], left: int, top: int, plane: F64,
-            tenths: F64) -> bool:
+           limit_m: float, tenths: F64) -> bool:
     """Percentiles of the heights above the belt: 10, 50 and 90 of the ring, 50 and 90 of the mask's core.
 
     Args:
         depth_m, rays, labels: of the picture. part: (h, w) of the window whose corner is left, top: 1 = core, 2 = ring.
-        plane: (4,) belt. tenths: (5,), written.
+        plane: (4,) belt. limit_m: step above which nothing more is asked. tenths: (5,), written.
 
     Returns:
-        Whether both have readings enough; else `tenths` is undefined.
+        Whether both have readings enough, the ring is even belt, and more than half of the core is not above it by the limit; else
+        `tenths` is undefined.
     """
     core, ring = np.empty(part.size), np.empty(part.size)
     of_core, of_ring, around = 0, 0, 0
@@ -115,6 +114,14 @@ def relief(depth_m: F32, rays: F32, labels: NDArray[np.uint16], part: NDArray[np
     if of_core < _MIN_READINGS or of_ring == 0 or of_ring < _RING_SHARE * around:
         return False
     tenths[:3] = np.percentile(ring[:of_ring], _RING_PERCENT)
+    low, middle, high = tenths[0], tenths[1], tenths[2]
+    if abs(middle) > _ON_BELT_M or middle - low > _EVEN_M or high - middle > _EVEN_M:
+        return False
+    above = 0
+    for k in range(of_core):
+        above += core[k] - middle > limit_m
+    if above > of_core // 2 + 1:  # so is the core's middle, then: a package, as nearly always
+        return False
     tenths[3:] = np.percentile(core[:of_core], _CORE_PERCENT)
     return True
 
