@@ -71,10 +71,8 @@ class BeltConfig:
     reach_max_m: float = option(10.0, "end of the arm's window, measured likewise; a grasp's deadline is when it gets there",
                                 unit="m", low=-100.0, high=100.0, live=True)
     max_height_m: float = option(0.8, "nothing on the belt is higher", unit="m", low=0.01, high=5.0, live=True)
-    min_height_m: float = option(0.003, "what stands out of the belt around it, or of the empty cell, by less is no package: it "
-                                 "gets no grasp; 0 = not judged", unit="m", low=0.0, high=0.1, live=True)
-    empty_cell: str = option("", "file that `perception learn-empty` wrote: what looks as its place did in the empty cell gets no "
-                             "grasp; empty = none")
+    min_height_m: float = option(0.003, "what is flatter gets no grasp; 0 = off", unit="m", low=0.0, high=0.1, live=True)
+    empty_cell: str = option("", "file of `perception learn-empty`: what was there in the empty cell gets no grasp; empty = none")
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,8 @@ class TrackConfig:
                            low=0.005, high=1.0, live=True)
     max_missed_s: float = option(0.6, "a track that was not seen for longer is forgotten", unit="s", low=0.0, high=10.0, live=True)
     max_speed_m_s: float = option(3.0, "no belt is faster", unit="m/s", low=0.01, high=20.0, live=True)
-    still_s: float = option(1.0, "what has stayed for this long where it was first seen, while the belt moved on, is machinery: it "
-                            "gets no grasp; 0 = not judged", unit="s", low=0.0, high=60.0, live=True)
+    still_s: float = option(1.0, "what never moved with a moving belt for so long gets no grasp; 0 = off", unit="s", low=0.0,
+                            high=60.0, live=True)
 
 
 @dataclass(frozen=True)
