@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 os.environ.setdefault("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp")
 os.environ.update(missing_variables(os.environ))
 
-PATIENCE_S = float(os.environ.get("PATIENCE_S", "40"))
+PATIENCE_S = float(os.environ.get("PATIENCE_S", "60"))
 """How long an event may take before a test fails: generous, since cores may be busy."""
 
 FRAME_ID = "cell_camera_optical_frame"
@@ -280,16 +280,18 @@ def running(tmp_path_factory):
     made = Cell(number)
     folder = tmp_path_factory.mktemp("output")
     made.output = folder
-    # Few frames are held for failed picks, so that the hold is full from the start: memory is measured.
-    made.process = made.start("-p", f"node.output_dir:={folder}", "-p", "node.depth_wait_s:=0.5", "-p", "node.max_age_s:=5.0",
-                              "-p", "capture.hold_s:=2.0", "-p", "capture.hold_mb:=8.0")
-    made.watch_diagnostics()
-    frame, scenes = next(iter(_frames(24, 25))), made.scenes()
-    # The first picture may come before its calibration.
-    made.wait_until(lambda: scenes, "a first scene", each=lambda: made.send(*Messages().triple(frame, made.next_stamp_ns())))
-    yield made
-    made.close()
-    handle.close()
+    try:
+        # Few frames are held for failed picks, so that the hold is full from the start: memory is measured.
+        made.process = made.start("-p", f"node.output_dir:={folder}", "-p", "node.depth_wait_s:=0.5", "-p", "node.max_age_s:=5.0",
+                                  "-p", "capture.hold_s:=2.0", "-p", "capture.hold_mb:=8.0")
+        made.watch_diagnostics()
+        frame, scenes = next(iter(_frames(24, 25))), made.scenes()
+        # The first picture may come before its calibration.
+        made.wait_until(lambda: scenes, "a first scene", each=lambda: made.send(*Messages().triple(frame, made.next_stamp_ns())))
+        yield made
+    finally:  # also when it does not become ready: nothing is left in a domain that the next test may get
+        made.close()
+        handle.close()
 
 
 @pytest.fixture(scope="module")
