@@ -59,6 +59,11 @@ class Outlines:
         bounds = self.bounds * scale + np.tile(shift_m[:, :2], 2) / depth[:, None]
         return Outlines(bounds, self.cut, depth, self.area_m2, self.classes)
 
+    def some(self, rows: Sequence[int]) -> Outlines:
+        """Some of the outlines."""
+        return Outlines(self.bounds[rows], self.cut[rows], self.depth_m[rows], self.area_m2[rows],
+                        tuple(self.classes[row] for row in rows))
+
 
 def outlines_of(packages: Sequence[Package]) -> Outlines:
     """Outlines of packages; of one without bounds, those of its upper face."""

@@ -151,15 +151,15 @@ class Tracker:
             return [], {}
         newest_ns = max(state.stamp_ns for state in self._states)
         stale = np.where([state.stamp_ns < newest_ns for state in self._states], _STALE_COST, 0.0)
-        pairs, held, cost = self._pair(found, stale)
+        pairs, held, cost, main = self._pair(found, stale)
         if step_s > 0:
-            shift = likely_shift(self._main(), found, self.track.max_speed_m_s * step_s)
+            shift = likely_shift(main, found, self.track.max_speed_m_s * step_s)
             length_m = float(np.linalg.norm(shift))
             if length_m > _STEP_M:
                 price = 0.0 if self._belt is None else _LEAP_COST * ALONE * min(length_m / self.track.gate_m, 1.0)
                 for state in self._states:
                     self._carry(state, shift)
-                shifted, other_held, other_cost = self._pair(found, stale)
+                shifted, other_held, other_cost, _ = self._pair(found, stale)
                 if other_cost + price < cost:
                     return shifted, other_held
                 for state in self._states:
@@ -171,21 +171,22 @@ class Tracker:
         state.drift_m = state.drift_m + way_m
         state.shapes.carried_m = state.shapes.carried_m + way_m
 
-    def _main(self) -> Outlines:
-        return predicted([state.shapes.main for state in self._states], [state.shapes for state in self._states])
-
-    def _pair(self, found: Outlines, stale: F64) -> tuple[list[tuple[int, int]], dict[int, list[int]], float]:
-        """Pairs, which packages hold several tracks, and what the pairs cost. A package that holds several goes by the largest.
+    def _pair(self, found: Outlines, stale: F64) -> tuple[list[tuple[int, int]], dict[int, list[int]], float, Outlines]:
+        """Pairs, which packages hold several tracks, what the pairs cost, and the main shapes of all tracks where they should be.
+        A package that holds several goes by the largest.
 
         What plainly fits comes first, so that no doubtful pair takes its partner; then the best of what is left. Each package or
         track without a partner, whichever are fewer, costs `ALONE`.
         """
         kept = [(shape, state.shapes) for state in self._states for shape in state.shapes.kept]
-        costs = fit_cost(predicted([shape for shape, _ in kept], [owner for _, owner in kept]), found, self.track.gate_m)
+        expected = predicted([shape for shape, _ in kept], [owner for _, owner in kept])
+        costs = fit_cost(expected, found, self.track.gate_m)
         starts = np.cumsum([0] + [len(state.shapes.kept) for state in self._states[:-1]])
         cost = np.minimum.reduceat(costs, starts, axis=0) + stale[:, None]
-        mains = [row for row, (shape, owner) in enumerate(kept) if shape is owner.main]
-        held = holders(self._main(), costs[mains], found, PLAIN)
+        mains = {id(state.shapes.main) for state in self._states}
+        rows_of_main = [row for row, (shape, _) in enumerate(kept) if id(shape) in mains]
+        main = expected.some(rows_of_main)
+        held = holders(main, costs[rows_of_main], found, PLAIN)
         for column, rows in held.items():
             cost[:, column] = np.inf
             cost[rows[0], :] = np.inf
@@ -195,7 +196,7 @@ class Tracker:
         for row, column in plain:
             rest[row], rest[:, column] = np.inf, np.inf
         pairs = plain + assign(rest, ALONE)
-        return pairs, held, sum(float(cost[pair]) for pair in pairs) + ALONE * (min(cost.shape) - len(pairs))
+        return pairs, held, sum(float(cost[pair]) for pair in pairs) + ALONE * (min(cost.shape) - len(pairs)), main
 
     def _velocity(self, state: _State) -> Velocity:
         if state.velocity is not None:
