@@ -126,7 +126,7 @@ def test_an_operator_works_with_the_page(console, moving, still, tmp_path):
             async def said(text=None, selector=None):
                 for _ in range(20):  # a busy machine's scenes may be too old to talk about
                     answer = await once(text, selector)
-                    if " old: " not in answer:
+                    if " old: " not in answer and "no scene yet" not in answer:
                         break
                 return answer
 
@@ -144,14 +144,12 @@ def test_an_operator_works_with_the_page(console, moving, still, tmp_path):
             async def ids():
                 return await page.value("[...document.querySelectorAll('#ranking li')].map(item => Number(item.dataset.id))")
 
-            async def free_in_the_middle():
-                """Packages with nothing on them that no movement of this belt takes out of sight, in the order of picking."""
-                return await page.value(
-                    "[...document.querySelectorAll('#ranking li')].filter(item => { "
-                    "const seen = state.packages.get(Number(item.dataset.id)); "
-                    "return seen && Math.abs(seen.x / state.size[0] - 0.5) < 0.25 && item.textContent.includes('nothing on it'); })"
-                    ".map(item => Number(item.dataset.id))")
-
+            # Packages with nothing on them that no movement of this belt takes out of sight, in the order of picking.
+            free_in_the_middle = (
+                "[...document.querySelectorAll('#ranking li')].filter(item => { "
+                "const seen = state.packages.get(Number(item.dataset.id)); "
+                "return seen && Math.abs(seen.x / state.size[0] - 0.5) < 0.25 && item.textContent.includes('nothing on it'); })"
+                ".map(item => Number(item.dataset.id))")
             first_is = "document.querySelector('#ranking li').dataset.id === "
             moving.set()
             await page.look(1180, 820)
@@ -172,10 +170,13 @@ def test_an_operator_works_with_the_page(console, moving, still, tmp_path):
             await page.wait_for(f"{names}.every(span => span.textContent === 'box')")
             boxes = await ids()
             assert 0 < len(boxes) < len(everything)
-            await said("the biggest one")  # refer
+            answer = await said("the biggest one")  # refer
             selected = await page.value("state.selected")
-            assert selected in {*boxes, *await ids()}  # the belt brings others meanwhile
-            assert await page.value(f"document.getElementById('which').textContent.startsWith('Number {selected} ')")
+            if selected:
+                assert selected in {*boxes, *await ids()}  # the belt brings others meanwhile
+                assert re.match(rf"Number {selected}\b", await page.value("document.getElementById('which').textContent"))
+            else:  # two are as big
+                assert len(re.findall(r"\bnumber \d+|\d+\b", answer)) > 1, answer
             await said("start over")
             await page.wait_for(f"document.querySelectorAll('#ranking li').length >= {len(everything) - 1}")
             place = await page.value("(() => { const e = [...state.packages.values()].sort((a, b) => b.w * b.h - a.w * a.h)[0]; "
@@ -183,7 +184,7 @@ def test_an_operator_works_with_the_page(console, moving, still, tmp_path):
             before = await page.value(f"{replies}.length")
             await page.click("#picture", *place)  # point
             await page.wait_for(f"state.selected > 0 && {replies}.length > {before}")
-            wanted = (await free_in_the_middle())[-1]  # not one that might come first by itself
+            wanted = await page.wait_for(f"{free_in_the_middle}.at(-1)")  # not one that might come first by itself
             await said(f"tkae nubmer {wanted}")  # choose, with slips
             await page.wait_for(f"{first_is}'{wanted}'")
             await page.look(820, 1180, dark=True)
@@ -193,7 +194,7 @@ def test_an_operator_works_with_the_page(console, moving, still, tmp_path):
             await page.wait_for(f"!({first_is}'{wanted}')")
             moving.clear()  # from here on a score changes by outcomes only
             assert await asyncio.to_thread(still.wait, 40)
-            worst = await page.wait_for(f"{await free_in_the_middle()}"  # one that one gripper only can take
+            worst = await page.wait_for(f"{free_in_the_middle}"  # one that one gripper only can take
                                         ".find(id => state.grasps.filter(grasp => grasp.id === id).length === 1)")
             item = f"#ranking li[data-id='{worst}']"
             score = f"Number(document.querySelector(\"{item} .score\").textContent.match(/(\\d+) %/)[1])"
@@ -202,7 +203,7 @@ def test_an_operator_works_with_the_page(console, moving, still, tmp_path):
             was = await page.wait_for(  # the lowest of two lists: a score may waver by itself
                 "(() => { const now = performance.now(); window.since = window.since || now; "
                 f"window.lowest = Math.min(window.lowest || 100, {score}); "
-                "return now - window.since > 2200 && window.lowest; })()")
+                "return now - window.since > 6000 && window.lowest; })()")
             kind = await page.value(f"document.querySelector(\"{item} .score\").textContent.split(' ')[0]")
             for _ in range(3):
                 noted = await said(selector="[data-outcome=failed]")  # outcomes of the gripper that is shown move the ranking
