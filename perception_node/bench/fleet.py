@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,7 @@ def run_fleet(out: Path, size: Size, seed: int = 11, progress: bool = True) -> d
         champion = champion_of(read_registry(registry))
         joined.append(name)
         data = _merged(out / f"train-{name}", [out / other / "train" for other in joined], progress)
-        candidate = _adapted(out, name, data, [str(replay)], champion, size, progress)
+        candidate = _adapted(out, name, data, [str(replay)], champion, size, progress, len(joined))
         decision = promote(candidate, registry, out / f"decision-{name}", resamples=size.resamples, progress=progress)
         step: dict[str, Any] = {"joins": name, "decision": decision.to_json()}
         if len(joined) > 1:
@@ -133,11 +133,14 @@ def _merged(folder: Path, sets: Sequence[Path], progress: bool) -> Path:
     return folder
 
 
-def _adapted(out: Path, name: str, data: Path, replay: list[str], champion: Path, size: Size, progress: bool) -> Path:
-    """The champion, adapted; a run that is there already is taken."""
+def _adapted(out: Path, name: str, data: Path, replay: list[str], champion: Path, size: Size, progress: bool,
+             cells: int = 1) -> Path:
+    """The champion, adapted; a run that is there already is taken. The simulated pictures count like one more of the cells."""
     folder = out / "runs" / name
     config = finetune_config(data, folder, None, None, size.steps, 0, replay, str(out / "cache"),
                              champion.with_suffix(".safetensors"))
+    if replay:
+        config = replace(config, first_share=cells / (cells + 1))
     return Path(finetune(config, name, progress=progress)["model"])
 
 

@@ -187,6 +187,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replay", nargs="*", default=None, metavar="FOLDER",
                         help="data sets to keep in mind, from `perception synthesize`; --replay alone: none (default: "
                         f"{_REPLAY_PICTURES} pictures are simulated into the cache)")
+    parser.add_argument("--replay-share", type=float, default=round(1.0 - _OWN_SHARE, 3), metavar="SHARE",
+                        help="share of samples from the replayed sets, 0 to below 1; more keeps more of what the model knew of "
+                        "other cells (default: %(default)s)")
     parser.add_argument("--blend", type=float, default=BLEND,
                         help="share of the adapted weights in the result, the rest are those it started from, 0..1 "
                         "(default: %(default)s)")
@@ -206,6 +209,8 @@ def run(args: argparse.Namespace) -> int:
     try:
         if not 0 <= args.blend <= 1:
             raise DatasetError(f"--blend: expected 0 to 1, got {args.blend:g}")
+        if not 0 <= args.replay_share < 1:
+            raise DatasetError(f"--replay-share: expected 0 to below 1, got {args.replay_share:g}")
         if args.threads:
             torch.set_num_threads(args.threads)
         init = args.init or default_weights().with_suffix(".safetensors")
@@ -218,7 +223,7 @@ def run(args: argparse.Namespace) -> int:
             replay = args.replay
             if replay is None:
                 replay = [str(simulated_replay(Path(args.cache), classes=adapted_classes(base.classes, config)))]
-            config = replace(config, data=(*config.data, *replay), first_share=_OWN_SHARE if replay else 0.0)
+            config = replace(config, data=(*config.data, *replay), first_share=1.0 - args.replay_share if replay else 0.0)
         figures = finetune(config, args.name, args.blend)
         print(figures["model"])
         print(_int8_words(figures["int8"]), file=sys.stderr)

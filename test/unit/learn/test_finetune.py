@@ -140,6 +140,7 @@ def test_a_folder_holds_one_run_and_a_finished_one_is_not_repeated(dataset: Path
     assert call(finetune, dataset, *arguments, "--seed", 1) == 2
     assert "holds a run with other settings" in capsys.readouterr().err
     assert call(finetune, dataset, *arguments, "--blend", 2) == 2
+    assert call(finetune, dataset, *arguments, "--replay-share", 1) == 2
 
 
 @pytest.mark.parametrize("bound", [-1.0, 1.0])

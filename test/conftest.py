@@ -1,0 +1,13 @@
+"""For all tests."""
+
+import signal
+
+# A shell starts what it puts into the background with SIGINT ignored, and children inherit that: tests that interrupt processes would wait.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Why tests were run once more (test/ros/conftest.py)."""
+    for report in terminalreporter.getreports("rerun"):
+        terminalreporter.section(f"run once more: {report.nodeid}", sep="-")
+        terminalreporter.write_line(report.longreprtext[-4000:])
