@@ -2,7 +2,7 @@
 
 import signal
 
-# A shell starts what it puts into the background with SIGINT ignored, and children inherit that: tests that interrupt processes would wait.
+# A shell starts what it puts into the background with SIGINT ignored, and children inherit that: what is interrupted would not end.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
