@@ -64,7 +64,7 @@ def _cell(topics: dict[str, str], seconds: float, depth: str, pair_tolerance_s: 
     usable = importlib.util.find_spec("rclpy") is not None
     if not usable or any(f.level == "error" and f.check in ("ros", "messages", "domain") for f in so_far):
         return [note("node", "the cell was not looked at: first see to the errors above")]
-    from perception_node.doctor.cell import cell_findings
+    from perception_node.ros.doctor_cell import cell_findings
 
     try:
         return cell_findings(topics, seconds, depth, pair_tolerance_s)

@@ -125,9 +125,9 @@ def play(options: argparse.Namespace, total: int) -> Session:
 
 
 def ros_environment() -> dict[str, str]:
-    """The environment of all processes: a transport that carries pictures, quick discovery, a domain of their own.
+    """The environment of all processes: a transport that carries pictures, and a domain of their own.
 
-    Source: docs/interfaces.md, "Transport": Fast DDS ignores the transport when discovery is limited to this machine.
+    Discovery that is limited to this machine would make Fast DDS ignore a user's `LARGE_DATA`. Source: `transport_fault`.
     """
     environment = {**os.environ, **missing_variables(os.environ)}
     if environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST":
