@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the result falls short, 2 bad input (one clear line on st
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 from perception_node import __version__
+from perception_node.arguments import Parser
 from perception_node.errors import MissingDependencyError, PerceptionError
 
 
@@ -88,6 +90,9 @@ _REMEDIES: Mapping[str, str] = {
     "matplotlib": "pip install -r requirements/train.txt",
 }
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A write that fails for these names no file."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; return the exit status."""
@@ -105,9 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a file that cannot be read or written; anything else is a fault of ours
-        if error.filename is None:
+        if error.filename is None and error.errno not in _FULL:
             raise
-        print(f"perception: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"perception: {'' if error.filename is None else f'{error.filename}: '}{error.strerror}", file=sys.stderr)
         return 2
 
 
@@ -144,8 +149,8 @@ def dispatch(program: str, words: str, verbs: Mapping[str, Verb], argv: Sequence
 def _no_verb(program: str, words: str, verbs: Mapping[str, Verb], argv: Sequence[str]) -> int:
     """Help, version, or a clear line about what is no verb."""
     usage = f"{program} [-h]{' [--version]' if verbs is VERBS else ''} VERB ..."
-    parser = argparse.ArgumentParser(prog=program, description=words, usage=usage, epilog=_list(verbs),
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(prog=program, description=words, usage=usage, epilog=_list(verbs),
+                    formatter_class=argparse.RawDescriptionHelpFormatter)
     if verbs is VERBS:
         parser.add_argument("--version", action="version", version=f"perception_node {__version__}")
     if not argv:
@@ -163,8 +168,8 @@ def _list(verbs: Mapping[str, Verb]) -> str:
 
 
 def _parser(program: str, verb: Verb, module: ModuleType) -> argparse.ArgumentParser:
-    text = f"{verb.words[0].upper()}{verb.words[1:]}."
-    parser = argparse.ArgumentParser(prog=program, description=text)
+    text = f"{verb.words[0].upper()}{verb.words[1:]}"
+    parser = Parser(prog=program, description=text if text.endswith("?") else f"{text}.")
     module.add_arguments(parser)
     return parser
 

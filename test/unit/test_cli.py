@@ -1,5 +1,6 @@
 """The command line: verbs exist, help is readable, mistakes are one clear line."""
 
+import errno
 import importlib.util
 import subprocess
 import sys
@@ -85,6 +86,22 @@ def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, capsys, tmp_path
     use(monkeypatch, lambda options: (tmp_path / "missing" / "file").write_text("x"))
     assert cli.main(["try"]) == 2
     assert capsys.readouterr().err == f"perception: {tmp_path}/missing/file: No such file or directory\n"
+
+
+def test_a_full_disk_is_one_line(monkeypatch, capsys):
+    use(monkeypatch, raising(OSError(errno.ENOSPC, "No space left on device")))
+    assert cli.main(["try"]) == 2
+    assert capsys.readouterr().err == "perception: No space left on device\n"
+
+
+@pytest.mark.parametrize("argv", [["try", "--unheard-of"], ["try", "--count", "x"]])
+def test_a_wrong_argument_is_one_line(monkeypatch, capsys, argv):
+    use(monkeypatch, lambda options: 0, lambda parser: parser.add_argument("--count", type=int))
+    with pytest.raises(SystemExit) as ended:
+        cli.main(argv)
+    error = capsys.readouterr().err
+    assert (ended.value.code, error.count("\n")) == (2, 1)
+    assert error.startswith("perception try: ")
 
 
 def test_ctrl_c_is_quiet(monkeypatch, capsys):
