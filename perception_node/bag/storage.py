@@ -15,7 +15,7 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
-from perception_node.bag.salvage import CutOffMcap, has_journal, is_cut_off, recovered_sqlite, zstandard
+from perception_node.bag.salvage import MAGIC, CutOffMcap, has_journal, is_cut_off, recovered_sqlite, zstandard
 from perception_node.errors import DatasetError
 
 STORE: Typestore = get_typestore(Stores.ROS2_KILTED)
@@ -23,6 +23,8 @@ STORE: Typestore = get_typestore(Stores.ROS2_KILTED)
 definitions a recording carries does not matter."""
 
 _SUFFIXES = (".mcap", ".db3")
+_BEGINS = {".mcap": ("an mcap recording", MAGIC), ".db3": ("an sqlite recording", b"SQLite format 3\0")}
+"""Source: MCAP format specification 0; SQLite's "Database File Format", 1.3."""
 
 Message = tuple[Connection, int, bytes]
 
@@ -95,7 +97,8 @@ class Storage:
             self._add_reader(path)
             return
         if not files:
-            raise DatasetError(f"{path}: expected a rosbag2 folder with metadata.yaml, a .mcap or a .db3 file")
+            raise DatasetError(f"{path}: expected a rosbag2 folder with metadata.yaml, a .mcap or a .db3 file, got a folder "
+                               "without any")
         if not (path / "metadata.yaml").exists():
             self.notes.append("metadata.yaml is missing: the recorder did not end in order")
         for file in files:
@@ -122,6 +125,7 @@ class Storage:
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="perception_")))
             self.notes.append(f"{file.name} was cut off: its journal was taken in")
             file = recovered_sqlite(file, folder)
+        _check_begin(file)
         self._add_reader(file)
 
     def _add_reader(self, path: Path) -> None:
@@ -158,3 +162,12 @@ def one_line(error: BaseException) -> str:
 def _kind(path: Path) -> str:
     name = path.name[: -len(".zstd")] if path.suffix == ".zstd" else path.name
     return next((suffix for suffix in _SUFFIXES if name.endswith(suffix)), "")
+
+
+def _check_begin(file: Path) -> None:
+    """That a file begins as its suffix says."""
+    words, wanted = _BEGINS[file.suffix]
+    with file.open("rb") as opened:
+        begin = opened.read(len(wanted))
+    if begin != wanted:
+        raise DatasetError(f"{file}: expected {words}, got {f'a file that begins with {begin!r}' if begin else 'an empty file'}")

@@ -127,7 +127,17 @@ def test_missing_files(tmp_path):
         Recording(tmp_path / "film.mp4")
 
 
-@pytest.mark.parametrize(("keep", "words"), [(0, "cannot be read"), (5, "cannot be read"), (100, "before its first message")])
+@pytest.mark.parametrize("suffix", [".mcap", ".db3"])
+def test_a_file_that_only_bears_the_name(tmp_path, suffix):
+    path = tmp_path / f"named{suffix}"
+    path.write_text("hello, this is no recording")
+    with pytest.raises(DatasetError, match="got a file that begins with b'hello") as caught:
+        Recording(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("keep", "words"), [(0, "got an empty file"), (5, "got a file that begins with"),
+                                             (100, "before its first message")])
 def test_a_recording_that_was_cut_off_at_once(recording, tmp_path, keep, words):
     (tmp_path / "cut.mcap").write_bytes((recording / "cell.mcap").read_bytes()[:keep])
     with pytest.raises(DatasetError, match=words):
