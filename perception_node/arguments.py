@@ -43,6 +43,13 @@ def whole(text: str) -> int:
     return _whole(text, 0)
 
 
+def words(text: str) -> str:
+    """A text that says something."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"expected words, got {text!r}")
+    return text
+
+
 def file_to_write(text: str) -> Path:
     """The path of a file that can be written, as far as that can be known before."""
     path = Path(text)

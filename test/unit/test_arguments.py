@@ -35,6 +35,12 @@ def test_bad_numbers_are_one_line(kind, texts, capsys):
         assert f"got {text!r}" in refused(capsys, kind, text)
 
 
+def test_words_say_something(capsys):
+    assert arguments.words("line 2") == "line 2"
+    for text in ("", "  "):
+        assert "expected words, got '" in refused(capsys, arguments.words, text)
+
+
 def test_what_is_missing_or_unknown_is_one_line_too(capsys):
     parser = arguments.Parser(prog="try")
     parser.add_argument("--out", required=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import perception_node
 from perception_node.cli import main
 from perception_node.errors import ModelError
 from perception_node.fleet import judging
@@ -184,8 +185,8 @@ def test_a_class_more_is_taken_only_when_asked_for(models):
 def test_registered_files_that_are_missing_or_changed_stop_a_promotion(two_cells, models, capsys, change, words):
     """By the command, with real files; the champion stays."""
     root = two_cells.parent
-    (root / "monday").mkdir()
-    (root / "monday.jsonl").write_text("{}")
+    (root / "monday").symlink_to(Path(perception_node.__file__).parent / "data" / "demo")
+    (root / "monday.jsonl").write_text('{"stamp_ns": 1, "failed": "one frame"}\n')
     add_replay(two_cells, "north", root / "monday", root / "monday.jsonl")
     shutil.copyfile(models["worse"], root / "champion.onnx")
     card = json.loads(models["worse"].with_name("worse.card.json").read_text())
@@ -202,8 +203,6 @@ def test_registered_files_that_are_missing_or_changed_stop_a_promotion(two_cells
 
 
 def test_golden_replays_judge_too(two_cells, models):
-    import perception_node
-
     recording = Path(perception_node.__file__).parent / "data" / "demo"
     golden = Path(__file__).parents[2] / "data" / "demo.golden.jsonl.gz"
     add_replay(two_cells, "south", recording, golden, 0.2)

@@ -3,10 +3,12 @@
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import pytest
 
+import perception_node
 from perception_node.cli import main
 from perception_node.errors import DatasetError, ModelError
 from perception_node.fleet.command import add_replay, add_set
@@ -14,6 +16,9 @@ from perception_node.fleet.registry import champion_of, read_registry, verify, w
 from perception_node.learn.content import dataset_sha256
 from perception_node.learn.dataset import read_dataset
 from perception_node.segment.weights import default_weights
+
+DEMO = Path(perception_node.__file__).parent / "data" / "demo"
+GOLDEN = '{"stamp_ns": 1, "failed": "one frame"}\n'
 
 
 def register(registry, cell, data, split, **more):
@@ -64,8 +69,8 @@ def test_a_set_that_was_changed_or_is_gone_is_named(two_cells, capsys):
 
 def test_a_golden_replay_or_champion_that_was_changed_or_is_gone_is_named(two_cells, tmp_path):
     recording, golden, model = tmp_path / "monday", tmp_path / "monday.jsonl", tmp_path / "m.onnx"
-    recording.mkdir()
-    golden.write_text("{}")
+    shutil.copytree(DEMO, recording)
+    golden.write_text(GOLDEN)
     add_replay(two_cells, "north", recording, golden)
     verify(read_registry(two_cells), progress=False)
     golden.write_text("{} ")
@@ -83,6 +88,19 @@ def test_a_golden_replay_or_champion_that_was_changed_or_is_gone_is_named(two_ce
     write_registry(two_cells, {**data, "champion": {"model": default_weights().name, "sha256": 64 * "0"}})
     with pytest.raises(ModelError, match=r"expected sha256 0000.* as registered, got "):
         champion_of(read_registry(two_cells))
+
+
+def test_a_replay_that_cannot_be_read_is_not_registered(two_cells, tmp_path, capsys):
+    golden, text, before = tmp_path / "golden.jsonl", tmp_path / "notes.txt", two_cells.read_bytes()
+    golden.write_text(GOLDEN)
+    text.write_text("hello")
+    for recording, results, words in ((text, golden, "got .txt"), (tmp_path, golden, "got a folder without any"),
+                                      (DEMO, text, "the results of a replay"), (DEMO, tmp_path / "no", "results of a replay")):
+        assert main(["fleet", "add-replay", str(two_cells), "north", str(recording), str(results)]) == 2
+        said = capsys.readouterr().err
+        assert words in said
+        assert said.count("\n") == 1
+    assert two_cells.read_bytes() == before
 
 
 def renamed(folder, name):
