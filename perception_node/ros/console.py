@@ -6,11 +6,13 @@ import argparse
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import sys
 from collections.abc import Sequence
 
+from perception_node.arguments import Parser
 from perception_node.errors import PerceptionError
 from perception_node.ros.console_guard import TOKEN_CHARACTERS, Guard, is_loopback
 
@@ -18,10 +20,13 @@ TOKEN_VARIABLE = "PERCEPTION_CONSOLE_TOKEN"
 RATE_HZ = 12.0
 """Source: 10 Hz are promised (docs/advise.md); each picture costs this machine work."""
 
+_NODE_NAME = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)
+"""Source: REP-144, and design.ros2.org, "Topic and Service name mapping": names and namespaces."""
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="perception console", description="The operator's page: live picture, ranking, questions, choices, outcomes.",
         epilog=f"From other machines: --host ADDRESS; operators then need a token, which is taken from the environment variable "
                f"{TOKEN_VARIABLE} or made and printed. ROS arguments (-r, -p) may follow --ros-args.")
@@ -57,6 +62,8 @@ def check(options: argparse.Namespace) -> None:
         PerceptionError: with words.
     """
     token = os.environ.get(TOKEN_VARIABLE, "")
+    if not _NODE_NAME.fullmatch(options.node):
+        raise PerceptionError(f"--node: expected a node's name (letters, digits and underscores), got {options.node!r}")
     if not 0.5 <= options.rate <= 60.0:
         raise PerceptionError(f"--rate: expected 0.5 to 60 Hz, got {options.rate:g}")
     if token and len(token) < TOKEN_CHARACTERS:
@@ -67,7 +74,7 @@ async def serve(options: argparse.Namespace, token: str, ros_arguments: Sequence
     """Join ROS and the web server; returns when a signal comes.
 
     Raises:
-        PerceptionError: the address cannot be listened on.
+        PerceptionError: the address cannot be listened on, or ROS does not accept its arguments.
     """
     import rclpy
     from aiohttp import web
@@ -83,7 +90,10 @@ async def serve(options: argparse.Namespace, token: str, ros_arguments: Sequence
     with contextlib.closing(_listener(options.host, options.port)) as listener:
         port = listener.getsockname()[1]
         guard = Guard(options.host, port, token, tuple(options.name))
-        rclpy.init(args=list(ros_arguments), signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            rclpy.init(args=list(ros_arguments), signal_handler_options=SignalHandlerOptions.NO)
+        except Exception as error:  # arguments that rcl does not accept, in types of its own
+            raise PerceptionError(f"--ros-args: {' '.join(str(error).split())}") from None
         node = rclpy.create_node("console", start_parameter_services=False)
         link = ConsoleLink(node, options.node, options.compressed, options.rate)
         for quiet in (give_way, give_way_as_session, keep_memory):  # after the middleware has made its threads

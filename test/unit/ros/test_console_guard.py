@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from perception_node.ros.console import main
 from perception_node.ros.console_guard import Bucket, Guard, is_loopback, known_form, new_session
 
 
@@ -78,3 +79,20 @@ def test_a_click_finds_the_package_below_it():
     assert shown.at(0.6, 0.3) == 17
     assert shown.at(0.1, 0.1) == 0
     assert shown.at(1.0, 1.0) == 0
+
+
+@pytest.mark.parametrize("name", ["a b", "", "1st", "x//y", "x/", "per-ception", "~"])
+def test_what_is_no_nodes_name_is_one_line(name, capsys):
+    pytest.importorskip("aiohttp")
+    assert main(["--node", name]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"expected a node's name (letters, digits and underscores), got {name!r}" in error
+
+
+def test_arguments_that_ros_does_not_accept_are_one_line(capfd):
+    pytest.importorskip("rclpy")
+    assert main(["--port", "0", "--ros-args", "-r", "nonsense"]) == 2
+    error = [line for line in capfd.readouterr().err.splitlines() if "[rcl]" not in line]  # rcl says it, too
+    assert len(error) == 1
+    assert error[0].startswith("console: --ros-args: ")
