@@ -25,7 +25,6 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from torch._dynamo.exc import BackendCompilerFailed
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
@@ -62,8 +61,7 @@ class TrainConfig:
             pictures (640x480) are used instead.
         validate_every: steps. validation_pictures: at most. checkpoint_every: steps. ema: decay per step of the averaged weights.
         shape, augmentation, loss: of the network, the samples and the loss.
-        bf16: use bfloat16 arithmetic. compile: fuse the operations (torch.compile), which takes a minute or two first and
-            on a CPU a C++ compiler. name: of the model.
+        bf16: use bfloat16 arithmetic. name: of the model.
     """
 
     data: tuple[str, ...] = ()
@@ -88,7 +86,6 @@ class TrainConfig:
     checkpoint_every: int = 100
     ema: float = 0.998
     bf16: bool = True
-    compile: bool = False
     name: str = "universal"
     shape: NetworkShape = field(default_factory=NetworkShape)
     augmentation: Augmentation = field(default_factory=Augmentation)
@@ -263,8 +260,7 @@ def train(config: TrainConfig, progress: bool = True) -> dict[str, Any]:
     state: dict[str, Any] = {"step": 0, "seconds": 0.0, "best": -1e9, "history": [], "metrics": {}}
     if (out / "last.safetensors").is_file():
         state = load_checkpoint(out / "last.safetensors", net, average, optimiser)
-    model: Any = torch.compile(net, dynamic=False) if config.compile else net
-    model = DistributedDataParallel(model) if world > 1 else model
+    model = DistributedDataParallel(net) if world > 1 else net
     started, before = time.monotonic(), float(state["seconds"])
     sums: dict[str, float] = {}
     counted = 0
@@ -272,12 +268,8 @@ def train(config: TrainConfig, progress: bool = True) -> dict[str, Any]:
     for step, (rgb, depth, targets) in enumerate(batches(config, sets, state["step"], rank, world), state["step"]):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
-        try:
-            with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
-                heads = model(rgb.to(device, non_blocking=True), depth.to(device, non_blocking=True))
-        except BackendCompilerFailed as error:
-            raise ConfigError("compile: expected a C++ compiler that torch finds (Debian, Ubuntu: g++), or compile: false; "
-                              f"got {str(error).strip().splitlines()[0][:200]}") from None
+        with torch.autocast(device.type, torch.bfloat16, enabled=config.bf16):
+            heads = model(rgb.to(device, non_blocking=True), depth.to(device, non_blocking=True))
         losses = compute_loss(heads, targets.to(device, non_blocking=True), config.loss)
         optimiser.zero_grad(set_to_none=True)
         losses["total"].backward()  # type: ignore[no-untyped-call]
