@@ -20,6 +20,7 @@ from perception_node.bag.results import labels_of_line, read_results, write_gold
 from perception_node.bag.run import Settings, open_recording, replay_one
 from perception_node.bag.summary import text
 from perception_node.errors import ConfigError, DatasetError
+from perception_node.files import put, put_json
 from perception_node.spread import add_spread_arguments
 
 MAX_DRAWN = 50
@@ -100,7 +101,8 @@ def _one(args: argparse.Namespace, settings: Settings, tolerances: Tolerances) -
         report["comparison"] = comparison_data(comparison)
         print(comparison_text(comparison), end="")
         status = status or (0 if comparison.same else 1)
-    _write_json(args.json, report)
+    if args.json is not None:
+        put_json(args.json, report)
     return status
 
 
@@ -126,7 +128,8 @@ def _many(args: argparse.Namespace, settings: Settings, tolerances: Tolerances) 
                 words += f"; {comparison_text(comparison).splitlines()[0]}"
             print(words)
         report.append(entry)
-    _write_json(args.json, report)
+    if args.json is not None:
+        put_json(args.json, report)
     return status
 
 
@@ -136,8 +139,8 @@ def compare_into(recording: Path, golden: Path, out: Path, settings: Settings, t
     if settings.frames is not None:
         old = old[:settings.frames]
     comparison = compare(old, new, tolerances)
-    (out / "comparison.json").write_text(json.dumps(comparison_data(comparison), indent=1) + "\n", encoding="utf-8")
-    (out / "comparison.txt").write_text(comparison_text(comparison, all_frames=True), encoding="utf-8")
+    put_json(out / "comparison.json", comparison_data(comparison))
+    put(out / "comparison.txt", comparison_text(comparison, all_frames=True))
     wanted = {change.stamp_ns: change for change in comparison.changed[:MAX_DRAWN]}
     lines = [{line["stamp_ns"]: line for line in lines} for lines in (old, new)]
     if wanted:
@@ -199,10 +202,3 @@ def _config(path: Path | None, overrides: list[str]) -> configuration.Config:
     if path is None:
         return configuration.from_flat(values)
     return configuration.load(path, **{name.replace(".", "__"): value for name, value in values.items()})
-
-
-def _write_json(path: Path | None, content: Any) -> None:
-    if path is not None:
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from perception_node import config as configuration
 from perception_node.bag.calibration import camera_argument
 from perception_node.bag.reader import Recording
 from perception_node.config import Config
-from perception_node.errors import DatasetError, FrameError
+from perception_node.errors import FrameError
+from perception_node.files import put_json
 from perception_node.locate.belt import calibrated_plane
 from perception_node.locate.empty_cell import learn_empty_cell, save_empty_cell
 from perception_node.pipeline import SegmenterLike, load_segmenter, reported
@@ -56,14 +56,11 @@ def run(args: argparse.Namespace) -> int:
           f"{100 * taken:.1f} % of it")
     numbers = {"frames": empty.frames, "depth_share": known, "taken_share": taken, "written": taken <= _MOST_TAKEN}
     if args.json:
-        args.json.write_text(json.dumps(numbers, indent=1) + "\n", encoding="utf-8")
+        put_json(args.json, numbers)
     if taken > _MOST_TAKEN:
         print(f"not written: expected at most {100 * _MOST_TAKEN:.0f} % of the picture taken for packages: is the cell empty?")
         return 1
-    try:
-        save_empty_cell(args.out, empty)
-    except OSError as error:
-        raise DatasetError(f"cannot write {args.out}: {error.strerror}") from None
+    save_empty_cell(args.out, empty)
     print(f"written: {args.out}; name it in cell.yaml, belt.empty_cell")
     return 0
 

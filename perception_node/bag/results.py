@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.errors import DatasetError
+from perception_node.files import aside
 from perception_node.geometry import quaternions_xyzw
 from perception_node.types import F64, Scene
 
@@ -157,14 +158,9 @@ def reduced(line: Line, step: int = 2) -> Line:
 
 def write_golden(path: Path, lines: Iterator[Line]) -> None:
     """Write reduced lines, packed; the same lines give the same bytes."""
-    part = path.with_name(path.name + ".part")
-    try:
-        with part.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as stream:
-            for line in lines:
-                stream.write(text_of_line(reduced(line)).encode())
-        part.replace(path)
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be written: {error.strerror}") from None
+    with aside(path) as part, part.open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as stream:
+        for line in lines:
+            stream.write(text_of_line(reduced(line)).encode())
 
 
 def _coarse(value: Any) -> Any:

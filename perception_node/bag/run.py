@@ -6,7 +6,6 @@ recording and version. Beside them `timings.json`, which says how long the machi
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from perception_node.bag.results import line_of_scene, text_of_line
 from perception_node.bag.summary import Tally, text
 from perception_node.config import Config
 from perception_node.errors import DatasetError
+from perception_node.files import folder_aside, put, put_json
 from perception_node.pipeline import Pipeline
 
 
@@ -76,22 +76,14 @@ def replay_one(path: Path, out: Path, settings: Settings, *, replace: bool = Fal
     if out.exists() and not (replace and (not any(out.iterdir()) or (out / "summary.json").exists())):
         hint = ", or that of a replay" if replace else " (--replace overwrites a replay)"
         raise DatasetError(f"{out}: expected a new folder{hint}")
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    with open_recording(path, settings) as recording:
-        part.mkdir(parents=True)
-        try:
-            pipeline = pipeline or Pipeline(settings.config)
-            summary, timings = _write(recording, path.resolve().name, part, settings, pipeline, progress)
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-    (part / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    (part / "summary.txt").write_text(text(summary), encoding="utf-8")
-    (part / "timings.json").write_text(json.dumps(timings, indent=1) + "\n", encoding="utf-8")
-    if out.exists():
-        shutil.rmtree(out)
-    part.replace(out)
+    with open_recording(path, settings) as recording, folder_aside(out) as part:
+        pipeline = pipeline or Pipeline(settings.config)
+        summary, timings = _write(recording, path.resolve().name, part, settings, pipeline, progress)
+        put_json(part / "summary.json", summary)
+        put(part / "summary.txt", text(summary))
+        put_json(part / "timings.json", timings)
+        if out.exists():
+            shutil.rmtree(out)
     return summary
 
 

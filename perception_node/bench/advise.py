@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import time
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from perception_node.bench import picks
 from perception_node.bench.learned import ActionModel
 from perception_node.bench.utterances import Described, Utterance, load_scenes, load_utterances
 from perception_node.errors import PerceptionError
+from perception_node.files import put_json
 
 TARGETS = {"action": 0.97, "arguments": 0.93, "wrong_choices": 0, "answer_ms_p99": 10.0, "recovery_picks": 300}
 FILES = ("utterances", "rehearsal", "fresh", "final", "strangers", "practice", "unseen", "independent")
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         if options.plot is not None:
             picks.plot(runs, options.picks, str(options.plot))
     if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        put_json(options.json, figures)
     for words in short:
         print(f"falls short: {words}")
     return 1 if short else 0

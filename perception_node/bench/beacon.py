@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ from perception_node.beacon.blobs import Gray
 from perception_node.beacon.hypotheses import difference
 from perception_node.beacon.limits import FIXED, Limits
 from perception_node.beacon.tracker import BeaconPose, BeaconTracker
+from perception_node.files import put_json
 from perception_node.sim import beacon_run as runs
 from perception_node.types import F64
 
@@ -222,7 +222,7 @@ def run(args: argparse.Namespace) -> int:
         from perception_node.bench.beacon_plot import draw
         draw(args.plot, tallies[MAIN], tallies[FIXED_LIMITS])
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        put_json(args.json, result)
     main = results[MAIN]
     return 0 if all(main[name] is not None and way * main[name] >= way * wanted for name, (wanted, way) in TARGETS.items()) else 1
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from perception_node.bag.reader import Recording
 from perception_node.capture.desk import Desk
 from perception_node.config import CAPTURE_RULES, Config, from_flat
-from perception_node.learn.files import put_json
+from perception_node.files import put_json
 from perception_node.pipeline import Pipeline
 from perception_node.types import Frame
 

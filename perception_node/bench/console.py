@@ -34,6 +34,7 @@ from perception_node.bench.browser import find_chromium
 from perception_node.bench.live_figures import Arrival
 from perception_node.bench.usage import MachineUse, ProcessUse, session_cpu_s
 from perception_node.errors import PerceptionError
+from perception_node.files import put_json
 
 if TYPE_CHECKING:
     from perception_node.ros.live_cell import Camera, LiveCell
@@ -127,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
                 missed += [f"{hz:g} Hz, {kind}: {words}" for words in shortfalls(kind, found)]
     report["falls_short"] = missed
     if args.json is not None:
-        args.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
+        put_json(args.json, report)
     print("\n" + ("\n".join(f"FALLS SHORT: {words}" for words in missed) if missed else "within what is promised"))
     return 1 if missed else 0
 

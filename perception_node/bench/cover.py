@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations, islice
@@ -16,6 +15,7 @@ from tqdm import tqdm
 from perception_node import geometry
 from perception_node.config import BeltConfig
 from perception_node.errors import DatasetError, PerceptionError
+from perception_node.files import put_json
 from perception_node.learn.scenes import frames
 from perception_node.locate import locate_packages
 from perception_node.types import F64
@@ -156,5 +156,5 @@ def run(args: argparse.Namespace) -> int:
           f"target: precision {100 * TARGETS['covered_precision']:.0f} %")
     print(f"relations turned round in the order of picking: {percent('order_turned')}")
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        put_json(args.json, result)
     return int(any(result[name] is not None and result[name] < wanted for name, wanted in TARGETS.items()))

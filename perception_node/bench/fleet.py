@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 
 from perception_node.errors import DatasetError, PerceptionError
+from perception_node.files import put, put_json
 from perception_node.fleet.command import add_set
 from perception_node.fleet.promote import promote
 from perception_node.fleet.registry import champion_of, read_registry
 from perception_node.learn.dataset import read_dataset
 from perception_node.learn.evaluate import MODES, evaluate
-from perception_node.learn.files import put, put_json
 from perception_node.learn.finetune import finetune, finetune_config, simulated_replay
 from perception_node.learn.judge import coco_ap
 from perception_node.learn.merge import merge

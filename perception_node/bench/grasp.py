@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import re
 from collections import Counter
@@ -18,6 +17,7 @@ from perception_node.bench.grasp_pictures import grasp_picture, write_picture
 from perception_node.bench.verdicts import can_hold, judge_jaw, judge_suction
 from perception_node.config import Config
 from perception_node.errors import PerceptionError
+from perception_node.files import put_json
 from perception_node.learn.scenes import MIN_TRUE_PX, TrueMasks, Truth, frames, true_ids
 from perception_node.pipeline import Pipeline, SegmenterLike
 from perception_node.types import Scene
@@ -160,7 +160,7 @@ def run(args: argparse.Namespace) -> int:
     result["masks"] = args.masks
     _print(result)
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        put_json(args.json, result)
     return 0 if all(result[name] is None or result[name] >= wanted for name, wanted in TARGETS.items()) else 1
 
 

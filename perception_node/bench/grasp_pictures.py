@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.errors import PerceptionError
+from perception_node.files import put
 from perception_node.grasp.draw import draw_grasps
 from perception_node.types import Frame, Scene
 
@@ -57,15 +57,8 @@ def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
         PerceptionError: it cannot be written.
     """
     done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-    aside = path.with_name(path.name + ".part")
-    try:
-        if not done:
-            raise OSError(0, "no PNG encoder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_bytes(data.tobytes())
-        aside.replace(path)
-    except OSError as error:
-        raise PerceptionError(f"{path}: cannot be written: {error.strerror}") from None
+    assert done
+    put(path, data.tobytes())
 
 
 def _write(picture: NDArray[np.uint8], text: str, at: tuple[int, int], colour: tuple[int, int, int]) -> None:

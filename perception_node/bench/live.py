@@ -9,7 +9,6 @@ dropped and 8 ms outside of the pipeline at 640x480 and 30 Hz; nothing lost with
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 from pathlib import Path
@@ -20,6 +19,7 @@ from tqdm import tqdm
 from perception_node.bench.live_figures import Run, Scenario, figures, lines, shortfalls
 from perception_node.bench.usage import MachineUse, ProcessUse
 from perception_node.errors import PerceptionError
+from perception_node.files import put_json
 
 SCENARIOS = {
     "vga": Scenario("640x480 at 30 Hz", 640, 480, 30.0, p95_ms=45.0, dropped=0.01, overhead_ms=8.0),
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
             for word in words:
                 print(f"  FALLS SHORT: {word}")
     if args.json is not None:
-        args.json.write_text(json.dumps(report, indent=2), encoding="utf-8")
+        put_json(args.json, report)
     print(f"\n{'all targets met' if not missed else f'{missed} targets missed'}")
     return 1 if missed else 0
 

@@ -7,12 +7,12 @@ of the scene in another process. Target: 3 ms at 640x480 with 20 packages.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import numpy as np
 
+from perception_node.files import put_json
 from perception_node.types import CameraModel, Frame, Grasp, Instance, Package, Rejection, Scene, Segmentation, Track
 
 TARGET_MS = 3.0
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
           f"masks and grasp_poses heard by another process): p50 {p50:.2f} ms, p95 {p95:.2f} ms, p99 {p99:.2f} ms, "
           f"processor time {cpu_ms:.2f} ms (target {TARGET_MS:g} ms)")
     if args.json is not None:
-        args.json.write_text(json.dumps(figures, indent=2), encoding="utf-8")
+        put_json(args.json, figures)
     return 0 if p50 <= TARGET_MS else 1
 
 

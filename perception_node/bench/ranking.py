@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from perception_node.files import put_json
 from perception_node.grasp.score import OWN, PRIORS, RankingModel, load_ranking
 from perception_node.learn.outcome_log import Log, read_logs
 from perception_node.learn.ranking import measure, probabilities
@@ -96,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{ORDERS[order]:44s}" + "".join(f"{100 * figures[name]:{width}.1f} %" for name, width in
                                                (("first", 12), ("third", 11), ("package", 12))))
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        put_json(args.json, result)
     calibrated = all(entry["learned"]["calibration_error"] <= TARGETS["calibration_error"] for entry in result["kinds"].values())
     orders = result["orders"]
     best = not orders or all(orders["learned"]["first"] >= orders[other]["first"] for other in ("prior", "prior_anywhere"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.errors import PerceptionError
+from perception_node.files import put_json
 from perception_node.segment.infer import Segmenter, installed_runtimes
 from perception_node.types import CameraModel, Frame
 
@@ -141,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
                       + "".join(f"{line['stages_p50_ms'][name]:10.1f}" for name in _STAGES))
         report["load_average_end"] = os.getloadavg()
         if args.json:
-            args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            put_json(args.json, report)
     except (PerceptionError, OSError) as error:
         print(f"bench segment: {error}", file=sys.stderr)
         return 2

@@ -6,7 +6,6 @@ Exit status 1 when the node gains 0.5 MB or more in 1,000 frames, or a file desc
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tqdm import tqdm
 
 from perception_node.bench.usage import MachineUse, ProcessUse
 from perception_node.errors import PerceptionError
+from perception_node.files import put_json
 
 SLOPE_MB = 0.5
 """Memory that may be gained in 1,000 frames. Source: the project's requirement for the node (docs/results.md)."""
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     for word in words:
         print(f"FALLS SHORT: {word}")
     if args.json is not None:
-        args.json.write_text(json.dumps({**found, "falls_short": words}, indent=2), encoding="utf-8")
+        put_json(args.json, {**found, "falls_short": words})
     return 1 if words else 0
 
 

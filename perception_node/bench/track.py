@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from perception_node.bench.belts import SCENARIOS, Moment, TrueFrame, moments, t
 from perception_node.bench.film import Film
 from perception_node.config import Config, from_flat
 from perception_node.errors import PerceptionError
+from perception_node.files import put_json
 from perception_node.learn.scenes import TrueMasks
 from perception_node.pipeline import Pipeline
 from perception_node.types import F64, Scene
@@ -212,7 +212,7 @@ def run(args: argparse.Namespace) -> int:
     _print(result, args.masks)
     result |= {"machine": platform.processor() or platform.machine(), "masks": args.masks, "seeds": args.seeds}
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        put_json(args.json, result)
     judged = result.get("steady")
     return int(judged is not None and any(judged[name] is None or judged[name] > wanted for name, wanted in TARGETS.items()))
 

@@ -14,7 +14,7 @@ from perception_node.capture.export import MIRROR_MIN_SCORE, export, load_segmen
 from perception_node.capture.reading import read_all, reason_of
 from perception_node.capture.rules import USEFULNESS
 from perception_node.errors import ConfigError, PerceptionError
-from perception_node.learn.files import put_json
+from perception_node.files import put_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,9 +14,9 @@ from perception_node.capture import files
 from perception_node.capture.mirror import mirror_agreement
 from perception_node.capture.reading import read_all, reason_of
 from perception_node.errors import DatasetError, FrameError
+from perception_node.files import put_copy, put_json
 from perception_node.learn.coco import annotate, document
 from perception_node.learn.dataset import ANNOTATIONS, Entry, load_sample, make_entry, read_json
-from perception_node.learn.files import put_copy, put_json
 from perception_node.pipeline import SegmenterLike
 from perception_node.types import CLASS_NAMES
 

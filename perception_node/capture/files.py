@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.bag.decode import encode_colour, millimetres_from_depth
+from perception_node.errors import PerceptionError
+from perception_node.files import put
 from perception_node.types import CLASS_NAMES, Frame, Scene
 
 SUFFIXES: Mapping[str, str] = {"rgb": ".jpg", "depth": ".png", "labels": ".png", "scene": ".json", "small": ".png", "meta": ".json"}
@@ -40,24 +41,15 @@ def encode(frame: Frame, scene: Scene, reason: str, why: str, belt_plane: tuple[
 
 
 def write(folder: Path, number: int, files: Mapping[str, bytes]) -> None:
-    """Write a frame's files aside, then rename them, the one that says that the frame is there last, each on the disk before the
-    next.
+    """Write a frame's files, the one that says that the frame is there last, each on the disk before the next.
 
     Raises:
-        OSError: the disk is full or cannot be written; nothing of the frame is left.
+        PerceptionError: the disk is full or cannot be written; nothing of the frame is left.
     """
     try:
         for part, content in files.items():
-            (folder / part).mkdir(parents=True, exist_ok=True)
-            path = path_of(folder, part, number)
-            aside = path.with_name(f".{path.name}.part")
-            with aside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, path)
-            _sync_folder(folder / part)
-    except OSError:
+            put(path_of(folder, part, number), content, durable=True)
+    except PerceptionError:
         remove(folder, number)
         raise
 
@@ -107,14 +99,6 @@ def _numbers(folder: Path) -> set[int]:
     """Numbers of the files of one folder, those written aside among them."""
     stems = (path.name.lstrip(".").split(".")[0] for path in folder.glob("*"))
     return {int(stem) for stem in stems if stem.isdigit()}
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _png(picture: NDArray[Any]) -> bytes:

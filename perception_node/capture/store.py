@@ -138,10 +138,10 @@ class Store:
                                       f"{free // 10**6} MB")
             for victim in victims:
                 self._drop(victim)
-            number = self._next
-            files.write(self.folder, number, content)
         except OSError as error:
             raise PerceptionError(f"{self.folder}: cannot be written: {error.strerror}") from None
+        number = self._next
+        files.write(self.folder, number, content)
         self._next += 1
         self._kept[number] = Kept(number, reason, size)
         self._smalls.add(number, small)

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 from pathlib import Path
 
 from perception_node.doctor.findings import CHECKS, Finding, as_json, error, note
 from perception_node.doctor.machine import machine_findings, read_config
 from perception_node.errors import PerceptionError
+from perception_node.files import put_json
 
 _TOPICS = {"image": "colour", "depth": "depth", "camera_info": "info"}
 
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     warnings = sum(finding.level == "warn" for finding in found)
     print(f"{errors} errors, {warnings} warnings")
     if args.json is not None:
-        args.json.write_text(json.dumps(as_json(found), indent=1), encoding="utf-8")
+        put_json(args.json, as_json(found))
     return 1 if errors else 0
 
 

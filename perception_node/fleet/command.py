@@ -97,7 +97,7 @@ def merge_train(path: Path, out: Path, progress: bool = True) -> Merged:
 
     Raises:
         DatasetError: something that is registered is missing, broken or changed, two sets mean different classes by one name, `out`
-            exists, or the disk is full.
+            exists. PerceptionError: the disk is full.
     """
     registry = read_registry(path)
     sets = [one for _, one in registry.sets("train")]

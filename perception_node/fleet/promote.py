@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from perception_node.errors import DatasetError, ModelError, PerceptionError
+from perception_node.files import put_json
 from perception_node.fleet.bootstrap import RESAMPLES
 from perception_node.fleet.judging import Contender, JudgedCell, judge_cell, judge_replay
 from perception_node.fleet.registry import Registry, champion_of, held, read_registry, verify, write_registry
 from perception_node.fleet.verdict import Decision, decide, draw_losses, table
-from perception_node.learn.files import put_json
 from perception_node.segment.weights import ModelCard, check_weights, default_weights, file_sha256, read_card
 from perception_node.spread import Spread, add_spread_arguments, gather
 

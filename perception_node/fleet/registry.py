@@ -28,10 +28,10 @@ from typing import Any
 import yaml
 
 from perception_node.errors import DatasetError, ModelError
+from perception_node.files import put
 from perception_node.learn.check import BAD, Report, check_dataset, find_leaks
 from perception_node.learn.content import dataset_sha256
 from perception_node.learn.dataset import IGNORE_CLASS
-from perception_node.learn.files import put
 from perception_node.segment.weights import check_weights, default_weights, file_sha256
 from perception_node.spread import Spread, gather
 from perception_node.types import CLASS_NAMES

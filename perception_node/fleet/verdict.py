@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.files import put
 from perception_node.fleet.bootstrap import COVERAGE, F64, Change
 from perception_node.fleet.judging import Contender, JudgedCell
 from perception_node.learn.dataset import load_sample
-from perception_node.learn.files import put
 from perception_node.learn.judge import outline
 from perception_node.segment.draw import draw_segmentation, write_words
 

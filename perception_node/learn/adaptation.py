@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from perception_node.errors import DatasetError, PerceptionError
+from perception_node.files import put_json
 from perception_node.learn.adaptation_report import draw_plot, falls_short, tables, write_section
 from perception_node.learn.dataset import annotation_files, read_dataset, read_json, require_packages
-from perception_node.learn.files import put_json
 from perception_node.segment.weights import check_weights, default_weights, file_sha256
 
 MODES = ("depth", "colour")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perception_node.errors import DatasetError
-from perception_node.learn.files import put
+from perception_node.files import put
 
 Result = dict[str, Any]
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from perception_node.files import folder_aside, put_json
 from perception_node.learn.dataset import IGNORE, Entry, annotation_files, load_sample, read_dataset
 from perception_node.segment.encode import KNOWN_SHARE, fit_belt_plane, grid_rays, network_size
 from perception_node.segment.shrink import shrunk_depth
@@ -95,12 +95,10 @@ def _decode(entries: list[Entry], target: Path, progress: bool) -> None:
     width, height = network_size(first.width, first.height)
     grid = (width // 2, height // 2)
     count = len(entries)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    with folder_aside(target) as part:
         def new(name: str, shape: tuple[int, ...], dtype: type) -> Any:
-            array = np.lib.format.open_memmap(aside / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
-            with (aside / f"{name}.npy").open("r+b") as file:  # a full disk is an error here, not a dead process later
+            array = np.lib.format.open_memmap(part / f"{name}.npy", mode="w+", dtype=dtype, shape=shape)
+            with (part / f"{name}.npy").open("r+b") as file:  # a full disk is an error here, not a dead process later
                 os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
             return array
 
@@ -134,9 +132,6 @@ def _decode(entries: list[Entry], target: Path, progress: bool) -> None:
             planes[i, 1] = fitted if fitted is not None else np.nan
         for array in (rgb, labels, depth, class_ids, planes, intrinsics):
             array.flush()
-        (aside / "index.json").write_text(json.dumps({"names": [entry.name for entry in entries]}))
+        put_json(part / "index.json", {"names": [entry.name for entry in entries]})
         if target.exists():
             shutil.rmtree(target)
-        os.replace(aside, target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perception_node.learn.files import put
+from perception_node.files import put
 
 
 def draw_curve(history: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from perception_node.errors import DatasetError, PerceptionError
+from perception_node.files import put_json
 from perception_node.learn.check import BAD, Defect, check_dataset, find_leaks
 from perception_node.learn.corrections import GOOD_IOU, Corrections, count_corrections
 from perception_node.learn.dataset import load_sample, read_dataset
-from perception_node.learn.files import put_json
 from perception_node.learn.judge import compare
 from perception_node.learn.merge import merge, parse_mapping
 from perception_node.types import CLASS_NAMES, Instance, Segmentation

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from perception_node.errors import PerceptionError
+from perception_node.files import put, put_json
 from perception_node.learn.boxes import BOXES_FILE, judge_boxes
 from perception_node.learn.dataset import Entry, load_sample, read_dataset, require_packages
-from perception_node.learn.files import put, put_json
 from perception_node.learn.judge import Verdict, compare, outline, summarise
 from perception_node.segment.draw import draw_segmentation, write_words
 from perception_node.segment.infer import Segmenter

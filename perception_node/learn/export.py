@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import warnings
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from onnx import helper, numpy_helper
 from safetensors.torch import load_file, save_file
 
 from perception_node.errors import ModelError, PerceptionError
+from perception_node.files import aside
 from perception_node.learn.quantise import add_int8
 from perception_node.segment.encode import INPUT_DEPTH, INPUT_RGB, OUTPUT_HEADS, output_channels
 from perception_node.segment.model import ExportedNet, NetworkShape, PackageNet
@@ -53,25 +53,23 @@ def export_model(net: PackageNet, folder: Path, name: str, training: Mapping[str
     """
     if name.endswith(INT8_SUFFIX):
         raise ModelError(f"export: expected a name that does not end in {INT8_SUFFIX!r}, got {name!r}")
-    folder.mkdir(parents=True, exist_ok=True)
     training_mode = net.training
     net = net.eval()
     graph, tensors = (folder / f"{name}{suffix}" for suffix in (".onnx", ".safetensors"))
     card = card_path(graph)
-    aside = {path: path.with_name(f".{path.name}.part") for path in (graph, tensors, card)}
-    try:
+    with aside(card) as card_part, aside(tensors) as tensors_part, aside(graph) as graph_part:
         example = (torch.zeros(1, 64, 96, 3, dtype=torch.uint8), torch.zeros(1, 32, 48, 3))
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the tracer warns about its own coming replacement
             torch.onnx.export(
-                ExportedNet(net), example, str(aside[graph]), opset_version=_OPSET, dynamo=False,
+                ExportedNet(net), example, str(graph_part), opset_version=_OPSET, dynamo=False,
                 input_names=[INPUT_RGB, INPUT_DEPTH], output_names=[OUTPUT_HEADS],
                 dynamic_axes={INPUT_RGB: {1: "height", 2: "width"}, INPUT_DEPTH: {1: "grid_height", 2: "grid_width"},
                               OUTPUT_HEADS: {2: "grid_height", 3: "grid_width"}})
-        _store_halves(aside[graph])
+        _store_halves(graph_part)
         state = {key: value.detach().cpu().contiguous() for key, value in net.state_dict().items()}
         save_file({key: torch.from_numpy(on_grid(value.numpy())).half() if value.ndim > 1 else value
-                   for key, value in state.items()}, str(aside[tensors]))
+                   for key, value in state.items()}, str(tensors_part))
         content = {
             "format": CARD_FORMAT, "name": name, "classes": list(net.classes), "licence": "Apache-2.0",
             "input": {INPUT_RGB: "(1, H, W, 3) uint8, H and W multiples of 32",
@@ -80,14 +78,9 @@ def export_model(net: PackageNet, folder: Path, name: str, training: Mapping[str
             "output": {OUTPUT_HEADS: f"(1, {output_channels(len(net.classes))}, H/2, W/2) float32: class probabilities "
                                      "(background first), boundary, centre, offset x, offset y in grid pixels"},
             "network": net.shape.to_json(), "grouping": dict(grouping or {}), "training": dict(training), "metrics": dict(metrics),
-            "sha256": {path.name: file_sha256(aside[path]) for path in (graph, tensors)},
+            "sha256": {graph.name: file_sha256(graph_part), tensors.name: file_sha256(tensors_part)},
         }
-        aside[card].write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        for path, part in aside.items():
-            os.replace(part, path)
-    finally:
-        for part in aside.values():
-            part.unlink(missing_ok=True)
+        card_part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     net.train(training_mode)
     return graph
 

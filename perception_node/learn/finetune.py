@@ -19,13 +19,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from tqdm import tqdm
 
 from perception_node.errors import DatasetError, PerceptionError
+from perception_node.files import put_json
 from perception_node.learn.augment import Augmentation
 from perception_node.learn.dataset import read_coco, read_dataset, require_packages
 from perception_node.learn.evaluate import MODES
 from perception_node.learn.export import export_model, load_network
-from perception_node.learn.files import put_json
 from perception_node.learn.quantise import JUDGED, PICTURES, inputs_of, spread, write_int8
 from perception_node.learn.train import TrainConfig, drawn_entries, train
 from perception_node.segment.model import PackageNet, with_classes
@@ -230,10 +231,10 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             put_json(args.json, figures)
     except PerceptionError as error:
-        print(f"finetune: {error}", file=sys.stderr)
+        tqdm.write(f"finetune: {error}", file=sys.stderr)  # the training's bar may be on the line
         return 2
-    except (OSError, SafetensorError) as error:  # the bar is still on its line then
-        print(f"\nfinetune: {args.out}: cannot go on ({getattr(error, 'strerror', None) or error})", file=sys.stderr)
+    except (OSError, SafetensorError) as error:
+        tqdm.write(f"finetune: {args.out}: cannot go on ({getattr(error, 'strerror', None) or error})", file=sys.stderr)
         return 2
     return 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perception_node import __version__
-from perception_node.errors import PerceptionError
+from perception_node.files import put_json
 from perception_node.grasp.score import FORMAT, OWN, OWN_FILE, PRIORS, RankingModel, load_ranking
 from perception_node.learn.outcome_log import Log, read_logs
 from perception_node.learn.ranking import fit, held_out, measure, probabilities
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     fitted = [kind for kind in GRASP_KINDS if report[kind]["refitted"]]
     _print(report, log.left_out)
     if args.json:
-        args.json.write_text(json.dumps({"kinds": report, "left_out": log.left_out}, indent=2) + "\n", encoding="utf-8")
+        put_json(args.json, {"kinds": report, "left_out": log.left_out})
     if not better:
         print(f"refused: worse on held-out outcomes than {args.base}; {args.out} was not written")
         return 1
@@ -96,13 +96,7 @@ def run(args: argparse.Namespace) -> int:
         "held_out": {kind: {key: report[kind][key] for key in ("before", "after")} for kind in fitted},
         "models": {kind: {"bias": model.bias, "weights": dict(model.weights), "source": model.source}
                    for kind, model in models.items()}}
-    aside = args.out.with_name(args.out.name + ".part")
-    try:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        aside.replace(args.out)
-    except OSError as error:
-        raise PerceptionError(f"{aside}: cannot be written: {error.strerror}") from None
+    put_json(args.out, document)
     print(f"{args.out}: refitted {', '.join(fitted)}")
     return 0
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +11,10 @@ import cv2
 from tqdm import tqdm
 
 from perception_node.errors import DatasetError
+from perception_node.files import folder_aside, put, put_copy, put_json
 from perception_node.learn.check import BAD, DEPTH, Report, check_dataset, find_leaks
 from perception_node.learn.coco import annotate, document
 from perception_node.learn.dataset import ANNOTATIONS, IGNORE, IGNORE_CLASS, Entry, draw_labels, read_labels
-from perception_node.learn.files import put, put_copy, put_json
 from perception_node.learn.near import near_pairs
 from perception_node.types import CLASS_NAMES
 
@@ -62,7 +60,7 @@ def merge(paths: Sequence[Path], out: Path, mapping: Mapping[str, str], judging:
 
     Raises:
         DatasetError: `out` exists, a set is unusable or has classes that are not mapped, a picture is in a judging set, nothing is
-            left, or the disk is full. Nothing is written then.
+            left. PerceptionError: the disk is full. Nothing is written then.
     """
     if out.exists():
         raise DatasetError(f"{out}: expected a new folder, it is there already")
@@ -76,17 +74,8 @@ def merge(paths: Sequence[Path], out: Path, mapping: Mapping[str, str], judging:
     chosen = _without_leaks(chosen, reports, [check_dataset(path, mapping, progress) for path in judging], drop_leaks, done)
     if not chosen:
         raise DatasetError(f"{out}: expected one usable picture at least, found none in {len(paths)} sets")
-    for old in out.parent.glob(f".{out.name}.*.part"):  # of killed runs
-        if not Path(f"/proc/{old.name.split('.')[-2]}").exists():
-            shutil.rmtree(old, ignore_errors=True)
-    aside = out.with_name(f".{out.name}.{os.getpid()}.part")
-    try:
-        _write(chosen, reports, aside, mapping, done, progress)
-        os.replace(aside, out)
-    except OSError as error:
-        raise DatasetError(f"{out}: cannot be written ({error.strerror})") from None
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with folder_aside(out) as part:
+        _write(chosen, reports, part, mapping, done, progress)
     return done
 
 

@@ -22,9 +22,9 @@ import cv2
 from tqdm import tqdm
 
 from perception_node.errors import DatasetError, FrameError, PerceptionError
+from perception_node.files import put, put_copy, put_json
 from perception_node.learn.coco import annotate, document, outlines
 from perception_node.learn.dataset import ANNOTATIONS, PICTURE_SUFFIXES, Entry, load_sample, make_entry, read_json
-from perception_node.learn.files import put, put_copy, put_json
 from perception_node.learn.labelme import labelme_document
 from perception_node.segment.infer import Segmenter
 from perception_node.segment.postprocess import above_score
@@ -104,7 +104,7 @@ def prelabel(segmenter: Segmenter, entries: Sequence[Entry], out: Path, min_scor
         Figures as a JSON mapping, and one line for each picture that could not be read.
 
     Raises:
-        DatasetError: the folder belongs to other settings or its annotations were edited; the disk is full.
+        DatasetError: the folder belongs to other settings or its annotations were edited. PerceptionError: the disk is full.
         ModelError: the model is broken.
     """
     state = {"model_id": segmenter.model_id, "min_score": min_score, "exact": exact}

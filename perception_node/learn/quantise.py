@@ -17,9 +17,9 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from perception_node.errors import ModelError
+from perception_node.files import put_json
 from perception_node.learn.dataset import Entry, load_sample, read_dataset
 from perception_node.learn.evaluate import evaluate, modes_of
-from perception_node.learn.files import put_json
 from perception_node.segment.encode import encode_frame
 from perception_node.segment.infer import Segmenter, installed_runtimes
 from perception_node.segment.weights import card_path, check_weights, file_sha256, int8_path
@@ -105,7 +105,7 @@ def write_int8(weights: Path, arrays: Sequence[Mapping[str, NDArray[Any]]], data
         What the card says of the file; with "refused" (and no file) when it loses too much.
 
     Raises:
-        ModelError: the model cannot be quantised. DatasetError: a picture is broken, or the disk is full.
+        ModelError: the model cannot be quantised. DatasetError: a picture is broken. PerceptionError: the disk is full.
     """
     path = int8_path(weights)
     with tempfile.TemporaryDirectory(dir=weights.parent, prefix=f".{path.name}.") as folder:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from perception_node import config as configuration
 from perception_node.config import Config
-from perception_node.errors import PerceptionError
+from perception_node.files import aside
 from perception_node.learn.picks import Cell
 from perception_node.learn.scenes import MIN_TRUE_PX, TrueMasks, frames, true_ids
 from perception_node.pipeline import Pipeline
@@ -82,18 +82,12 @@ def run(args: argparse.Namespace) -> int:
         DatasetError, ConfigError, ModelError: bad input.
     """
     config = configuration.load(args.config) if args.config else Config()
-    aside = args.out.with_name(args.out.name + ".part")
     tally: Counter[tuple[str, str]] = Counter()
-    try:
-        args.out.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("w", encoding="utf-8") as log:
-            for line in tqdm(simulate(args.datasets, args.frames, args.masks, config, args.seed, args.explore), unit="pick",
-                             mininterval=1.0):
-                log.write(json.dumps(line) + "\n")
-                tally[line["kind"], line["failure"]] += 1
-        aside.replace(args.out)
-    except OSError as error:
-        raise PerceptionError(f"{aside}: cannot be written: {error.strerror}") from None
+    with aside(args.out) as part, part.open("w", encoding="utf-8") as log:
+        for line in tqdm(simulate(args.datasets, args.frames, args.masks, config, args.seed, args.explore), unit="pick",
+                         mininterval=1.0):
+            log.write(json.dumps(line) + "\n")
+            tally[line["kind"], line["failure"]] += 1
     for kind in sorted({kind for kind, _ in tally}):
         whole = sum(count for (of, _), count in tally.items() if of == kind)
         words = [f"{100 * count / whole:.1f} % {failure or 'picked'}" for (of, failure), count in tally.most_common() if of == kind]

@@ -6,7 +6,6 @@ the network takes for packages are told from packages by what each place was bef
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.errors import ConfigError, DatasetError, FrameError
+from perception_node.files import aside
 from perception_node.types import F32, Frame, Instance, Segmentation
 
 _VERSION = 1
@@ -146,12 +146,13 @@ def _compare(frame: Frame, labels: NDArray[np.uint16], instance: Instance, empty
 
 
 def save_empty_cell(path: Path, empty: EmptyCell) -> None:
-    """Write it aside, then rename."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    with open(aside, "wb") as file:
+    """Write what `load_empty_cell` reads.
+
+    Raises:
+        PerceptionError: it cannot be written.
+    """
+    with aside(path) as part, part.open("wb") as file:
         np.savez_compressed(file, version=_VERSION, depth_m=empty.depth_m, gray=empty.gray, taken=empty.taken, frames=empty.frames)
-    os.replace(aside, path)
 
 
 def load_empty_cell(path: Path) -> EmptyCell:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import shlex
 from collections import Counter
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ from perception_node.beacon.tracker import BeaconTracker
 from perception_node.config import Config, from_flat, load
 from perception_node.config_yaml import to_yaml
 from perception_node.errors import ConfigError, DatasetError
+from perception_node.files import put, put_json
 from perception_node.geometry import quaternions_xyzw, rotation_from_quaternion
 from perception_node.types import F64, CameraModel
 
@@ -94,10 +93,10 @@ def run(args: argparse.Namespace) -> int:
     text = to_yaml("cell", from_flat(result.parameters(), before))
     _report(result, reasons)
     if args.out and not result.faults:
-        _write(args.out, text)
+        put(args.out, text)
         print(f"written: {args.out}")
     if args.json:
-        _write(args.json, json.dumps(_as_json(result), indent=2) + "\n")
+        put_json(args.json, _as_json(result))
     return 1 if result.faults else 0
 
 
@@ -171,11 +170,3 @@ def _as_json(result: Calibration) -> dict[str, Any]:
                                                         "reprojection_px", "range_m")}
     return {**numbers, "parameters": result.parameters(), "T_cam_beacon": result.T_cam_beacon.tolist(), "good": not result.faults,
             "faults": list(result.faults)}
-
-
-def _write(path: Path, text: str) -> None:
-    """Aside first, then renamed: a file is never half written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(text, encoding="utf-8")
-    os.replace(aside, path)

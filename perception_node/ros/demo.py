@@ -18,6 +18,7 @@ from perception_node.bag.reader import Recording
 from perception_node.bag.record import TRUTH_NAME
 from perception_node.bag.truth import load_truth
 from perception_node.errors import PerceptionError
+from perception_node.files import put_json
 from perception_node.ros import demo_pictures, demo_report
 from perception_node.ros.collector import Collector
 from perception_node.ros.player import DEMO_RECORDING
@@ -76,9 +77,9 @@ def run(options: argparse.Namespace) -> int:
         by_sent = {sent: frames[recorded] for sent, recorded in session.sent if recorded in frames}
         files += demo_pictures.draw_all(options.out, [(by_sent[r.scene.stamp_ns], r.scene) for r in received
                                                       if r.scene.stamp_ns in by_sent])
-    (options.out / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    put_json(options.out / "figures.json", figures)
     if options.json is not None:
-        options.json.write_text(json.dumps(figures, indent=1), encoding="utf-8")
+        put_json(options.json, figures)
     print(demo_report.table(figures, [*files, options.out / "figures.json"]))
     shortfalls = demo_report.shortfalls(figures)
     for words in shortfalls:

@@ -9,7 +9,6 @@ nodes that run with use_sim_time.
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import threading
@@ -23,6 +22,7 @@ from rclpy.utilities import remove_ros_args
 
 from perception_node.bag.reader import Recording
 from perception_node.errors import PerceptionError
+from perception_node.files import put_json
 from perception_node.ros.moments import Decoder
 from perception_node.ros.playback import SETTLE_S, Player
 
@@ -82,7 +82,7 @@ def run(options: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
     for reason, count in skipped.items():
         print(f"player: {count} skipped: {reason}", file=sys.stderr)
     if options.report is not None:
-        options.report.write_text(json.dumps({"sent": player.sent, "late_s": player.late_s, "skipped": skipped}), encoding="utf-8")
+        put_json(options.report, {"sent": player.sent, "late_s": player.late_s, "skipped": skipped})
     return 0 if player.sent or stop.is_set() else 1
 
 

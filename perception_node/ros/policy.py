@@ -13,6 +13,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 from perception_node.errors import PerceptionError
+from perception_node.files import put
 from perception_node.ros.interface import BEACON_ENDPOINTS, ENDPOINTS, Endpoint
 
 NODES: Mapping[str, tuple[Endpoint, ...]] = {"perception": ENDPOINTS, "beacon": BEACON_ENDPOINTS}
@@ -91,10 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if any(not found for _, found, _ in pairs):
             raise PerceptionError(f"--remap: expected NAME:=TOPIC, got {', '.join(options.remap)}")
         text = policy(options.namespace, options.node, options.enclave, {old: new for old, _, new in pairs})
-        part = options.out.with_name(options.out.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(options.out)
-    except (PerceptionError, OSError) as error:
+        put(options.out, text)
+    except PerceptionError as error:
         print(f"perception: {error}", file=sys.stderr)
         return 2
     return 0

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.errors import DatasetError, PerceptionError
+from perception_node.files import put, put_json
 from perception_node.segment.draw import draw_segmentation
 from perception_node.segment.infer import Segmenter
 from perception_node.segment.postprocess import above_score
@@ -76,12 +75,6 @@ def segment_picture(segmenter: Segmenter, rgb: NDArray[np.uint8], depth_m: NDArr
     return draw_segmentation(rgb, found), found.labels, packages
 
 
-def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception segment`."""
     parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="JPEG or PNG colour pictures")
@@ -107,17 +100,16 @@ def run(args: argparse.Namespace) -> int:
         if args.depth and len(args.depth) != len(args.pictures):
             raise DatasetError(f"--depth: expected {len(args.pictures)} pictures like the colour ones, got {len(args.depth)}")
         segmenter = Segmenter(args.model, runtime=args.runtime)
-        args.out.mkdir(parents=True, exist_ok=True)
         for i, path in enumerate(args.pictures):
             depth_m = read_depth(args.depth[i], args.depth_unit) if args.depth else None
             drawn, labels, packages = segment_picture(segmenter, read_picture(path), depth_m, args.focal, args.min_score)
-            _write(args.out / f"{path.stem}.png", cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
-            _write(args.out / f"{path.stem}.labels.png", cv2.imencode(".png", labels)[1].tobytes())
-            _write(args.out / f"{path.stem}.json", (json.dumps(packages, indent=1) + "\n").encode())
+            put(args.out / f"{path.stem}.png", cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
+            put(args.out / f"{path.stem}.labels.png", cv2.imencode(".png", labels)[1].tobytes())
+            put_json(args.out / f"{path.stem}.json", packages)
             found[str(path)] = packages
             print(f"{path}: {len(packages)} packages -> {args.out / (path.stem + '.png')}")
         if args.json:
-            _write(args.json, (json.dumps({"model_id": segmenter.model_id, "pictures": found}, indent=1) + "\n").encode())
+            put_json(args.json, {"model_id": segmenter.model_id, "pictures": found})
     except (PerceptionError, OSError) as error:
         print(f"segment: {error}", file=sys.stderr)
         return 2

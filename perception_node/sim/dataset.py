@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from perception_node.errors import PerceptionError
+from perception_node.files import put
 from perception_node.sim.meshes import Array
 from perception_node.types import CLASS_NAMES
 
@@ -40,17 +39,6 @@ class Sample:
     meta: dict[str, Any]
 
 
-def _put(path: Path, data: bytes) -> None:
-    aside = path.with_name(path.name + ".part")
-    try:
-        with open(aside, "wb") as file:
-            file.write(data)
-        os.replace(aside, path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise PerceptionError(f"cannot write {path}: {error.strerror} (disk full or not writable?)") from error
-
-
 _PNG_SETTINGS = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 if hasattr(cv2, "IMWRITE_PNG_FILTER"):
     _PNG_SETTINGS += [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
@@ -73,11 +61,11 @@ def write_sample(root: Path, number: int, sample: Sample) -> None:
     name = f"{number:04d}"
     quality = [cv2.IMWRITE_JPEG_QUALITY, 92]
     picture = cv2.imencode(".jpg", cv2.cvtColor(sample.rgb, cv2.COLOR_RGB2BGR), quality)[1]
-    _put(root / "rgb" / f"{name}.jpg", bytes(picture))
-    _put(root / "depth" / f"{name}.png", _png(millimetres(sample.depth_m)))
-    _put(root / "depth_true" / f"{name}.png", _png(millimetres(sample.depth_true_m)))
-    _put(root / "labels" / f"{name}.png", _png(sample.labels))
-    _put(root / "meta" / f"{name}.json", json.dumps(sample.meta).encode())
+    put(root / "rgb" / f"{name}.jpg", bytes(picture))
+    put(root / "depth" / f"{name}.png", _png(millimetres(sample.depth_m)))
+    put(root / "depth_true" / f"{name}.png", _png(millimetres(sample.depth_true_m)))
+    put(root / "labels" / f"{name}.png", _png(sample.labels))
+    put(root / "meta" / f"{name}.json", json.dumps(sample.meta))
 
 
 def encode_rle(mask: Array) -> str:
@@ -147,4 +135,4 @@ def write_annotations(root: Path, pictures: list[tuple[int, int, int]], found: l
         "annotations": found,
         "categories": [{"id": n + 1, "name": name} for n, name in enumerate(CLASS_NAMES)],
     }
-    _put(root / "annotations.json", json.dumps(document).encode())
+    put(root / "annotations.json", json.dumps(document))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import json
 import multiprocessing
 import os
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perception_node.errors import PerceptionError
+from perception_node.files import folder_aside, put_json
 
 if TYPE_CHECKING:
     from perception_node.sim.cell import SimulatedCell
@@ -25,8 +25,6 @@ Job = tuple[int, int, list[int], str, tuple[int, int], str, str, "SimulatedCell 
 
 STYLES = ("train", "validation", "opengl")
 CONTENTS = ("mixed", "packages", "goods", "nothing")
-
-_FOLDERS = ("rgb", "depth", "depth_true", "labels", "meta")
 
 
 def _prepare() -> None:
@@ -111,52 +109,19 @@ def synthesize(
     from perception_node.sim.dataset import write_annotations
     from perception_node.sim.sample import VIEWS_PER_PILE
 
-    aside = _fresh_aside(out)
     step = VIEWS_PER_PILE if cell is None else 1
-    jobs = [
-        (seed, g, list(range(g * step, min(images, (g + 1) * step))), str(aside), (width, height), style, content, cell)
-        for g in range((images + step - 1) // step)
-    ]
     began = time.monotonic()
-    try:
+    with folder_aside(out) as aside:
+        jobs = [
+            (seed, g, list(range(g * step, min(images, (g + 1) * step))), str(aside), (width, height), style, content, cell)
+            for g in range((images + step - 1) // step)
+        ]
         with tqdm(total=images, unit="pic", disable=not progress) as bar:
             found = _make_all(jobs, workers, bar.update)
         ordered = [a for n in range(images) for a in found[n]]
         note = f"simulated packages, perception_node, seed {seed}, style {style}, content {content}"
         write_annotations(aside, [(n, width, height) for n in range(images)], ordered, note)
-        if out.exists():
-            out.rmdir()
-        os.replace(aside, out)
-    except OSError as error:
-        raise PerceptionError(f"cannot write {out}: {error.strerror}") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return images / (time.monotonic() - began) / workers
-
-
-def _fresh_aside(out: Path) -> Path:
-    """An empty folder beside `out` for this process alone; those of dead runs are removed."""
-    for old in out.parent.glob(f"{out.name}.*.part"):
-        owner = old.name.removesuffix(".part").rsplit(".", 1)[1]
-        if owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(old, ignore_errors=True)
-    aside = out.with_name(f"{out.name}.{os.getpid()}.part")
-    try:
-        for folder in _FOLDERS:
-            (aside / folder).mkdir(parents=True)
-    except OSError as error:
-        raise PerceptionError(f"cannot write {aside}: {error.strerror}") from error
-    return aside
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _make_all(jobs: list[Job], workers: int, advance: Callable[[], object]) -> dict[int, list[dict[str, Any]]]:
@@ -212,7 +177,7 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     print(f"{arguments.out}: {arguments.images} pictures, {rate:.1f} pictures/s per worker")
     if arguments.json:
-        arguments.json.write_text(json.dumps({"images": arguments.images, "pictures_per_s_per_worker": rate}))
+        put_json(arguments.json, {"images": arguments.images, "pictures_per_s_per_worker": rate})
     return 0
 
 

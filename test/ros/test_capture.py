@@ -26,8 +26,8 @@ def test_failed_picks_and_requests_are_kept_once_the_other_writer_is_gone(cell, 
     request = ReportOutcome.Request(scene_stamp=scene.header.stamp, grasp=scene.grasps[0], success=False, failure="dropped")
     answer = cell.call(ReportOutcome, "/perception/report_outcome", request)
     assert answer.accepted, answer.message
-    cell.wait_until(lambda: cell.statuses["capture"][2]["kept"] == "1", "the frame of the failed pick is kept")
-    assert cell.statuses["capture"][:2] == (0, "1 frames kept")
+    cell.wait_until(lambda: cell.statuses["capture"][:2] == (0, "1 frames kept"), "the frame of the failed pick is kept")
+    assert cell.statuses["capture"][2]["kept"] == "1"
     meta = json.loads((folder / "meta" / "0000.json").read_text())
     assert meta["reason"] == "failed_pick"
     assert meta["note"].startswith(f"{scene.grasps[0].kind} of track {scene.grasps[0].track_id}: dropped")
@@ -42,7 +42,7 @@ def test_failed_picks_and_requests_are_kept_once_the_other_writer_is_gone(cell, 
     (folder / "rgb" / ".0002.jpg.part").symlink_to("/dev/full")  # where the next frame is written aside, the disk is full
     lost = cell.call(Capture, "/perception/capture", Capture.Request())
     assert not lost.success
-    assert lost.message == f"{folder}: cannot be written: No space left on device"
+    assert lost.message == f"{folder / 'rgb' / '0002.jpg'}: cannot be written (No space left on device)"
     cell.wait_until(lambda: "No space left" in cell.said("capture"), "diagnostics say that the disk is full")
     assert cell.statuses["capture"][0] == 1
     seen = len(scenes)

@@ -37,19 +37,24 @@ class Listener:
         return "".join(self.lines)
 
 
-def scene(cell, packages):
-    """A PickScene with a suction grasp on each package: (label, track_id, covered_by, score), best first."""
+def scene(cell, packages, ahead_ns=0, late=()):
+    """A PickScene with a suction grasp on each package: (label, track_id, covered_by, score), best first.
+
+    `ahead_ns`: its stamp, from now. `late`: labels of packages whose grasps' deadline has passed.
+    """
     from perception_node.ros.messages import time_message
     from perception_node_msgs.msg import GraspCandidate, Package, PickScene
 
     message = PickScene()
     message.header.frame_id = "cam_optical_frame"
-    message.header.stamp = time_message(cell.now_ns())
+    message.header.stamp = time_message(cell.now_ns() + ahead_ns)
     for label, track_id, covered_by, score in packages:
         package = Package(label=label, track_id=track_id, class_name="box", covered_by=covered_by, score=0.9)
         package.velocity.x = 0.25
         grasp = GraspCandidate(kind=GraspCandidate.SUCTION, label=label, track_id=track_id, score=score)
         grasp.pose.position.z = 1.0
+        if label in late:
+            grasp.has_deadline, grasp.deadline = True, time_message(cell.now_ns() - 1_000_000_000)
         message.packages.append(package)
         message.grasps.append(grasp)
     return message
@@ -94,3 +99,15 @@ def test_the_planner_takes_each_free_package_once(cell, start):
     assert first.startswith("would pick box 8 with suction, success 80%")
     assert second.startswith("would pick box 9 with suction, success 70%")
     assert float(re.search(r"now at x \+([\d.]+)", first).group(1)) > 0.0
+
+
+def test_the_planner_leaves_what_has_passed_and_knows_that_a_node_may_start_anew(cell, start):
+    """Ids begin at 1 again with a new node: what bears the number of a package that was taken long ago is another one."""
+    listener, publish = start("-m", "perception_node.ros.planner_example")
+    packages = [(1, 7, [], 0.9), (2, 8, [], 0.8)]
+    cell.wait_until(lambda: listener.lines, "a pick", each=lambda: publish(scene(cell, packages, late=[1])))
+    assert listener.lines[0].startswith("would pick box 8 ")
+    cell.wait_until(lambda: len(listener.lines) >= 2, "the same number again",
+                    each=lambda: publish(scene(cell, packages, ahead_ns=60_000_000_000, late=[1])))
+    assert listener.lines[1].startswith("would pick box 8 ")
+    assert len(listener.lines) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import cv2
@@ -124,19 +125,17 @@ def test_too_little_disk_is_said_before_starting(tmp_path: Path) -> None:
 
 
 def test_a_failed_write_leaves_nothing_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from perception_node.sim import dataset
-
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(dataset.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(PerceptionError, match="No space left"):
         synthesize(tmp_path / "x", 1, width=160, height=120, progress=False)
-    assert not (tmp_path / "x").exists()
+    assert not list(tmp_path.iterdir())
 
 
 def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
-    (tmp_path / "x.999999999.part" / "rgb").mkdir(parents=True)
+    (tmp_path / ".x.999999999.part" / "rgb").mkdir(parents=True)
     synthesize(tmp_path / "x", 1, width=160, height=120, progress=False)
     assert [p.name for p in tmp_path.iterdir()] == ["x"]
 
