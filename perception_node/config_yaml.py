@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from perception_node.beacon.config import BeaconConfig
-from perception_node.config import Config, Parameter, Value, parameters, value_of
+from perception_node.config import Config
 from perception_node.errors import ConfigError
+from perception_node.parameters import Parameter, Value, parameters, value_of
 
 FILES: dict[str, str] = {"cell": "cell.yaml", "gripper": "gripper.yaml"}
 """File of each group; `gripper` holds what is mounted on the arm, `cell` everything else."""
@@ -36,7 +37,8 @@ def to_yaml(group: str, config: Config | None = None) -> str:
     """
     if group not in FILES:
         raise ConfigError(f"configuration file: expected one of {', '.join(FILES)}, got {group!r}")
-    return _text(group, config or Config(), (p for p in parameters() if p.name.startswith("gripper.") == (group == "gripper")))
+    chosen = (p for p in parameters(Config) if p.name.startswith("gripper.") == (group == "gripper"))
+    return _text(group, config or Config(), chosen)
 
 
 def beacon_yaml(config: BeaconConfig | None = None) -> str:

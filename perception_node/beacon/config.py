@@ -7,8 +7,8 @@ from pathlib import Path
 
 from perception_node.beacon.layout import Layout, make_layout
 from perception_node.beacon.settings import BeaconSettings
-from perception_node.config import check_value, option, parameters, read_flat, value_of, with_values
 from perception_node.errors import ConfigError
+from perception_node.parameters import check_value, option, parameters, read_flat, value_of, with_values
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from perception_node.config import check_value, option, parameters, value_of
+from perception_node.parameters import check_value, option, parameters, value_of
 
 
 @dataclass(frozen=True)

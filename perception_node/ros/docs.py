@@ -13,7 +13,8 @@ from pathlib import Path
 
 from perception_node.beacon.config import BeaconConfig
 from perception_node.cli import BENCHES, VERBS
-from perception_node.config import Config, Parameter, parameters
+from perception_node.config import Config
+from perception_node.parameters import Parameter, parameters
 from perception_node.ros.interface import BEACON_ENDPOINTS, ENDPOINTS, Endpoint
 
 DOCUMENTS = ("README.md", "docs/interfaces.md", "docs/calibration.md")

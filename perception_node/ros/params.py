@@ -9,9 +9,9 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
-from perception_node.config import Parameter, T, check_value, parameters, value_of, with_values
 from perception_node.config_yaml import describe
 from perception_node.errors import ConfigError
+from perception_node.parameters import Parameter, T, check_value, parameters, value_of, with_values
 
 _ROS_OWN = ("use_sim_time", "start_type_description_service", "qos_overrides.", "diagnostic_updater.")
 

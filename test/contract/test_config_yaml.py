@@ -6,9 +6,10 @@ import pytest
 import yaml
 
 from perception_node.beacon.config import BeaconConfig, load_beacon
-from perception_node.config import Config, from_flat, load, parameters, value_of, with_values
+from perception_node.config import Config, from_flat, load
 from perception_node.config_yaml import FILES, beacon_yaml, describe, to_yaml
 from perception_node.errors import ConfigError
+from perception_node.parameters import parameters, value_of, with_values
 
 ROOT = Path(__file__).parents[2]
 BAD = sorted(Path(__file__).with_name("bad").glob("*.yaml"))
@@ -25,7 +26,7 @@ def test_files_hold_each_parameter_once():
     for name in FILES.values():
         tree = yaml.safe_load((ROOT / "config" / name).read_text(encoding="utf-8"))["/**"]["ros__parameters"]
         found += list(_names(tree))
-    assert sorted(found) == sorted(parameter.name for parameter in parameters())
+    assert sorted(found) == sorted(parameter.name for parameter in parameters(Config))
 
 
 def test_the_beacons_file_is_its_class():

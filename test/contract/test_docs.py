@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from perception_node.cli import BENCHES, VERBS
-from perception_node.config import parameters
+from perception_node.config import Config
+from perception_node.parameters import parameters
 from perception_node.ros import docs
 from perception_node.ros.interface import ENDPOINTS
 
@@ -23,7 +24,7 @@ def test_tables_are_up_to_date(name):
 def test_every_topic_parameter_and_message_is_documented():
     text = (ROOT / "docs/interfaces.md").read_text(encoding="utf-8")
     assert all(f"`{e.name}`" in text for e in ENDPOINTS)
-    assert all(f"`{p.name}`" in text for p in parameters())
+    assert all(f"`{p.name}`" in text for p in parameters(Config))
     interfaces = [p.relative_to(ROOT / "perception_node_msgs") for p in (ROOT / "perception_node_msgs").glob("*/*.[ms][sr][gv]")]
     assert len(interfaces) >= 6
     assert all(f"<!-- generated:{path.as_posix()} -->" in text for path in interfaces)

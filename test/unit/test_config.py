@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from perception_node.config import Config, check_value, from_flat, load, parameters, value_of
+from perception_node.config import Config, from_flat, load
 from perception_node.errors import ConfigError
+from perception_node.parameters import check_value, parameters, value_of
 
-ALL = list(parameters())
+ALL = list(parameters(Config))
 NUMBERS = [p for p in ALL if p.type in (int, float) and p.low is not None]
 
 

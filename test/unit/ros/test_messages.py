@@ -10,8 +10,9 @@ pytest.importorskip("perception_node_msgs.msg")
 
 from perception_node.bag.cdr import SceneBytes  # noqa: E402
 from perception_node.bench.publish import full_scene  # noqa: E402
-from perception_node.config import parameters  # noqa: E402
+from perception_node.config import Config  # noqa: E402
 from perception_node.errors import PerceptionError  # noqa: E402
+from perception_node.parameters import parameters  # noqa: E402
 from perception_node.ros import messages  # noqa: E402
 from perception_node.ros.messages import (  # noqa: E402
     check_definitions,
@@ -92,7 +93,7 @@ def test_times_have_whole_nanoseconds():
     assert (stamp.sec, stamp.nanosec) == (1_700_000_000, 123_456_789)
 
 
-@pytest.mark.parametrize("parameter", list(parameters()), ids=lambda parameter: parameter.name)
+@pytest.mark.parametrize("parameter", list(parameters(Config)), ids=lambda parameter: parameter.name)
 def test_each_parameter_is_described(parameter):
     made = descriptor(parameter)
     assert parameter.words in made.description
