@@ -64,7 +64,7 @@ def nodes(context: LaunchContext) -> list[Node]:
 
 def consoles(context: LaunchContext) -> list[Node]:
     """The operator's page beside each node, a process of its own."""
-    value = values(context, *TOPICS, "namespace", "config", "console", "use_sim_time")
+    value = values(context, *TOPICS, "namespace", "config", "console")
     if value["console"] != "true":
         return []
     remappings = [(topic, value[topic]) for topic in ("image", "camera_info")]
@@ -74,7 +74,6 @@ def consoles(context: LaunchContext) -> list[Node]:
     return [Node(package="perception_node", executable="console", name="console", output="screen",
                  arguments=["--port", str(CONSOLE_PORT + number), *arguments],
                  namespace="/".join(part for part in (value["namespace"], camera) if part),
-                 parameters=[{"use_sim_time": value["use_sim_time"] == "true"}],
                  remappings=[(old, new) for old, new in remappings if old != new])
             for number, camera in enumerate(config.cameras or ("",))]
 
