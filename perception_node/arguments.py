@@ -18,32 +18,32 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {' '.join(message.split())}; `{self.prog} --help` says more\n")
 
 
-def share(text: str) -> float:
+def zero_to_one(text: str) -> float:
     """A number from 0 to 1."""
     return _number(text, "0 to 1", lambda value: 0.0 <= value <= 1.0)
 
 
-def positive(text: str) -> float:
+def above_zero(text: str) -> float:
     """A number above 0."""
     return _number(text, "a number above 0", lambda value: value > 0.0)
 
 
-def limit(text: str) -> float:
+def not_negative(text: str) -> float:
     """A number of at least 0."""
     return _number(text, "a number of at least 0", lambda value: value >= 0.0)
 
 
-def count(text: str) -> int:
+def one_or_more(text: str) -> int:
     """A whole number of at least 1."""
     return _whole(text, 1)
 
 
-def whole(text: str) -> int:
+def zero_or_more(text: str) -> int:
     """A whole number of at least 0."""
     return _whole(text, 0)
 
 
-def words(text: str) -> str:
+def some_words(text: str) -> str:
     """A text that says something."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"expected words, got {text!r}")

@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
+from perception_node.arguments import zero_or_more
 from perception_node.errors import DatasetError, MissingDependencyError, PerceptionError
 
 Answer = TypeVar("Answer")
@@ -88,7 +89,7 @@ def gather(job: Callable[..., Answer], arguments: Sequence[tuple[Any, ...]], how
 
 def add_spread_arguments(parser: argparse.ArgumentParser, what: str) -> None:
     """Declare --processes and --over; what: such as "recordings"."""
-    parser.add_argument("--processes", type=int, default=0, metavar="N", help=f"{what} at once (default: by cores)")
+    parser.add_argument("--processes", type=zero_or_more, default=0, metavar="N", help=f"{what} at once (default: by cores)")
     parser.add_argument("--over", choices=("processes", "ray"), default="processes", help=f"where {what} are computed")
 
 

@@ -322,7 +322,7 @@ def _explain(request: Request, talk: Talk) -> Advice:
         if place >= 0 and grasp is None and item.grasps:
             words.append(f"Number {item.name}: {', '.join(ranked[place].reasons)}.")
         else:
-            words.append(replies.explained(item, place, ranked, grasp.terms if grasp else {}, grasp.score if grasp else 0.0))
+            words.append(replies.explained(item, place, ranked))
     ids = tuple(item.track_id for item in found.items[:3])
     talk.session.state = replace(talk.state, focus=ids)
     return Advice(" ".join(words), talk.ranked(), ids, request)

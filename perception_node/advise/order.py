@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from perception_node.advise.ranking import TERMS, Candidate, Ranking
+from perception_node.advise.ranking import Candidate, Ranking, weak_points
 from perception_node.advise.replies import KIND_WORDS, Ranked
 from perception_node.advise.request import Description
 from perception_node.advise.resolve import Context, fits, resolve
@@ -100,11 +100,8 @@ def _reasons(item: Item, grasp: Grasp | None, p: float, wanted: bool, forbidden:
         if item.truncated:
             words.append("not wholly in sight")
         if abs(p - grasp.score) >= 0.02:
-            words.append(f"outcomes moved it from {100 * grasp.score:.0f} to {100 * p:.0f} %")
+            words.append(f"earlier picks moved it from {100 * grasp.score:.0f} to {100 * p:.0f} %")
         if grasp.degraded:
             words.append("judged without depth")
-        terms = {name: value for name, value in grasp.terms.items() if name in TERMS[grasp.kind] and value < 0.6}
-        if terms:
-            name = min(terms, key=lambda key: terms[key])
-            words.append(f"weak point: {name} {terms[name]:.2f}")
+        words += weak_points(grasp.kind, grasp.terms, 0.6)[:1]
     return tuple(word for word in words if word)

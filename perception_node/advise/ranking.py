@@ -11,11 +11,28 @@ from numpy.typing import NDArray
 
 from perception_node.types import CLASS_NAMES, F64, GRASP_KINDS, GraspKind
 
-TERMS: Mapping[GraspKind, tuple[str, ...]] = {
-    "suction": ("seal", "edge", "margin", "reading", "spread", "upright", "open", "centre"),
-    "parallel_jaw": ("clear", "seen", "reach", "room", "centre", "rigid", "upright"),
+TERMS: Mapping[GraspKind, Mapping[str, str]] = {
+    "suction": {
+        "seal": "the surface under the cup is rough",
+        "edge": "the cup's lip reaches the package's edge",
+        "margin": "the spot is close to the package's edge",
+        "reading": "the camera measures little depth at the spot",
+        "spread": "the surface bends at the spot",
+        "upright": "the spot is tilted",
+        "open": "something stands higher beside the spot",
+        "centre": "the spot is far from the package's middle",
+    },
+    "parallel_jaw": {
+        "clear": "there is little free space under the finger tips",
+        "seen": "the places of the fingers are partly out of sight",
+        "reach": "the fingers reach down only a little",
+        "room": "the jaws must open almost all the way",
+        "centre": "the grasp is far from the package's middle",
+        "rigid": "the package gives way when it is squeezed",
+        "upright": "the package is tilted",
+    },
 }
-"""The terms of a grasp's score that corrections may depend on; each is 0 (bad) to 1 (good)."""
+"""The terms of a grasp's score that corrections may depend on, each 0 (bad) to 1 (good), and an operator's words for a bad one."""
 USUAL_TERM = 0.8
 """A term's usual value, from which deviations count. Source: judgement; proposed grasps have passed every check."""
 USUAL_SIDE_M = 0.2
@@ -29,6 +46,12 @@ _PI_8 = np.pi / 8
 CHOICE_RATE, CHOICE_LIMIT = 0.25, 0.6
 """Log-odds by which one choice of the operator's moves the order, and by how much all of them at most: a choice may swap packages
 whose odds differ by less than a factor of two, and never lifts a grasp that is likely to fail. Source: judgement."""
+
+
+def weak_points(kind: GraspKind, terms: Mapping[str, float], below: float) -> list[str]:
+    """What is wrong with a grasp, in an operator's words, the worst first: of its terms that are `below`."""
+    return [TERMS[kind][name] for _, name in sorted((value, name) for name, value in terms.items()
+                                                    if name in TERMS[kind] and value < below)]
 
 
 @dataclass(frozen=True, eq=False)

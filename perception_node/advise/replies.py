@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from perception_node.advise.ranking import TERMS
+from perception_node.advise.ranking import weak_points
 from perception_node.advise.request import Request
 from perception_node.advise.view import CLASS_WORDS, Item, View
 from perception_node.types import Grasp
@@ -113,24 +113,21 @@ def place_words(item: Item) -> str:
     return f"at the {' '.join(filter(None, (along, across)))} of the picture" if across or along else "in the middle of the picture"
 
 
-def explained(item: Item, place: int, ranked: Sequence[Ranked], terms: Mapping[str, float], proposed: float) -> str:
+def explained(item: Item, place: int, ranked: Sequence[Ranked]) -> str:
     """Why a package stands where it stands: the rejection's reasons, or the ranking's numbers beside those of the first."""
     if not item.grasps:
         reasons = [f"{KIND_WORDS.get(kind, kind)}: {reason}" for kind, reason in item.reasons.items()]
-        said = "; ".join(reasons) or "no reason was given"
-        return f"Number {item.name} has no grasp. {said[0].upper()}{said[1:]}."
+        why = "; ".join(reasons) or "no reason was given"
+        return f"Number {item.name} has no grasp. {why[0].upper()}{why[1:]}."
     if place < 0:
         return f"Number {item.name} is not in the list."
     entry = ranked[place]
-    assert entry.grasp is not None
-    words = f"Number {item.name} is {_ordinal(place + 1)} of {len(ranked)}: {KIND_WORDS[entry.grasp.kind]}, {percent(entry.score)}"
-    if abs(entry.score - proposed) >= 0.02:
-        words += f" (proposed {percent(proposed)}, corrected by outcomes)"
-    if entry.reasons:
-        words += f"; {', '.join(entry.reasons)}"
-    weak = sorted((value, name) for name, value in terms.items() if value < 0.7 and name in TERMS[entry.grasp.kind])[:3]
-    if weak:
-        words += "; weakest terms: " + ", ".join(f"{name} {value:.2f}" for value, name in weak)
+    grasp = entry.grasp
+    assert grasp is not None
+    words = f"Number {item.name} is {_ordinal(place + 1)} of {len(ranked)}: {KIND_WORDS[grasp.kind]}, {percent(entry.score)}"
+    said = dict.fromkeys([*entry.reasons, *weak_points(grasp.kind, grasp.terms, 0.7)[:3]])
+    if said:
+        words += f"; {', '.join(said)}"
     if place > 0 and ranked[0].grasp is not None:
         words += f". Number {ranked[0].track_id} comes first with {percent(ranked[0].score)}"
     return words + "."

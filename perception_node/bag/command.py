@@ -13,6 +13,7 @@ import cv2
 import yaml
 
 from perception_node import config as configuration
+from perception_node.arguments import file_to_write, folder_to_write, not_negative, one_or_more, zero_to_one
 from perception_node.bag.compare import Comparison, Tolerances, compare
 from perception_node.bag.film import draw_change
 from perception_node.bag.many import names_of, recordings_below, replay_many
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("recording", nargs="?", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
     parser.add_argument("--many", type=Path, metavar="FOLDER", help="replay all recordings of a folder, each into OUT/NAME")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results; it must be new")
+    parser.add_argument("--out", type=folder_to_write, required=True, metavar="DIR", help="folder for the results; it must be new")
     parser.add_argument("--replace", action="store_true", help="overwrite an older replay in DIR")
     parser.add_argument("--config", type=Path, metavar="YAML", help="cell.yaml, a gripper.yaml beside it (default: the defaults)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="one parameter, as segment.threads=1")
@@ -46,20 +47,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-depth", action="store_true", help="colour only")
     parser.add_argument("--no-film", action="store_true", help="write no overlay.mp4")
     parser.add_argument("--no-published", action="store_true", help="write no recording of what the node would publish")
-    parser.add_argument("--frames", type=int, metavar="N", help="only the first N frames")
+    parser.add_argument("--frames", type=one_or_more, metavar="N", help="only the first N frames")
     parser.add_argument("--against", type=Path, metavar="GOLDEN",
                         help="compare with an earlier replay: its folder or a golden file; with --many a folder of them")
-    parser.add_argument("--golden", type=Path, metavar="FILE", help="also write what --against reads, small (.jsonl.gz)")
+    parser.add_argument("--golden", type=file_to_write, metavar="FILE", help="also write what --against reads, small (.jsonl.gz)")
     limits = Tolerances()
     for name, unit, words in (("iou", "0..1", "least overlap of a package's masks"), ("position_m", "m", "poses"),
                               ("angle_rad", "rad", "poses"), ("size_m", "m", "sizes"), ("score", "0..1", "grasp scores"),
                               ("allowed", "0..1", "share of packages lost, new, or with another mask, class or id"),
                               ("allowed_grasps", "0..1", "share of packages with another pose, size or grasp")):
         value = getattr(limits, name)
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, metavar="LIMIT", dest=name,
+        parser.add_argument(f"--{name.replace('_', '-')}", type=zero_to_one if unit == "0..1" else not_negative, default=value,
+                            metavar="LIMIT", dest=name,
                             help=f"tolerance of --against: {words}, {unit} (default: {value:g})")
     add_spread_arguments(parser, "recordings of --many")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write summary, times and comparison to this file")
+    parser.add_argument("--json", type=file_to_write, metavar="OUT", help="write summary, times and comparison to this file")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,8 +72,6 @@ def run(args: argparse.Namespace) -> int:
     """
     if (args.recording is None) == (args.many is None):
         raise DatasetError("replay: expected one recording, or --many FOLDER")
-    if args.frames is not None and args.frames < 1:
-        raise DatasetError(f"--frames: expected 1 or more, got {args.frames}")
     settings = Settings(
         config=_config(args.config, args.set), colour=args.colour_topic, depth=args.depth_topic, camera_info=args.camera_info_topic,
         belt=args.belt_topic, use_depth=not args.no_depth, camera=args.camera, frame_id=args.frame_id, film=not args.no_film,

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from perception_node import config as configuration
+from perception_node.arguments import file_to_write
 from perception_node.bag.calibration import camera_argument
 from perception_node.bag.reader import Recording
 from perception_node.config import Config
@@ -32,12 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = ("Name the file in cell.yaml, belt.empty_cell. Exit status: 0, 1 = the cell was not empty (nothing is "
                      "written), 2 = input that cannot be read. More: docs/grasping.md")
     parser.add_argument("recording", type=Path, help="a rosbag2 recording of the empty cell: 5 frames or more, 60 are used")
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write (.npz)")
+    parser.add_argument("--out", type=file_to_write, required=True, metavar="FILE", help="file to write (.npz)")
     parser.add_argument("--config", type=Path, metavar="FILE", help="cell.yaml: model and belt plane (default: the defaults)")
     parser.add_argument("--colour-topic", metavar="TOPIC", help="colour images, when the recording has several")
     parser.add_argument("--depth-topic", metavar="TOPIC", help="depth images, when the recording has several")
     parser.add_argument("--camera", default="", metavar="FX,FY,CX,CY|YAML", help="calibration in px, in place of the recorded one")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers to this file")
+    parser.add_argument("--json", type=file_to_write, metavar="OUT", help="write the numbers to this file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from perception_node.advise.advisor import Advisor
 from perception_node.advise.grammar import compose, understand
 from perception_node.advise.request import CHOICES
 from perception_node.advise.tagging import read, tagged
+from perception_node.arguments import file_to_write, one_or_more, zero_or_more
 from perception_node.bench import picks
 from perception_node.bench.learned import ActionModel
 from perception_node.bench.utterances import Described, Utterance, load_scenes, load_utterances
@@ -33,10 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("--utterances", type=Path, metavar="FOLDER", help="collected utterances and their scenes "
                         "(test/data/utterances of the repository); default: only the picking is measured")
-    parser.add_argument("--picks", type=int, default=5000, help="simulated picks of each run (default: 5000; 0 = none)")
-    parser.add_argument("--seeds", type=int, default=3, help="runs of each policy (default: 3)")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the failure rates into this file")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file, too")
+    parser.add_argument("--picks", type=zero_or_more, default=5000, help="simulated picks of each run (default: 5000; 0 = none)")
+    parser.add_argument("--seeds", type=one_or_more, default=3, help="runs of each policy (default: 3)")
+    parser.add_argument("--plot", type=file_to_write, metavar="PNG", help="draw the failure rates into this file")
+    parser.add_argument("--json", type=file_to_write, metavar="OUT", help="write the figures to this file, too")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -7,12 +7,12 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from perception_node.arguments import file_to_write, one_or_more, zero_or_more
 from perception_node.beacon.blobs import Gray
 from perception_node.beacon.hypotheses import difference
 from perception_node.beacon.limits import FIXED, Limits
@@ -184,12 +184,13 @@ def _off(centres: F64, true: F64) -> float:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `perception bench beacon`."""
-    parser.add_argument("--runs", type=int, default=20, help="docking runs of the main scenario, each with its own seed; the other "
+    parser.add_argument("--runs", type=one_or_more, default=20,
+                        help="docking runs of the main scenario, each with its own seed; the other "
                         "scenarios make a quarter to a half of it (default 20)")
-    parser.add_argument("--first-seed", type=int, default=1000, help="seed of the first run")
+    parser.add_argument("--first-seed", type=zero_or_more, default=1000, help="seed of the first run")
     parser.add_argument("--main-only", action="store_true", help="leave out the other scenarios")
-    parser.add_argument("--plot", type=Path, help="draw errors over range into this PNG file (needs matplotlib)")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--plot", type=file_to_write, help="draw errors over range into this PNG file (needs matplotlib)")
+    parser.add_argument("--json", type=file_to_write, help="write all figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

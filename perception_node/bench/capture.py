@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from perception_node.arguments import file_to_write, one_or_more
 from perception_node.bag.reader import Recording
 from perception_node.capture.desk import Desk
 from perception_node.config import CAPTURE_RULES, Config, from_flat
@@ -36,8 +37,9 @@ _RECORDING = Path(__file__).resolve().parents[1] / "data" / "demo"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--turns", type=int, default=20, help=f"turns of {_EACH_TURN} frames, half of them without (default: 20)")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file")
+    parser.add_argument("--turns", type=one_or_more, default=20,
+                        help=f"turns of {_EACH_TURN} frames, half of them without (default: 20)")
+    parser.add_argument("--json", type=file_to_write, metavar="OUT", help="write the figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

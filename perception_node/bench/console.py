@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from perception_node.arguments import above_zero, file_to_write, folder_to_write, one_or_more
 from perception_node.bench.browser import find_chromium
 from perception_node.bench.live_figures import Arrival
 from perception_node.bench.usage import MachineUse, ProcessUse, session_cpu_s
@@ -81,12 +82,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("--hz", type=float, nargs="+", default=list(RATES_HZ), metavar="HZ",
                         help=f"rates of the camera in Hz (default: {' '.join(f'{hz:g}' for hz in RATES_HZ)})")
-    parser.add_argument("--pairs", type=int, default=6, metavar="N", help="pairs of intervals for each kind of page (default: 6)")
-    parser.add_argument("--seconds", type=float, default=10.0, help="length of an interval in s (default: 10)")
+    parser.add_argument("--pairs", type=one_or_more, default=6, metavar="N",
+                        help="pairs of intervals for each kind of page (default: 6)")
+    parser.add_argument("--seconds", type=above_zero, default=10.0, help="length of an interval in s (default: 10)")
     parser.add_argument("--no-browser", action="store_true", help="only the client that draws nothing")
-    parser.add_argument("--out", type=Path, default=Path("out/console_bench"),
+    parser.add_argument("--out", type=folder_to_write, default=Path("out/console_bench"),
                         help="folder for the processes' words (default: out/console_bench)")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file")
+    parser.add_argument("--json", type=file_to_write, metavar="OUT", help="write the figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from perception_node import geometry
+from perception_node.arguments import file_to_write, one_or_more, zero_or_more
 from perception_node.config import BeltConfig
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.files import put_json
@@ -118,9 +119,9 @@ def figures(tally: Tally) -> dict[str, float | int | None]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `perception bench cover`."""
     parser.add_argument("dataset", type=Path, help="folder that `perception synthesize` wrote, or one laid out like it")
-    parser.add_argument("--skip", type=int, default=0, help="pictures left out at the start")
-    parser.add_argument("--frames", type=int, default=80, help="pictures judged")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--skip", type=zero_or_more, default=0, help="pictures left out at the start")
+    parser.add_argument("--frames", type=one_or_more, default=80, help="pictures judged")
+    parser.add_argument("--json", type=file_to_write, help="write all figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from perception_node.arguments import file_to_write, folder_to_write, zero_or_more
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.files import put, put_json
 from perception_node.fleet.command import add_set
@@ -231,14 +232,16 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception bench fleet`."""
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder of data and runs; a broken call in it goes on (default: a "
+    parser.add_argument("--out", type=folder_to_write, metavar="DIR",
+                        help="folder of data and runs; a broken call in it goes on (default: a "
                         "temporary one)")
     parser.add_argument("--quick", action="store_true", help="a few pictures and steps: shows that it works, no more")
-    parser.add_argument("--seed", type=int, default=11, help="of the cells (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of the training; 0: torch's choice, many times slower where others "
+    parser.add_argument("--seed", type=zero_or_more, default=11, help="of the cells (default: %(default)s)")
+    parser.add_argument("--threads", type=zero_or_more, default=1,
+                        help="of the training; 0: torch's choice, many times slower where others "
                         "work on the same cores (default: %(default)s)")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="write the plot to this file")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--plot", type=file_to_write, metavar="PNG", help="write the plot to this file")
+    parser.add_argument("--json", type=file_to_write, help="write all figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

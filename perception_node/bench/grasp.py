@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from perception_node import config as configuration
+from perception_node.arguments import file_to_write, folder_to_write, one_or_more
 from perception_node.bench.grasp_pictures import grasp_picture, write_picture
 from perception_node.bench.verdicts import can_hold, judge_jaw, judge_suction
 from perception_node.config import Config
@@ -117,11 +118,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, help="folder in the layout of `perception synthesize`, with depth_true/ and meta/")
     parser.add_argument("--masks", choices=("truth", "model"), default="truth", help="whose masks the grasps are made from")
     parser.add_argument("--config", type=Path, help="cell.yaml; default: the defaults, with the data set's belt plane")
-    parser.add_argument("--frames", type=int, help="number of frames, default: all")
+    parser.add_argument("--frames", type=one_or_more, help="number of frames, default: all")
     parser.add_argument("--fit-plane", action="store_true", help="fit the belt plane per frame instead of using the data set's")
-    parser.add_argument("--pictures", type=Path, help="folder for drawings of grasps, rejections and what covers what")
-    parser.add_argument("--every", type=int, default=10, help="one drawing every so many frames (10)")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--pictures", type=folder_to_write, help="folder for drawings of grasps, rejections and what covers what")
+    parser.add_argument("--every", type=one_or_more, default=10, help="one drawing every so many frames (10)")
+    parser.add_argument("--json", type=file_to_write, help="write all figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

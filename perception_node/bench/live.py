@@ -16,6 +16,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from perception_node.arguments import above_zero, file_to_write, folder_to_write, one_or_more
 from perception_node.bench.live_figures import Run, Scenario, figures, lines, shortfalls
 from perception_node.bench.usage import MachineUse, ProcessUse
 from perception_node.errors import PerceptionError
@@ -39,12 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("--only", nargs="+", choices=list(SCENARIOS), metavar="NAME", default=list(SCENARIOS),
                         help=f"which of {', '.join(SCENARIOS)} (default: all)")
-    parser.add_argument("--seconds", type=float, default=60.0, help="length of each measurement in s (default: 60)")
+    parser.add_argument("--seconds", type=above_zero, default=60.0, help="length of each measurement in s (default: 60)")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_S:g} s each")
-    parser.add_argument("--cores", type=int, metavar="N", help="let all processes run on N processors only (default: all)")
+    parser.add_argument("--cores", type=one_or_more, metavar="N", help="let all processes run on N processors only (default: all)")
     parser.add_argument("--config", type=Path, metavar="YAML", help="the cell's configuration (default: the node's defaults)")
-    parser.add_argument("--out", type=Path, default=Path("out/live"), help="folder for the processes' words (default: out/live)")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file")
+    parser.add_argument("--out", type=folder_to_write, default=Path("out/live"),
+                        help="folder for the processes' words (default: out/live)")
+    parser.add_argument("--json", type=file_to_write, metavar="OUT", help="write the figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,6 +55,8 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         PerceptionError: an argument cannot be used, or a process failed to do its work.
     """
+    from perception_node.ros.processes import parameter_files
+
     seconds = QUICK_S if args.quick else args.seconds
     if not 1.0 <= seconds <= 3600.0:
         raise PerceptionError(f"--seconds: expected 1 to 3600, got {seconds:g}")
@@ -61,9 +65,7 @@ def run(args: argparse.Namespace) -> int:
         if not 1 <= args.cores <= len(available):
             raise PerceptionError(f"--cores: expected 1 to {len(available)}, got {args.cores}")
         os.sched_setaffinity(0, available[:args.cores])
-    if args.config is not None and not args.config.is_file():
-        raise PerceptionError(f"{args.config}: expected the cell's configuration, got no such file")
-    arguments = ("--params-file", str(args.config.resolve())) if args.config is not None else ()
+    arguments = parameter_files(args.config)
     report: dict[str, Any] = {"machine": f"{platform.system()} {platform.machine()}, {len(os.sched_getaffinity(0))} processors, "
                                          f"Python {platform.python_version()}", "seconds": seconds, "scenarios": {}}
     missed = 0

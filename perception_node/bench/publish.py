@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
 import numpy as np
 
+from perception_node.arguments import file_to_write, one_or_more, zero_or_more
 from perception_node.files import put_json
 from perception_node.types import CameraModel, Frame, Grasp, Instance, Package, Rejection, Scene, Segmentation, Track
 
@@ -23,11 +23,11 @@ _TERMS = ("seal", "edge", "flatness", "normal", "cover", "weight")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--frames", type=int, default=200, help="how often to publish (default: 200)")
-    parser.add_argument("--packages", type=int, default=20, help="packages in the scene (default: 20)")
-    parser.add_argument("--width", type=int, default=640, help="width of the picture in px (default: 640)")
-    parser.add_argument("--height", type=int, default=480, help="height of the picture in px (default: 480)")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file")
+    parser.add_argument("--frames", type=one_or_more, default=200, help="how often to publish (default: 200)")
+    parser.add_argument("--packages", type=zero_or_more, default=20, help="packages in the scene (default: 20)")
+    parser.add_argument("--width", type=one_or_more, default=640, help="width of the picture in px (default: 640)")
+    parser.add_argument("--height", type=one_or_more, default=480, help="height of the picture in px (default: 480)")
+    parser.add_argument("--json", type=file_to_write, metavar="OUT", help="write the figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from perception_node.arguments import file_to_write
+from perception_node.errors import DatasetError
 from perception_node.files import put_json
 from perception_node.grasp.score import OWN, PRIORS, RankingModel, load_ranking
 from perception_node.learn.outcome_log import Log, read_logs
@@ -59,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `perception bench ranking`."""
     parser.add_argument("logs", nargs="+", type=Path, help="logs of `perception simulate-picks`, on pictures not fitted to")
     parser.add_argument("--ranking", default=OWN, help="own = the package's, or a file of `perception fit-ranking` (own)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--json", type=file_to_write, help="write the figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
     """
     log, learned = read_logs(args.logs), load_ranking(args.ranking)
     kinds = {kind: log.by_kind[kind] for kind in GRASP_KINDS if len(log.by_kind[kind])}
+    if not kinds:
+        raise DatasetError(f"{', '.join(map(str, args.logs))}: expected picks to measure with, got none")
     result: dict[str, Any] = {"scenes": len(log.scenes), "kinds": {}}
     print(f"{'probabilities':26s}{'picks':>7s}{'picked':>9s}{'calibration error':>19s}{'log loss':>10s}{'area under ROC':>16s}")
     for kind, outcomes in kinds.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.arguments import above_zero, file_to_write, one_or_more
 from perception_node.errors import PerceptionError
 from perception_node.files import put_json
 from perception_node.segment.infer import Segmenter, installed_runtimes
@@ -110,12 +112,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="default: auto, then each that is installed with the model as it is")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"),
                         help="cuda needs the torch runtime (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--threads", type=one_or_more, default=2, help="CPU threads (default: %(default)s)")
     parser.add_argument("--size", default="640x480", metavar="WxH", help="picture size in pixels (default: %(default)s)")
-    parser.add_argument("--repeats", type=int, default=50, help="timed calls per line (default: %(default)s)")
-    parser.add_argument("--max-p50", type=float, metavar="MS",
+    parser.add_argument("--repeats", type=one_or_more, default=50, help="timed calls per line (default: %(default)s)")
+    parser.add_argument("--max-p50", type=above_zero, metavar="MS",
                         help="exit 1 when the fastest runtime's p50 with 20 packages is above this")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--json", type=file_to_write, help="write all figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -123,10 +125,10 @@ def run(args: argparse.Namespace) -> int:
     report: dict[str, Any] = {"threads": args.threads, "size": args.size, "load_average": os.getloadavg(), "cpus": os.cpu_count(),
                               "runs": []}
     try:
-        try:
-            width, height = (int(side) for side in args.size.split("x"))
-        except ValueError:
-            raise PerceptionError(f"--size: expected WIDTHxHEIGHT in pixels, got {args.size!r}") from None
+        sides = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", args.size, re.ASCII)
+        if sides is None:
+            raise PerceptionError(f"--size: expected WIDTHxHEIGHT in pixels, got {args.size!r}")
+        width, height = (int(side) for side in sides.groups())
         cv2.setNumThreads(args.threads)
         print(f"{args.size}, {args.threads} threads of {os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.2f} at the start")
         print(f"{'runtime':16}{'packages':>9}{'p50 ms':>9}{'p95 ms':>9}" + "".join(f"{name:>10}" for name in _STAGES))

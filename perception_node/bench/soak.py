@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from perception_node.arguments import above_zero, file_to_write, folder_to_write, one_or_more
 from perception_node.bench.usage import MachineUse, ProcessUse
 from perception_node.errors import PerceptionError
 from perception_node.files import put_json
@@ -26,12 +27,13 @@ WARM_SHARE = 0.2
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--frames", type=int, default=20_000, help="frames to send (default: 20000, 11 minutes at 30 Hz)")
-    parser.add_argument("--hz", type=float, default=30.0, help="frames per second (default: 30)")
-    parser.add_argument("--width", type=int, default=640, help="width of the pictures in px (default: 640)")
-    parser.add_argument("--height", type=int, default=480, help="height of the pictures in px (default: 480)")
-    parser.add_argument("--out", type=Path, default=Path("out/soak"), help="folder for the processes' words (default: out/soak)")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file")
+    parser.add_argument("--frames", type=one_or_more, default=20_000, help="frames to send (default: 20000, 11 minutes at 30 Hz)")
+    parser.add_argument("--hz", type=above_zero, default=30.0, help="frames per second (default: 30)")
+    parser.add_argument("--width", type=one_or_more, default=640, help="width of the pictures in px (default: 640)")
+    parser.add_argument("--height", type=one_or_more, default=480, help="height of the pictures in px (default: 480)")
+    parser.add_argument("--out", type=folder_to_write, default=Path("out/soak"),
+                        help="folder for the processes' words (default: out/soak)")
+    parser.add_argument("--json", type=file_to_write, metavar="OUT", help="write the figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

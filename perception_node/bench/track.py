@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from perception_node import geometry
+from perception_node.arguments import above_zero, file_to_write, folder_to_write, not_negative, one_or_more, zero_or_more
 from perception_node.bag.reader import Recording
 from perception_node.bench.belts import SCENARIOS, Moment, TrueFrame, moments, true_segmentation
 from perception_node.bench.film import Film
@@ -169,17 +170,19 @@ def figures(tally: Tally) -> dict[str, Any]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `perception bench track`."""
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(range(901, 907)), help="seeds of the simulated conveyors")
-    parser.add_argument("--frames", type=int, default=45, help="frames per conveyor")
-    parser.add_argument("--fps", type=float, default=15.0, help="frames per second")
-    parser.add_argument("--speed", type=float, default=0.3, help="belt speed in m/s")
+    parser.add_argument("--seeds", type=zero_or_more, nargs="+", default=list(range(901, 907)),
+                        help="seeds of the simulated conveyors")
+    parser.add_argument("--frames", type=one_or_more, default=45, help="frames per conveyor")
+    parser.add_argument("--fps", type=above_zero, default=15.0, help="frames per second")
+    parser.add_argument("--speed", type=not_negative, default=0.3, help="belt speed in m/s")
     parser.add_argument("--masks", choices=("truth", "model"), default="truth", help="whose masks the tracks are made from")
     parser.add_argument("--scenarios", nargs="+", choices=tuple(SCENARIOS), default=list(SCENARIOS),
                         help="; ".join(f"{name}: {words}" for name, words in SCENARIOS.items()).replace("%", "%%"))
-    parser.add_argument("--out", type=Path, help="folder for a film (mp4) and a contact sheet (PNG) of each scenario on the first "
+    parser.add_argument("--out", type=folder_to_write,
+                        help="folder for a film (mp4) and a contact sheet (PNG) of each scenario on the first "
                                                  "seed, with ids and predicted places")
     parser.add_argument("--recording", type=Path, help="also film this rosbag2 recording, with the network's masks (needs --out)")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--json", type=file_to_write, help="write all figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from perception_node.arguments import file_to_write, folder_to_write
 from perception_node.capture import files
 from perception_node.capture.export import MIRROR_MIN_SCORE, export, load_segmenter
 from perception_node.capture.reading import read_all, reason_of
@@ -27,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         part.add_argument("folder", type=Path, metavar="FOLDER", help="of the kept frames, or node.output_dir above it")
         part.add_argument("--reason", nargs="+", choices=tuple(USEFULNESS), default=[], metavar="REASON",
                           help=f"only frames kept for these: {', '.join(USEFULNESS)}")
-        part.add_argument("--json", type=Path, metavar="OUT", help="write everything to this file")
-    make.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+        part.add_argument("--json", type=file_to_write, metavar="OUT", help="write everything to this file")
+    make.add_argument("--out", type=folder_to_write, required=True, metavar="DIR", help="folder to make")
     make.add_argument("--mirrored", type=float, metavar="BELOW", help="only frames whose masks agree less than this with those of "
                       f"their mirror image, 0..1 (panoptic quality over packages from a score of {MIRROR_MIN_SCORE})")
     make.add_argument("--model", type=Path, help="for --mirrored: .onnx file (default: the universal model)")

@@ -7,6 +7,7 @@ import argparse
 import importlib.util
 from pathlib import Path
 
+from perception_node.arguments import file_to_write
 from perception_node.doctor.findings import CHECKS, Finding, as_json, error, note
 from perception_node.doctor.machine import machine_findings, read_config
 from perception_node.errors import PerceptionError
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="TOPIC",
                             help=f"topic of the {words} (default: what the running node listens to, else found by type)")
     parser.add_argument("--checks", action="store_true", help="list what is checked, and end")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the findings to this file")
+    parser.add_argument("--json", type=file_to_write, metavar="OUT", help="write the findings to this file")
 
 
 def run(args: argparse.Namespace) -> int:

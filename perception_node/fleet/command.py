@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from perception_node.arguments import folder_to_write, share, words
+from perception_node.arguments import folder_to_write, some_words, zero_to_one
 from perception_node.bag.results import read_results
 from perception_node.bag.storage import Storage
 from perception_node.errors import DatasetError, PerceptionError
@@ -151,20 +151,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for part in (add, replays, check, paths, whole):
         part.add_argument("registry", type=Path, metavar="REGISTRY", help="YAML file; `add` makes it")
     for part in (add, replays):
-        part.add_argument("cell", type=words, metavar="CELL", help="name of the cell")
+        part.add_argument("cell", type=some_words, metavar="CELL", help="name of the cell")
     add.add_argument("dataset", type=Path, metavar="DATASET", help="folder (annotations.json or LabelMe files) or COCO file")
     for part in (add, paths):
         part.add_argument("--split", choices=SPLITS, required=True, help="what the pictures are for")
-    add.add_argument("--licence", type=words, required=True, help="of the pictures, such as CC-BY-4.0 or proprietary")
-    add.add_argument("--source", type=words, required=True, help="when, where and by whom")
+    add.add_argument("--licence", type=some_words, required=True, help="of the pictures, such as CC-BY-4.0 or proprietary")
+    add.add_argument("--source", type=some_words, required=True, help="when, where and by whom")
     add.add_argument("--map", nargs="+", default=[], metavar="THEIRS=OURS", help="other names of classes")
-    add.add_argument("--tolerance", type=share, help="AP (0..1) that a new model may lose in this cell (default: 0.01)")
+    add.add_argument("--tolerance", type=zero_to_one, help="AP (0..1) that a new model may lose in this cell (default: 0.01)")
     add.add_argument("--again", action="store_true", help="the set is registered already and has changed")
     whole.add_argument("--out", type=folder_to_write, required=True, metavar="DIR", help="folder to make")
     add_spread_arguments(check, "sets")
     replays.add_argument("recording", type=Path, metavar="BAG", help="the recording")
     replays.add_argument("golden", type=Path, metavar="GOLDEN", help="results.jsonl or .jsonl.gz")
-    replays.add_argument("--allowed", type=share, default=ALLOWED,
+    replays.add_argument("--allowed", type=zero_to_one, default=ALLOWED,
                          help="share of packages that may be lost, new or of another class or id (0..1, default: %(default)s)")
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
+from perception_node.arguments import folder_to_write, one_or_more, zero_or_more
 from perception_node.errors import DatasetError, ModelError, PerceptionError
 from perception_node.files import put_json
 from perception_node.fleet.bootstrap import RESAMPLES
@@ -143,12 +144,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "its tolerance, that of the mean above zero")
     parser.add_argument("--dry-run", action="store_true", help="judge only; the registry stays as it is")
     parser.add_argument("--new-classes", action="store_true", help="the candidate may know classes that the champion does not")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for decision.json and pictures of what got worse")
+    parser.add_argument("--out", type=folder_to_write, metavar="DIR",
+                        help="folder for decision.json and pictures of what got worse")
     parser.add_argument("--runtime", default="auto", choices=("auto", "openvino", "onnxruntime", "torch"),
                         help="what runs both models")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (0: the runtime's choice)")
-    parser.add_argument("--resamples", type=int, default=RESAMPLES, help="drawings of the bootstrap (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--threads", type=zero_or_more, default=2, help="CPU threads (0: the runtime's choice)")
+    parser.add_argument("--resamples", type=one_or_more, default=RESAMPLES, help="drawings of the bootstrap (default: %(default)s)")
+    parser.add_argument("--seed", type=zero_or_more, default=0, help="of the bootstrap (default: %(default)s)")
     add_spread_arguments(parser, "cells and replays")
 
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from perception_node.arguments import file_to_write, folder_to_write, one_or_more
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.files import put_json
 from perception_node.learn.adaptation_report import draw_plot, falls_short, tables, write_section
@@ -237,23 +238,26 @@ def finished(setting: Setting, runs: Sequence[Run]) -> list[dict[str, Any]]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception adaptation`."""
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="the cell's labelled pictures")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the runs; a broken call in it goes on")
-    parser.add_argument("--draw-from", type=int, default=100, metavar="N",
+    parser.add_argument("--out", type=folder_to_write, required=True, metavar="DIR",
+                        help="folder of the runs; a broken call in it goes on")
+    parser.add_argument("--draw-from", type=one_or_more, default=100, metavar="N",
                         help="draw from the first N pictures (default: %(default)s)")
-    parser.add_argument("--judge", type=int, default=40, metavar="N", help="judge on the last N pictures (default: %(default)s)")
+    parser.add_argument("--judge", type=one_or_more, default=40, metavar="N",
+                        help="judge on the last N pictures (default: %(default)s)")
     parser.add_argument("--memory", type=Path, metavar="DATASET",
                         help="validation set of the universal model: how much is forgotten (default: not measured)")
-    parser.add_argument("--memory-pictures", type=int, default=50, metavar="N", help="its first N pictures (default: %(default)s)")
+    parser.add_argument("--memory-pictures", type=one_or_more, default=50, metavar="N",
+                        help="its first N pictures (default: %(default)s)")
     parser.add_argument("--simulated", type=Path, metavar="DATASET", help="500 simulated pictures or more (default: they are made)")
     parser.add_argument("--model", type=Path, help=".onnx file of the universal weights, .safetensors beside it (default: shipped)")
-    parser.add_argument("--seeds", type=int, default=3, help="repetitions with 5 and 20 pictures (default: %(default)s)")
-    parser.add_argument("--scratch-steps", type=int, default=600,
+    parser.add_argument("--seeds", type=one_or_more, default=3, help="repetitions with 5 and 20 pictures (default: %(default)s)")
+    parser.add_argument("--scratch-steps", type=one_or_more, default=600,
                         help="steps of 8 samples of each run from random weights (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="runs side by side, one thread each (default: %(default)s)")
+    parser.add_argument("--jobs", type=one_or_more, default=2, help="runs side by side, one thread each (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a few short runs in minutes: shows that it works, no more")
     parser.add_argument("--report", action="store_true", help="make no runs: tables and plot of those that are done")
     parser.add_argument("--docs", type=Path, metavar="DIR", help="write the tables into DIR/results.md, the plot into DIR/images")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--json", type=file_to_write, help="write all figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

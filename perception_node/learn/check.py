@@ -34,6 +34,9 @@ from perception_node.types import CLASS_NAMES
 BAD, DEPTH, NOTE = "bad", "depth", "note"
 """Grades: the picture cannot be used; its depth cannot; it can, but a person should look."""
 
+KINDS = ("annotation", "class", "crowd", "depth", "duplicate", "empty", "id", "mask", "picture", "size", "unchecked", "unlabelled")
+"""What a defect can be of."""
+
 _MIN_READ_SHARE = 0.1
 _DEPTH_RANGE_M = (0.1, 10.0)  # of the median; outside, the unit is wrong. Source: judgement
 _MIN_AGREEMENT = 0.5
@@ -45,7 +48,7 @@ class Defect:
     """One thing that is wrong.
 
     Attributes:
-        grade: `BAD`, `DEPTH` or `NOTE`. kind: one word to sort by. picture: its name, "" = the whole set.
+        grade: `BAD`, `DEPTH` or `NOTE`. kind: one of `KINDS`, or "leak". picture: its name, "" = the whole set.
         words: what is wrong, with the file's name.
     """
 
@@ -127,6 +130,7 @@ class _Finder:
         self.report = report
 
     def __call__(self, grade: str, kind: str, picture: str, words: str) -> None:
+        assert kind in KINDS
         self.report.defects.append(Defect(grade, kind, picture, words))
 
 

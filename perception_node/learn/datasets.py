@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from perception_node.arguments import file_to_write, folder_to_write, zero_to_one
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.files import put_json
-from perception_node.learn.check import BAD, Defect, check_dataset, find_leaks
+from perception_node.learn.check import BAD, KINDS, Defect, check_dataset, find_leaks
 from perception_node.learn.corrections import GOOD_IOU, Corrections, count_corrections
 from perception_node.learn.dataset import load_sample, read_dataset
 from perception_node.learn.judge import compare
@@ -67,11 +68,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     forms = "folder (annotations.json or LabelMe files) or COCO file"
     check = parts.add_parser("check", help="name every defect of a data set; exit 1 when there are some, 2 when it is unusable")
     check.add_argument("dataset", type=Path, metavar="DATASET", help=forms)
-    check.add_argument("--except", dest="leave_out", nargs="+", default=[], metavar="KIND",
-                       help="kinds of defects to pass over, such as empty or duplicate")
+    check.add_argument("--except", dest="leave_out", nargs="+", choices=KINDS, default=[], metavar="KIND",
+                       help=f"kinds of defects to pass over: {', '.join(KINDS)}")
     join = parts.add_parser("merge", help="join data sets: classes mapped, duplicates and broken files left out and named")
     join.add_argument("datasets", nargs="+", type=Path, metavar="DATASET", help=forms)
-    join.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to make")
+    join.add_argument("--out", type=folder_to_write, required=True, metavar="DIR", help="folder to make")
     join.add_argument("--drop-leaks", action="store_true", help="leave out pictures of judging sets instead of refusing")
     for part in (check, join):
         part.add_argument("--map", nargs="+", default=[], metavar="THEIRS=OURS",
@@ -81,10 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     changes = parts.add_parser("diff", help="what an annotator changed, and the share of packages that needed no correction")
     changes.add_argument("before", type=Path, metavar="PROPOSAL", help=forms)
     changes.add_argument("after", type=Path, metavar="CORRECTED", help=forms + " with the same names of pictures")
-    changes.add_argument("--iou", type=float, default=GOOD_IOU, help="outlines at least as near count as unchanged, 0.5 to 1 "
+    changes.add_argument("--iou", type=zero_to_one, default=GOOD_IOU, help="outlines at least as near count as unchanged, 0.5 to 1 "
                          "(default: %(default)s)")
     for part in (check, join, changes):
-        part.add_argument("--json", type=Path, help="write everything to this file")
+        part.add_argument("--json", type=file_to_write, help="write everything to this file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from perception_node.arguments import file_to_write, zero_or_more, zero_to_one
 from perception_node.errors import PerceptionError
 from perception_node.files import put, put_json
 from perception_node.learn.boxes import BOXES_FILE, judge_boxes
@@ -119,20 +120,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception evaluate`."""
     parser.add_argument("dataset", type=Path, metavar="DATASET", help="folder with annotations.json, rgb/, depth/, labels/, meta/; "
                         "or photographs with boxes.json (COCO boxes without masks)")
-    parser.add_argument("--min-score", type=float, default=0.5, help="with boxes.json: predictions below do not count (0..1)")
+    parser.add_argument("--min-score", type=zero_to_one, default=0.5, help="with boxes.json: predictions below do not count (0..1)")
     parser.add_argument("--model", type=Path, help=".onnx or .safetensors file (default: the universal model)")
     parser.add_argument("--runtime", default="auto", choices=("auto", "openvino", "onnxruntime", "torch"),
                         help="what runs the model")
     parser.add_argument("--mode", default="both", choices=(*MODES, "both"), help="with depth, colour only, or both")
     parser.add_argument("--fit-plane", action="store_true",
                         help="fit the belt plane to each picture instead of using the given one")
-    parser.add_argument("--first", type=int, default=0, metavar="N", help="judge the first N pictures only (0: all)")
-    parser.add_argument("--last", type=int, default=0, metavar="N", help="judge the last N pictures only (0: all)")
-    parser.add_argument("--worst", type=Path, metavar="PNG",
+    parser.add_argument("--first", type=zero_or_more, default=0, metavar="N", help="judge the first N pictures only (0: all)")
+    parser.add_argument("--last", type=zero_or_more, default=0, metavar="N", help="judge the last N pictures only (0: all)")
+    parser.add_argument("--worst", type=file_to_write, metavar="PNG",
                         help="write a picture of the twenty worst cases (with depth if judged so)")
-    parser.add_argument("--min-ap50", type=float, default=0.0, help="exit 1 when AP50 of pickable packages falls short (0..1)")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (0: the runtime's choice)")
-    parser.add_argument("--json", type=Path, help="write all figures to this file")
+    parser.add_argument("--min-ap50", type=zero_to_one, default=0.0,
+                        help="exit 1 when AP50 of pickable packages falls short (0..1)")
+    parser.add_argument("--threads", type=zero_or_more, default=2, help="CPU threads (0: the runtime's choice)")
+    parser.add_argument("--json", type=file_to_write, help="write all figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from safetensors.torch import load_file, save_file
 
+from perception_node.arguments import folder_to_write
 from perception_node.errors import ModelError, PerceptionError
 from perception_node.files import aside
 from perception_node.learn.quantise import add_int8
@@ -162,7 +163,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception export`."""
     parser.add_argument("run", type=Path, metavar="RUN",
                         help="folder that `perception train` wrote; or an exported .onnx file, to add --int8's file to it")
-    parser.add_argument("--out", type=Path, help="folder for NAME.onnx, NAME.safetensors, NAME.card.json")
+    parser.add_argument("--out", type=folder_to_write, help="folder for NAME.onnx, NAME.safetensors, NAME.card.json")
     parser.add_argument("--calibrate", type=Path, metavar="DATASET",
                         help="fit the scores' calibration on this data set and put the figures on it into the card")
     parser.add_argument("--int8", type=Path, nargs="+", metavar="DATASET",

@@ -21,6 +21,7 @@ import torch
 from safetensors import SafetensorError
 from tqdm import tqdm
 
+from perception_node.arguments import file_to_write, folder_to_write, one_or_more, zero_or_more, zero_to_one
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.files import put_json
 from perception_node.learn.augment import Augmentation
@@ -181,28 +182,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception finetune`."""
     parser.add_argument("dataset", type=Path, metavar="DATASET",
                         help="the cell's labelled pictures: folder (annotations.json or LabelMe files) or COCO file")
-    parser.add_argument("--images", type=int, metavar="K", help="draw K pictures (default: all)")
-    parser.add_argument("--first", type=int, metavar="N", help="draw from the first N pictures only (default: all)")
-    parser.add_argument("--steps", type=int, help="training steps of 8 samples (default: 10 per picture, 120 to 480)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draw and the training (default: %(default)s)")
+    parser.add_argument("--images", type=one_or_more, metavar="K", help="draw K pictures (default: all)")
+    parser.add_argument("--first", type=one_or_more, metavar="N", help="draw from the first N pictures only (default: all)")
+    parser.add_argument("--steps", type=one_or_more, help="training steps of 8 samples (default: 10 per picture, 120 to 480)")
+    parser.add_argument("--seed", type=zero_or_more, default=0, help="seed of the draw and the training (default: %(default)s)")
     parser.add_argument("--replay", nargs="*", default=None, metavar="FOLDER",
                         help="data sets to keep in mind, from `perception synthesize`; --replay alone: none (default: "
                         f"{_REPLAY_PICTURES} pictures are simulated into the cache)")
-    parser.add_argument("--replay-share", type=float, default=round(1.0 - _OWN_SHARE, 3), metavar="SHARE",
+    parser.add_argument("--replay-share", type=zero_to_one, default=round(1.0 - _OWN_SHARE, 3), metavar="SHARE",
                         help="share of samples from the replayed sets, 0 to below 1; more keeps more of what the model knew of "
                         "other cells (default: %(default)s)")
-    parser.add_argument("--blend", type=float, default=BLEND,
+    parser.add_argument("--blend", type=zero_to_one, default=BLEND,
                         help="share of the adapted weights in the result, the rest are those it started from, 0..1 "
                         "(default: %(default)s)")
     parser.add_argument("--init", type=Path, help=".safetensors file to start from (default: the universal model)")
     parser.add_argument("--scratch", action="store_true", help="start from random weights instead, without replay (for comparison)")
     parser.add_argument("--cache", default="runs/cache", help="folder for decoded samples (default: %(default)s)")
     parser.add_argument("--name", default="adapted", help="name of the model (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
-    parser.add_argument("--out", type=Path, required=True,
+    parser.add_argument("--threads", type=zero_or_more, default=0, help="CPU threads (0: torch's choice)")
+    parser.add_argument("--out", type=folder_to_write, required=True,
                         help="folder for the run and NAME.onnx, NAME.int8.onnx, NAME.safetensors, NAME.card.json; a broken run in "
                         "it goes on")
-    parser.add_argument("--json", type=Path, help="write the run's figures to this file")
+    parser.add_argument("--json", type=file_to_write, help="write the run's figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:

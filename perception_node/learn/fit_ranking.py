@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from perception_node import __version__
+from perception_node.arguments import file_to_write
 from perception_node.files import put_json
 from perception_node.grasp.score import FORMAT, OWN, OWN_FILE, PRIORS, RankingModel, load_ranking
 from perception_node.learn.outcome_log import Log, read_logs
@@ -53,10 +54,10 @@ def refit(log: Log, base: dict[GraspKind, RankingModel], source: str) -> tuple[d
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `perception fit-ranking`."""
     parser.add_argument("logs", nargs="+", type=Path, help="outcomes.jsonl of the node, or what `perception simulate-picks` wrote")
-    parser.add_argument("--out", type=Path, required=True, help="file to write, for the parameter grasp.ranking")
+    parser.add_argument("--out", type=file_to_write, required=True, help="file to write, for the parameter grasp.ranking")
     parser.add_argument("--base", default=OWN, help="ranking to start from: own = the package's, prior = the hand-set one, or a "
                         "file (own)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--json", type=file_to_write, help="write the figures to this file")
 
 
 def _lineage(base: str) -> list[Any]:

@@ -21,6 +21,7 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
+from perception_node.arguments import file_to_write, folder_to_write, zero_to_one
 from perception_node.errors import DatasetError, FrameError, PerceptionError
 from perception_node.files import put, put_copy, put_json
 from perception_node.learn.coco import annotate, document, outlines
@@ -171,18 +172,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception prelabel`."""
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGES",
                         help="JPEG or PNG pictures, folders of them, or data sets")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+    parser.add_argument("--out", type=folder_to_write, required=True, metavar="DIR",
                         help="folder for annotations.json (COCO), labelme/, rgb/; a broken run in it goes on")
     parser.add_argument("--depth", type=Path, metavar="FOLDER",
                         help="depth pictures of the same names (uint16 PNG, mm; default: the folder depth beside the folder rgb)")
     parser.add_argument("--form", choices=("polygons", "rle"), default="polygons",
                         help="COCO segmentations: outlines to drag, or exact run lengths (default: %(default)s)")
-    parser.add_argument("--min-score", type=float, default=0.5,
+    parser.add_argument("--min-score", type=zero_to_one, default=0.5,
                         help="propose nothing below this score, 0..1 (default: %(default)s)")
     parser.add_argument("--model", type=Path, help=".onnx file (default: the universal model)")
     parser.add_argument("--runtime", default="auto", choices=("auto", "openvino", "onnxruntime", "torch"),
                         help="what runs the model")
-    parser.add_argument("--json", type=Path, help="write counts and time to this file")
+    parser.add_argument("--json", type=file_to_write, help="write counts and time to this file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from perception_node import config as configuration
+from perception_node.arguments import file_to_write, one_or_more, zero_or_more
 from perception_node.config import Config
 from perception_node.files import aside
 from perception_node.learn.picks import Cell
@@ -67,12 +68,12 @@ def _line(scene: Scene, grasp: Grasp, picture: str, success: bool, failure: str,
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `perception simulate-picks`."""
     parser.add_argument("datasets", nargs="+", type=Path, help="folders that `perception synthesize` made")
-    parser.add_argument("--out", type=Path, required=True, help="log to write, JSON lines as the node's outcomes.jsonl")
+    parser.add_argument("--out", type=file_to_write, required=True, help="log to write, JSON lines as the node's outcomes.jsonl")
     parser.add_argument("--masks", choices=("model", "truth"), default="model", help="whose masks the grasps are made from")
     parser.add_argument("--config", type=Path, help="cell.yaml with its gripper.yaml; default: the defaults")
-    parser.add_argument("--frames", type=int, help="pictures of each data set, default: all")
+    parser.add_argument("--frames", type=one_or_more, help="pictures of each data set, default: all")
     parser.add_argument("--explore", action="store_true", help="try more and worse grasps than are proposed, to learn from")
-    parser.add_argument("--seed", type=int, default=0, help="of weights, centres of mass and the arm's errors (0)")
+    parser.add_argument("--seed", type=zero_or_more, default=0, help="of weights, centres of mass and the arm's errors (0)")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from perception_node.arguments import file_to_write
 from perception_node.bag.calibration import camera_argument
 from perception_node.bag.reader import Calibration as CameraCalibration
 from perception_node.beacon.calibration import Calibration, calibrate
@@ -58,9 +59,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "unit quaternion; default: the beacon's frame is the cell's")
     parser.add_argument("--cell", type=Path, metavar="FILE", help="cell.yaml whose other values are kept (comments of your own are "
                         "not); default: the defaults")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write the cell.yaml with the camera's and the beacon's pose "
+    parser.add_argument("--out", type=file_to_write, metavar="FILE",
+                        help="write the cell.yaml with the camera's and the beacon's pose "
                         "here, only when the verdict is good; may be the file of --cell")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write pose, residuals (m, rad, px) and verdict to this file")
+    parser.add_argument("--json", type=file_to_write, metavar="FILE",
+                        help="write pose, residuals (m, rad, px) and verdict to this file")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import rclpy
 from rclpy.signals import SignalHandlerOptions
 from tqdm import tqdm
 
+from perception_node.arguments import above_zero, file_to_write, folder_to_write, one_or_more
 from perception_node.bag.reader import Recording
 from perception_node.bag.record import TRUTH_NAME
 from perception_node.bag.truth import load_truth
@@ -22,7 +24,7 @@ from perception_node.files import put_json
 from perception_node.ros import demo_pictures, demo_report
 from perception_node.ros.collector import Collector
 from perception_node.ros.player import DEMO_RECORDING
-from perception_node.ros.processes import Processes, interrupt_on_sigterm
+from perception_node.ros.processes import Processes, interrupt_on_sigterm, parameter_files
 from perception_node.ros.transport import missing_variables
 from perception_node.types import Frame
 
@@ -45,11 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("--recording", type=Path, default=DEMO_RECORDING,
                         help="rosbag2 folder, .mcap or .db3 file; default: the conveyor that comes with the package")
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for pictures and figures (default: out/demo)")
-    parser.add_argument("--rate", type=float, default=1.0, metavar="FACTOR", help="2 = twice as fast as recorded (default: 1)")
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames (default: all)")
+    parser.add_argument("--out", type=folder_to_write, default=Path("out/demo"),
+                        help="folder for pictures and figures (default: out/demo)")
+    parser.add_argument("--rate", type=above_zero, default=1.0, metavar="FACTOR", help="2 = twice as fast as recorded (default: 1)")
+    parser.add_argument("--frames", type=one_or_more, metavar="N", help="stop after N frames (default: all)")
     parser.add_argument("--config", type=Path, metavar="YAML", help="the cell's configuration (default: the node's defaults)")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write the figures to this file, too")
+    parser.add_argument("--json", type=file_to_write, metavar="OUT", help="write the figures to this file, too")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -58,16 +61,13 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         PerceptionError: the recording or an argument cannot be used, or a process failed to do its work.
     """
-    if options.rate <= 0 or (options.frames is not None and options.frames < 1):
-        raise PerceptionError(f"expected --rate above 0 and --frames of at least 1, got {options.rate:g} and {options.frames}")
-    if options.config is not None and not options.config.is_file():
-        raise PerceptionError(f"{options.config}: expected the cell's configuration, got no such file")
+    parameters = parameter_files(options.config)
     with Recording(options.recording) as recording:
         total = min(recording.span.frames, options.frames or recording.span.frames)
     truth_file = (options.recording if options.recording.is_dir() else options.recording.parent) / TRUTH_NAME
     truth = load_truth(truth_file) if truth_file.exists() else None
     options.out.mkdir(parents=True, exist_ok=True)
-    session = play(options, total)
+    session = play(options, total, parameters)
     received = session.collector.received()
     figures = demo_report.figures(received, session.sent, truth, first_scene_s=session.first_scene_s,
                                   planner_lines=session.planner_lines, diagnostics=session.collector.diagnostics())
@@ -87,8 +87,8 @@ def run(options: argparse.Namespace) -> int:
     return 1 if shortfalls else 0
 
 
-def play(options: argparse.Namespace, total: int) -> Session:
-    """Start the processes, collect what the node publishes, end the processes.
+def play(options: argparse.Namespace, total: int, parameters: Sequence[str] = ()) -> Session:
+    """Start the processes, the node with its `parameters`; collect what it publishes, end the processes.
 
     Raises:
         PerceptionError: a process ended early, or the node published nothing in time.
@@ -98,10 +98,9 @@ def play(options: argparse.Namespace, total: int) -> Session:
     environment = ros_environment()
     report = options.out / "sent.json"
     report.unlink(missing_ok=True)
-    node_arguments = ["--params-file", str(options.config)] if options.config else []
     python = [sys.executable, "-m"]
     with Processes(environment, options.out) as processes:
-        processes.start("node", [*python, "perception_node.ros.perception", "--ros-args", *node_arguments])
+        processes.start("node", [*python, "perception_node.ros.perception", "--ros-args", *parameters])
         processes.start("player", [*python, "perception_node.ros.player", str(options.recording), "--rate", str(options.rate),
                                    "--report", str(report), "--wait", str(_START_S),
                                    *(["--frames", str(options.frames)] if options.frames else [])])

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
+from perception_node.config import load
+
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2), Linux
 _PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None  # here: after fork() nothing may be loaded any more
 
@@ -23,6 +25,22 @@ def _die_with_parent(parent: int) -> None:
         _PRCTL(_PR_SET_PDEATHSIG, int(signal.SIGKILL))
         if os.getppid() != parent:
             os._exit(1)
+
+
+def parameter_files(cell: Path | None) -> tuple[str, ...]:
+    """ROS arguments that give a node the cell's configuration and the gripper.yaml beside it, as `config.load` reads them.
+
+    Args:
+        cell: cell.yaml, None = the defaults.
+
+    Raises:
+        ConfigError: one of the files cannot be used; better said here than in the node's log.
+    """
+    if cell is None:
+        return ()
+    load(cell)
+    files = (cell, cell.with_name("gripper.yaml"))
+    return tuple(word for file in dict.fromkeys(files) if file.exists() for word in ("--params-file", str(file.resolve())))
 
 
 class Processes:

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.arguments import above_zero, file_to_write, folder_to_write, zero_to_one
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.files import put, put_json
 from perception_node.segment.draw import draw_segmentation
@@ -80,17 +81,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pictures", nargs="+", type=Path, metavar="PICTURE", help="JPEG or PNG colour pictures")
     parser.add_argument("--depth", nargs="+", type=Path, metavar="PICTURE", default=[],
                         help="depth pictures, one per colour picture in the same order: uint16 PNG, or float32 TIFF in metres")
-    parser.add_argument("--depth-unit", type=float, default=0.001, metavar="M", help="metres per unit of a uint16 depth picture "
+    parser.add_argument("--depth-unit", type=above_zero, default=0.001, metavar="M",
+                        help="metres per unit of a uint16 depth picture "
                         "(default: %(default)s)")
-    parser.add_argument("--focal", type=float, metavar="PX", help="focal length in pixels (default: the picture's width)")
-    parser.add_argument("--min-score", type=float, default=0.5,
+    parser.add_argument("--focal", type=above_zero, metavar="PX", help="focal length in pixels (default: the picture's width)")
+    parser.add_argument("--min-score", type=zero_to_one, default=0.5,
                         help="leave packages below this score out, 0..1 (default: %(default)s)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+    parser.add_argument("--out", type=folder_to_write, required=True, metavar="DIR",
                         help="folder for NAME.png (drawn), NAME.labels.png (uint16 labels), NAME.json")
     parser.add_argument("--model", type=Path, help=".onnx file (default: the universal model)")
     parser.add_argument("--runtime", default="auto", choices=("auto", "openvino", "onnxruntime", "torch"),
                         help="what runs the model")
-    parser.add_argument("--json", type=Path, help="write everything that was found to this file")
+    parser.add_argument("--json", type=file_to_write, help="write everything that was found to this file")
 
 
 def run(args: argparse.Namespace) -> int:

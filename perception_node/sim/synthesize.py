@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import multiprocessing
 import os
@@ -14,6 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perception_node.arguments import Parser, file_to_write, folder_to_write, one_or_more, zero_or_more
 from perception_node.errors import PerceptionError
 from perception_node.files import folder_aside, put_json
 
@@ -152,17 +152,18 @@ def _make_all(jobs: list[Job], workers: int, advance: Callable[[], object]) -> d
 
 def main(argv: list[str] | None = None) -> int:
     """Command line; returns the exit status (0 done, 2 bad input)."""
-    parser = argparse.ArgumentParser(prog="perception synthesize", description=__doc__)
-    parser.add_argument("out", type=Path, help="folder to make")
-    parser.add_argument("--images", type=int, default=300, help="number of pictures (300)")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (0)")
-    parser.add_argument("--workers", type=int, default=1, help="processes (1)")
-    parser.add_argument("--width", type=int, default=640, help="pixels (640)")
-    parser.add_argument("--height", type=int, default=480, help="pixels (480)")
+    parser = Parser(prog="perception synthesize", description="Make training pictures of simulated packages: colour, depth, masks "
+                    "and true geometry.")
+    parser.add_argument("out", type=folder_to_write, help="folder to make")
+    parser.add_argument("--images", type=one_or_more, default=300, help="number of pictures (300)")
+    parser.add_argument("--seed", type=zero_or_more, default=0, help="same seed, same bytes (0)")
+    parser.add_argument("--workers", type=one_or_more, default=1, help="processes (1)")
+    parser.add_argument("--width", type=one_or_more, default=640, help="pixels (640)")
+    parser.add_argument("--height", type=one_or_more, default=480, help="pixels (480)")
     parser.add_argument("--style", choices=STYLES, default="train", help="which world: opengl is drawn by another engine (train)")
     words = "what lies there: nothing = neither packages nor goods, to count what is taken for one (mixed: all of these)"
     parser.add_argument("--content", choices=CONTENTS, default="mixed", help=words)
-    parser.add_argument("--json", type=Path, help="write what was made and how fast to this file")
+    parser.add_argument("--json", type=file_to_write, help="write what was made and how fast to this file")
     arguments = parser.parse_args(argv)
     try:
         rate = synthesize(

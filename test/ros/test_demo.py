@@ -101,8 +101,9 @@ def test_nothing_survives_a_demo_that_is_stopped(environment, tmp_path, number):
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["--recording", "nowhere"], "nowhere: expected a recording"),
-    (["--rate", "0"], "--rate above 0"),
-    (["--config", "nowhere.yaml"], "nowhere.yaml: expected the cell's configuration")])
+    (["--rate", "0"], "--rate: expected a number above 0"),
+    (["--config", "nowhere.yaml"], "nowhere.yaml: expected a readable file"),
+    (["--config", __file__], "test_demo.py: expected YAML")])
 def test_bad_input_is_one_line(environment, tmp_path, arguments, words):
     done = subprocess.run([*DEMO, "--out", str(tmp_path / "out"), *arguments], env=environment, capture_output=True, text=True,
                           timeout=60, check=False)

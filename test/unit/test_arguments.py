@@ -20,25 +20,26 @@ def refused(capsys, kind, text):
 
 
 @pytest.mark.parametrize(("kind", "text", "value"), [
-    (arguments.share, "0", 0.0), (arguments.share, "1", 1.0), (arguments.positive, "1e-3", 0.001), (arguments.limit, "0", 0.0),
-    (arguments.count, "1", 1), (arguments.whole, "0", 0), (arguments.whole, "12", 12)])
+    (arguments.zero_to_one, "0", 0.0), (arguments.zero_to_one, "1", 1.0), (arguments.above_zero, "1e-3", 0.001),
+    (arguments.not_negative, "0", 0.0), (arguments.one_or_more, "1", 1), (arguments.zero_or_more, "0", 0),
+    (arguments.zero_or_more, "12", 12)])
 def test_good_numbers(kind, text, value):
     assert kind(text) == value
 
 
 @pytest.mark.parametrize(("kind", "texts"), [
-    (arguments.share, ("-0.1", "1.1", "nan", "inf", "x", "")), (arguments.positive, ("0", "-1", "nan", "inf", "x")),
-    (arguments.limit, ("-1", "nan", "inf", "")), (arguments.count, ("0", "-3", "1.5", "x", "")),
-    (arguments.whole, ("-1", "2.0", "x"))])
+    (arguments.zero_to_one, ("-0.1", "1.1", "nan", "inf", "x", "")), (arguments.above_zero, ("0", "-1", "nan", "inf", "x")),
+    (arguments.not_negative, ("-1", "nan", "inf", "")), (arguments.one_or_more, ("0", "-3", "1.5", "x", "")),
+    (arguments.zero_or_more, ("-1", "2.0", "x"))])
 def test_bad_numbers_are_one_line(kind, texts, capsys):
     for text in texts:
         assert f"got {text!r}" in refused(capsys, kind, text)
 
 
 def test_words_say_something(capsys):
-    assert arguments.words("line 2") == "line 2"
+    assert arguments.some_words("line 2") == "line 2"
     for text in ("", "  "):
-        assert "expected words, got '" in refused(capsys, arguments.words, text)
+        assert "expected words, got '" in refused(capsys, arguments.some_words, text)
 
 
 def test_what_is_missing_or_unknown_is_one_line_too(capsys):

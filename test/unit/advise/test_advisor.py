@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
+from perception_node.advise import ranking
 from perception_node.advise.advisor import Advisor
 from perception_node.advise.view import colour_names
 from perception_node.bench.utterances import build
+from perception_node.grasp import score
 
 SECOND = 1_000_000_000
 
@@ -110,6 +112,22 @@ def test_explanations_carry_the_numbers(talk):
     assert "lies under 5" in words
     assert "55 %" in words
     assert "Number 1 comes first with 93 %" in words
+
+
+def test_weak_points_are_said_in_plain_words(talk):
+    scene = talk.described.scene
+    weak = {"seal": 0.9, "margin": 0.31, "edge": 0.65, "mask": 0.1}
+    first = next(track.label for track in scene.tracks if track.track_id == 1)
+    talk.described = dataclasses.replace(talk.described, scene=dataclasses.replace(scene, grasps=tuple(
+        dataclasses.replace(grasp, terms=weak) if grasp.label == first else grasp for grasp in scene.grasps)))
+    entry = next(entry for entry in talk("what next?").ranked if entry.track_id == 1)
+    assert entry.reasons == ("nothing on it", "the spot is close to the package's edge")
+    words = talk("why number 1?").reply
+    assert words.count("the spot is close to the package's edge, the cup's lip reaches the package's edge") == 1
+    assert "0.31" not in words
+    assert "rough" not in words
+    for kind, terms in ranking.TERMS.items():
+        assert set(terms) <= set(score.TERMS[kind])
 
 
 def test_what_left_the_belt_leaves_the_conversation(talk):

@@ -288,13 +288,18 @@ def test_many_on_the_command_line(folder, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    ([], "expected one recording, or --many"), (["nowhere"], "no such file"), (["BAG", "--frames", "0"], "expected 1 or more"),
+    ([], "expected one recording, or --many"), (["nowhere"], "no such file"), (["BAG", "--frames", "0"], "at least 1, got '0'"),
     (["BAG", "--set", "threads"], "NAME=VALUE"), (["BAG", "--set", "segment.thread=1"], "unknown parameter"),
     (["BAG", "--colour-topic", "/x"], "expected a topic /x"), (["BAG", "--camera", "1,2"], "expected fx,fy,cx,cy"),
-    (["BAG", "--iou", "-1"], "tolerance iou"), (["BAG", "--many", "x"], "expected one recording")])
+    (["BAG", "--iou", "1.5"], "--iou: expected 0 to 1"), (["BAG", "--json", "BAG"], "--json: expected a file to write"),
+    (["BAG", "--many", "x"], "expected one recording")])
 def test_bad_input_is_one_line(recording, tmp_path, capsys, arguments, words):
     arguments = [str(recording) if argument == "BAG" else argument for argument in arguments]
-    assert cli.main(["replay", *arguments, "--out", str(tmp_path / "out")]) == 2
+    try:
+        status = cli.main(["replay", *arguments, "--out", str(tmp_path / "out")])
+    except SystemExit as ended:
+        status = ended.code
+    assert status == 2
     error = capsys.readouterr().err
     assert words in error
     assert error.count("\n") == 1

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from perception_node.ros.processes import Processes
+from perception_node.errors import ConfigError
+from perception_node.ros.processes import Processes, parameter_files
 
 SLEEPER = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 DEAF = [sys.executable, "-c", "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); "
@@ -86,3 +87,15 @@ def test_no_child_survives_its_parent(tmp_path, number):
         until(lambda: not alive(child))
     finally:
         parent.kill()
+
+
+def test_the_gripper_beside_the_cell_goes_to_the_node_too(tmp_path):
+    cell, gripper = tmp_path / "cell.yaml", tmp_path / "gripper.yaml"
+    cell.write_text("/**:\n  ros__parameters:\n    node: {depth: required}\n")
+    assert parameter_files(None) == ()
+    assert parameter_files(cell) == ("--params-file", str(cell))
+    gripper.write_text("/**:\n  ros__parameters:\n    gripper: {suction: {enabled: false}}\n")
+    assert parameter_files(cell) == ("--params-file", str(cell), "--params-file", str(gripper))
+    gripper.write_text("/**:\n  ros__parameters:\n    gripper: {suction: {enabld: false}}\n")
+    with pytest.raises(ConfigError, match="enabld"):
+        parameter_files(cell)
