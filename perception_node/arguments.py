@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -47,6 +48,13 @@ def some_words(text: str) -> str:
     """A text that says something."""
     if not text.strip():
         raise argparse.ArgumentTypeError(f"expected words, got {text!r}")
+    return text
+
+
+def file_name(text: str) -> str:
+    """The name of a file without its suffix, and without a folder."""
+    if re.fullmatch(r"\w[\w.-]*", text) is None:
+        raise argparse.ArgumentTypeError(f"expected a name of letters, digits, _, - and ., got {text!r}")
     return text
 
 

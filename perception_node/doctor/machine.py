@@ -158,7 +158,7 @@ def belt(config: Config) -> Iterator[Finding]:
     if not any(config.belt.plane):
         yield warn("belt", "belt.plane is not calibrated: it is fitted to each picture's depth, and without depth there is no "
                    "place in space",
-                   "measure it and write it into cell.yaml (docs/interfaces.md)")
+                   "record the empty belt; `perception learn-empty` prints the line for cell.yaml (docs/setup.md)")
     else:
         yield ok("belt", f"belt.plane is calibrated: {config.belt.plane[3]:.3f} m from the camera")
 

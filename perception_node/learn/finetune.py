@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from tqdm import tqdm
 
-from perception_node.arguments import file_to_write, folder_to_write, one_or_more, zero_or_more, zero_to_one
+from perception_node.arguments import file_name, file_to_write, folder_to_write, one_or_more, zero_or_more, zero_to_one
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.files import put_json
 from perception_node.learn.augment import Augmentation
@@ -198,7 +198,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--init", type=Path, help=".safetensors file to start from (default: the universal model)")
     parser.add_argument("--scratch", action="store_true", help="start from random weights instead, without replay (for comparison)")
     parser.add_argument("--cache", default="runs/cache", help="folder for decoded samples (default: %(default)s)")
-    parser.add_argument("--name", default="adapted", help="name of the model (default: %(default)s)")
+    parser.add_argument("--name", type=file_name, default="adapted", help="name of the model (default: %(default)s)")
     parser.add_argument("--threads", type=zero_or_more, default=0, help="CPU threads (0: torch's choice)")
     parser.add_argument("--out", type=folder_to_write, required=True,
                         help="folder for the run and NAME.onnx, NAME.int8.onnx, NAME.safetensors, NAME.card.json; a broken run in "

@@ -42,6 +42,12 @@ def test_words_say_something(capsys):
         assert "expected words, got '" in refused(capsys, arguments.some_words, text)
 
 
+def test_a_name_leads_nowhere_else(capsys):
+    assert arguments.file_name("autumn-2.1") == "autumn-2.1"
+    for text in ("", "../x", "a/b", ".hidden", "a b", "/x"):
+        assert f"got {text!r}" in refused(capsys, arguments.file_name, text)
+
+
 def test_what_is_missing_or_unknown_is_one_line_too(capsys):
     parser = arguments.Parser(prog="try")
     parser.add_argument("--out", required=True)

@@ -38,15 +38,28 @@ def test_the_file_holds_what_stands_still(recording, scene, tmp_path, told, caps
     told(20, 16)
     out = tmp_path / "empty.npz"
     assert main(["learn-empty", str(recording), "--out", str(out), "--json", str(tmp_path / "numbers.json")]) == 0
-    assert f"written: {out}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"written: {out}" in said
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    plane = np.array(numbers.pop("belt_plane"))
+    assert np.allclose(plane, [0.0, 0.0, -1.0, 1.0], atol=0.002)
+    assert f"belt.plane: [{', '.join(f'{number:.5f}' for number in plane)}]" in said
     empty = load_empty_cell(out)
     assert empty.frames == len(scene[0])
     assert empty.taken.sum() == 20 * 16
     assert empty.depth_m[30, 2] == pytest.approx(1.0, abs=0.002)
     assert np.isnan(empty.depth_m[0, :3]).all()
-    assert json.loads((tmp_path / "numbers.json").read_text()) == {
+    assert numbers == {
         "frames": 10, "depth_share": pytest.approx(float(np.isfinite(empty.depth_m).mean())),
         "taken_share": pytest.approx(320 / (48 * 32)), "written": True}
+
+
+def test_the_middle_plane_is_not_drawn_away_by_one_bad_picture():
+    tilted = np.array([np.sin(0.1), 0.0, -np.cos(0.1), 1.2])
+    found = empty_cell.middle_plane([np.array([0.0, 0.0, -1.0, 1.0 + step]) for step in (-0.001, 0.0, 0.001, 0.0)] + [tilted])
+    assert np.allclose(found.plane, [0.0, 0.0, -1.0, 1.0], atol=1e-9)
+    assert found.apart_m == pytest.approx(1.2 - np.cos(0.1))
+    assert found.apart_rad == pytest.approx(0.1)
 
 
 def test_a_picture_full_of_packages_is_no_empty_cell(recording, tmp_path, told, capsys):
