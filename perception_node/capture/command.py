@@ -1,4 +1,4 @@
-"""`perception capture list|stats|export FOLDER`: what a cell kept. The node may go on writing meanwhile."""
+"""`perception capture list|stats|export FOLDER`: what a cell kept. The node may go on writing meanwhile. `take`: of a recording."""
 
 from __future__ import annotations
 
@@ -9,21 +9,26 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from perception_node.arguments import file_to_write, folder_to_write
+from perception_node.arguments import file_to_write, folder_to_write, one_or_more
+from perception_node.bag.calibration import camera_argument
+from perception_node.bag.reader import Recording
 from perception_node.capture import files
 from perception_node.capture.export import MIRROR_MIN_SCORE, export, load_segmenter
 from perception_node.capture.reading import read_all, reason_of
 from perception_node.capture.rules import USEFULNESS
+from perception_node.capture.take import take
+from perception_node.config import load
 from perception_node.errors import ConfigError, PerceptionError
 from perception_node.files import put_json
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `perception capture`."""
-    parts = parser.add_subparsers(dest="part", required=True, metavar="list|stats|export")
+    parts = parser.add_subparsers(dest="part", required=True, metavar="list|stats|export|take")
     show = parts.add_parser("list", help="one line a frame: number, time (UTC), reason, packages, model, why")
     count = parts.add_parser("stats", help="frames by reason, day, class and model, and what they take of the disk")
     make = parts.add_parser("export", help="make a data set of frames, labelled by the node; broken frames are named and left out")
+    pick = parts.add_parser("take", help="take pictures out of a recording, spread evenly over it, for `perception prelabel`")
     for part in (show, count, make):
         part.add_argument("folder", type=Path, metavar="FOLDER", help="of the kept frames, or node.output_dir above it")
         part.add_argument("--reason", nargs="+", choices=tuple(USEFULNESS), default=[], metavar="REASON",
@@ -34,11 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                       f"their mirror image, 0..1 (panoptic quality over packages from a score of {MIRROR_MIN_SCORE})")
     make.add_argument("--model", type=Path, help="for --mirrored: .onnx file (default: the universal model)")
     make.add_argument("--runtime", default="auto", choices=("auto", "openvino", "onnxruntime", "torch"), help="what runs it")
+    pick.add_argument("recording", type=Path, metavar="BAG", help="rosbag2 folder, .mcap or .db3 file")
+    pick.add_argument("--out", type=folder_to_write, required=True, metavar="DIR", help="folder to make: rgb/, depth/, meta/")
+    pick.add_argument("--pictures", type=one_or_more, default=20, metavar="N", help="how many (default: %(default)s)")
+    pick.add_argument("--config", type=Path, metavar="YAML", help="cell.yaml: its belt.plane is written with each picture")
+    for name in ("colour", "depth", "camera-info"):
+        pick.add_argument(f"--{name}-topic", metavar="TOPIC", help="default: found by type and name")
+    pick.add_argument("--camera", default="", metavar="FX,FY,CX,CY|YAML", help="calibration in px, in place of the recorded one")
+    pick.add_argument("--no-depth", action="store_true", help="colour only")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run one part; exit status 0, 1 when frames are broken, 2 for bad input."""
     try:
+        if args.part == "take":
+            return _take(args)
         folder = _store(args.folder)
         return {"list": _list, "stats": _stats, "export": _export}[args.part](folder, args)
     except BrokenPipeError:  # `| head` has what it wanted; the command line sees to it
@@ -46,6 +61,17 @@ def run(args: argparse.Namespace) -> int:
     except (PerceptionError, OSError) as error:
         print(f"capture {args.part}: {error}", file=sys.stderr)
         return 2
+
+
+def _take(args: argparse.Namespace) -> int:
+    plane = load(args.config).belt.plane if args.config else ()
+    camera = camera_argument(args.camera) if args.camera else None
+    with Recording(args.recording, colour=args.colour_topic, depth=args.depth_topic, camera_info=args.camera_info_topic,
+                   camera=camera, use_depth=not args.no_depth) as recording:
+        count = take(recording, args.recording.resolve().stem, args.out, args.pictures, plane)
+        depths = len(list((args.out / "depth").glob("*")))
+        print(f"{args.out}: {count} of {recording.span.frames} pictures, {depths} with depth, from {recording.topics.colour}")
+    return 0
 
 
 def _store(folder: Path) -> Path:

@@ -32,12 +32,15 @@ _SMALL = (64, 48)
 
 def encode(frame: Frame, scene: Scene, reason: str, why: str, belt_plane: tuple[float, ...] = ()) -> dict[str, bytes]:
     """A frame's files by folder, in the order of writing. Pictures are encoded outside of Python's lock."""
-    found = {"rgb": encode_colour(frame.rgb, _JPEG_QUALITY), "labels": _png(scene.segmentation.labels),
-             "small": _png(small(frame.rgb)), "scene": scene_text(scene).encode(),
-             "meta": json.dumps(_meta(frame, scene, reason, why, belt_plane)).encode()}
-    if frame.depth_m is not None:
-        found["depth"] = _png(millimetres_from_depth(frame.depth_m))
+    found = {**encode_picture(frame, belt_plane), "labels": _png(scene.segmentation.labels), "small": _png(small(frame.rgb)),
+             "scene": scene_text(scene).encode(), "meta": json.dumps(_meta(frame, scene, reason, why, belt_plane)).encode()}
     return {part: found[part] for part in SUFFIXES if part in found}
+
+
+def encode_picture(frame: Frame, belt_plane: tuple[float, ...] = ()) -> dict[str, bytes]:
+    """The files, by folder, of a frame that nobody has looked at: colour, depth, camera."""
+    depth = {} if frame.depth_m is None else {"depth": _png(millimetres_from_depth(frame.depth_m))}
+    return {"rgb": encode_colour(frame.rgb, _JPEG_QUALITY), **depth, "meta": json.dumps(_camera(frame, belt_plane)).encode()}
 
 
 def write(folder: Path, number: int, files: Mapping[str, bytes]) -> None:
@@ -108,17 +111,21 @@ def _png(picture: NDArray[Any]) -> bytes:
 
 
 def _meta(frame: Frame, scene: Scene, reason: str, why: str, belt_plane: tuple[float, ...]) -> dict[str, Any]:
-    camera = frame.camera
     visible = {track.label: track for track in scene.tracks}
     instances = [{"id": i.label, "class": i.class_name, "category_id": CLASS_NAMES.index(i.class_name) + 1, "score": float(i.score),
                   "track_id": visible[i.label].track_id if i.label in visible else 0,
                   "visible_fraction": float(visible[i.label].package.visible_fraction) if i.label in visible else 1.0}
                  for i in scene.segmentation.instances]
+    return {**_camera(frame, belt_plane), "model_id": scene.model_id, "reason": reason, "note": why,
+            "labels_by": "perception_node, unchecked", "instances": instances}
+
+
+def _camera(frame: Frame, belt_plane: tuple[float, ...]) -> dict[str, Any]:
+    camera = frame.camera
     plane = {"belt_plane": {"normal": list(belt_plane[:3]), "offset": belt_plane[3]}} if any(belt_plane) else {}
     return {**plane, "K": camera.K.tolist(), "fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy,
             "distortion": list(camera.distortion), "width": camera.width, "height": camera.height, "depth_unit_m": 0.001,
-            "stamp_ns": frame.stamp_ns, "frame_id": frame.frame_id, "model_id": scene.model_id, "reason": reason, "note": why,
-            "labels_by": "perception_node, unchecked", "instances": instances}
+            "stamp_ns": frame.stamp_ns, "frame_id": frame.frame_id}
 
 
 def scene_text(scene: Scene) -> str:

@@ -168,7 +168,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="fit the scores' calibration on this data set and put the figures on it into the card")
     parser.add_argument("--int8", type=Path, nargs="+", metavar="DATASET",
                         help="write NAME.int8.onnx too: 8-bit integers, with their ranges from pictures of these data sets")
-    parser.add_argument("--name", type=file_name, default="universal", help="name of the model and its files (default: %(default)s)")
+    parser.add_argument("--name", type=file_name, default="universal",
+                        help="name of the model and its files (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
