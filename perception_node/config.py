@@ -35,7 +35,8 @@ class SegmentConfig:
 class CameraConfig:
     """Where the camera is in the cell, and a beacon that watches over it: both written by `perception calibrate`."""
 
-    position_m: tuple[float, ...] = option((0.0, 0.0, 0.0), "origin of the camera's optical frame in the cell", unit="m")
+    position_m: tuple[float, ...] = option((0.0, 0.0, 0.0), "origin of the camera's optical frame in the cell; only the watch "
+                                           "by an LED beacon uses it", unit="m")
     orientation_xyzw: tuple[float, ...] = option((0.0, 0.0, 0.0, 0.0), "quaternion of the camera's optical frame in the cell; all "
                                                  "zero = not calibrated", unit="1")
     beacon_position_m: tuple[float, ...] = option((0.0, 0.0, 0.0), "origin of the LED beacon's frame in the cell", unit="m")
@@ -50,12 +51,12 @@ class CameraConfig:
 class BeltConfig:
     """The belt, in the camera's optical frame."""
 
-    plane: tuple[float, ...] = option((0.0, 0.0, 0.0, 0.0), "belt surface (nx, ny, nz, d), n.X + d = 0, n towards the camera; "
-                                      "all zero = not calibrated, fitted from depth", unit="1, m")
-    direction: tuple[float, ...] = option((0.0, 0.0, 0.0), "unit vector along which the belt travels; all zero = learned from "
-                                          "motion", unit="1")
-    reach_min_m: float = option(-10.0, "start of the arm's window, measured from the camera's centre along the travel direction",
-                                unit="m", low=-100.0, high=100.0, live=True)
+    plane: tuple[float, ...] = option((0.0, 0.0, 0.0, 0.0), "belt surface (nx, ny, nz, d) in the camera's optical frame, n.X + d "
+                                      "= 0, n towards the camera; all zero = not calibrated, fitted from depth", unit="1, m")
+    direction: tuple[float, ...] = option((0.0, 0.0, 0.0), "unit vector along which the belt travels, in the camera's optical "
+                                          "frame; all zero = learned from motion", unit="1")
+    reach_min_m: float = option(-10.0, "start of the arm's window, measured from the camera's centre along the travel direction; "
+                                "what still comes towards it gets grasps, too", unit="m", low=-100.0, high=100.0, live=True)
     reach_max_m: float = option(10.0, "end of the arm's window, measured likewise; a grasp's deadline is when it gets there",
                                 unit="m", low=-100.0, high=100.0, live=True)
     max_height_m: float = option(0.8, "nothing on the belt is higher", unit="m", low=0.01, high=5.0, live=True)
