@@ -133,14 +133,6 @@ def deproject(camera: CameraModel, pixels: F64, depth_m: F64) -> F64:
     return points
 
 
-def deproject_image(camera: CameraModel, depth_m: F32) -> F32:
-    """(H, W, 3) float32 points of the optical frame from a depth picture (pinhole part only); NaN stays NaN."""
-    height, width = depth_m.shape
-    x = ((np.arange(width, dtype=np.float32) - np.float32(camera.cx)) / np.float32(camera.fx))[None, :]
-    y = ((np.arange(height, dtype=np.float32) - np.float32(camera.cy)) / np.float32(camera.fy))[:, None]
-    return np.stack([x * depth_m, y * depth_m, depth_m], axis=-1)
-
-
 def fit_plane(points: NDArray[np.floating]) -> tuple[F64, float, float]:
     """Least-squares plane n.X + d = 0 through (N, 3) points.
 

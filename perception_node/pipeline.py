@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from perception_node import config as configuration
-from perception_node.config import BeltConfig, Config, GripperConfig, SegmentConfig
+from perception_node.config import Config, GripperConfig, SegmentConfig
 from perception_node.errors import ModelError, PerceptionError
 from perception_node.grasp.candidates import propose_grasps
 from perception_node.grasp.score import load_ranking
@@ -138,7 +138,7 @@ class Pipeline:
         return Scene(
             stamp_ns=frame.stamp_ns, frame_id=frame.frame_id, segmentation=segmentation, tracks=update.tracks, grasps=grasps,
             rejections=rejections, pick_order=packages.pick_order, belt_velocity_m_s=update.belt_velocity_m_s, timing_ms=timing,
-            degraded=shortfall(frame, packages, self._config.belt), depth_used=depth_used(frame, packages),
+            degraded=shortfall(frame, packages), depth_used=depth_used(frame, packages),
             model_id=self._segmenter.model_id)
 
     def _refused(self, frame: Frame, segmentation: Segmentation, packages: Packages, update: TrackUpdate) -> dict[int, Refusal]:
@@ -226,7 +226,7 @@ def depth_used(frame: Frame, packages: Packages) -> bool:
     return bool(np.isfinite(frame.depth_m[::8, ::8]).any())
 
 
-def shortfall(frame: Frame, packages: Packages, belt: BeltConfig) -> str:
+def shortfall(frame: Frame, packages: Packages) -> str:
     """Why a scene is less than promised, in words; "" = it is not."""
     flat = [package for package in packages.items if package.placed and not package.from_depth]
     lost = [package for package in packages.items if not package.placed]
@@ -242,5 +242,5 @@ def shortfall(frame: Frame, packages: Packages, belt: BeltConfig) -> str:
     if packages.belt_plane is None:
         reasons.append("belt plane neither calibrated nor found in depth")
     if lost:
-        reasons.append(f"{len(lost)} without a place in space: pose is one metre along the ray, covariance is {10:.0f} m")
+        reasons.append(f"{len(lost)} without a place in space: pose is one metre along the ray, covariance is 10 m")
     return "; ".join(reasons)

@@ -85,7 +85,7 @@ class Advisor:
             request, unread = self._read(text)
             advice = unread if unread is not None else answer(request, Talk(session, view, self._orders(scene), self.ranking))
             if advice.done in ("take", "never", "later"):
-                self._like(advice, view, session)
+                self._like(advice, session)
             listed = advice.ranked or ranked_list(view, self._orders(scene), self.ranking, session.state.filters)
             session.state = replace(session.state, shown=tuple(entry.track_id for entry in listed))
             return replace(advice, reply=" ".join([*notes, advice.reply]), ranked=listed)
@@ -229,7 +229,7 @@ class Advisor:
         end = chosen.grasp.deadline_ns or view.scene.stamp_ns + LEFT_NS
         return Preference(chosen.track_id, chosen.grasp.kind, source, view.scene.stamp_ns, end, chosen.score)
 
-    def _like(self, advice: Advice, view: View, session: Session) -> None:
+    def _like(self, advice: Advice, session: Session) -> None:
         """What an operator chooses over the first of the list is liked more than it; what he refuses, less."""
         top = self._seen.get(session.state.shown[0], (0, None))[1] if session.state.shown else None
         for number in advice.affected[:1] if advice.done in CHOICES else ():

@@ -331,12 +331,12 @@ def _explain(request: Request, talk: Talk) -> Advice:
 def _undo(request: Request, talk: Talk) -> Advice:
     if not talk.session.undo():
         return _say(request, "There is nothing to undo.", talk)
-    return _changed("undo", f"Undone. {_standing(talk.state, talk.view)}", request, talk)
+    return _changed("undo", f"Undone. {_standing(talk.state, talk.view)}", request)
 
 
 def _start_over(request: Request, talk: Talk) -> Advice:
     talk.session.step(State())
-    return _changed("start_over", "From the start: all packages, no choices.", request, talk)
+    return _changed("start_over", "From the start: all packages, no choices.", request)
 
 
 def _help(request: Request, talk: Talk) -> Advice:
@@ -380,7 +380,7 @@ def _done(done: str, words: str, ids: tuple[int, ...], request: Request, talk: T
     return Advice(words, after.ranked(), ids, request, done=done, affected=ids, suggestions=("undo", "what next?", "start over"))
 
 
-def _changed(done: str, words: str, request: Request, talk: Talk) -> Advice:
+def _changed(done: str, words: str, request: Request) -> Advice:
     return Advice(words, (), (), request, done=done)
 
 

@@ -70,7 +70,7 @@ def resolve(what: Description, view: View, context: Context, among: Sequence[int
         return Found(tuple(items) if not what.numbers else (), unknown)
     single = not what.plural and not what.numbers
     firm = [c for c in what.conditions if not single or c.slot not in _RELATIVE or c.negated or c.operator != "="]
-    items = [item for item in items if _fits(item, firm, view, items)]
+    items = [item for item in items if _fits(item, firm, view)]
     if what.relation:
         assert what.anchor is not None
         anchor = resolve(what.anchor, view, context)
@@ -92,7 +92,7 @@ def resolve(what: Description, view: View, context: Context, among: Sequence[int
 
 def fits(item: Item, what: Description, view: View) -> bool:
     """True when a package has the conditions of a description; relations and pointing are not looked at."""
-    return not _unknown(what, [item], view) and _fits(item, what.conditions, view, list(view.items.values()))
+    return not _unknown(what, [item], view) and _fits(item, what.conditions, view)
 
 
 def _unknown(what: Description, items: Sequence[Item], view: View) -> str:
@@ -106,10 +106,10 @@ def _unknown(what: Description, items: Sequence[Item], view: View) -> str:
     return ""
 
 
-def _fits(item: Item, conditions: Sequence[Condition], view: View, among: Sequence[Item]) -> bool:
+def _fits(item: Item, conditions: Sequence[Condition], view: View) -> bool:
     by_slot: dict[tuple[str, str], list[bool]] = {}
     for condition in conditions:
-        holds = _holds(item, condition, view, among)
+        holds = _holds(item, condition, view)
         if condition.negated:
             if holds:
                 return False
@@ -119,7 +119,7 @@ def _fits(item: Item, conditions: Sequence[Condition], view: View, among: Sequen
     return all(any(options) for options in by_slot.values())
 
 
-def _holds(item: Item, condition: Condition, view: View, among: Sequence[Item]) -> bool:
+def _holds(item: Item, condition: Condition, view: View) -> bool:
     slot, value = condition.slot, condition.value
     if condition.operator != "=":
         number = float(value)
@@ -162,7 +162,7 @@ def _standing_out(condition: Condition, items: list[Item], view: View) -> list[I
     first, second = (_measure(condition.slot)(item) for item in ordered[:2])
     if max(first, second) >= CLEARLY_LARGER * max(min(first, second), 1e-6):
         return ordered[:1]
-    return [item for item in items if _holds(item, condition, view, items)] if len(items) > 2 else items
+    return [item for item in items if _holds(item, condition, view)] if len(items) > 2 else items
 
 
 def _roughly(item: Item, side: str) -> bool:

@@ -51,9 +51,6 @@ _COLOUR: dict[str, tuple[int, int | None]] = {
 }
 _DEPTH = {"16UC1": 2, "mono16": 2, "32FC1": 4}
 
-COLOUR_ENCODINGS = tuple(_COLOUR)
-DEPTH_ENCODINGS = tuple(_DEPTH)
-
 
 def stamp_ns(header: Any) -> int:
     """Nanoseconds of a std_msgs/Header's stamp."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ class Utterance:
 
     Attributes:
         scene: name of the scene. text: as typed. action, slots: what it means. target: for choices, the track ids that it bears
-            on; empty = nothing may be done without asking. held_out: True for the half that nobody looks at while mending.
+            on; empty = nothing may be done without asking.
     """
 
     scene: str
@@ -36,7 +35,6 @@ class Utterance:
     action: str
     slots: frozenset[str]
     target: frozenset[int]
-    held_out: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +67,7 @@ def load_utterances(folder: Path, name: str = "utterances") -> list[Utterance]:
             raise DatasetError(f"{path}:{number}: expected scene | text | action | arguments | target, got {line!r}")
         scene, text, action, slots, target = parts
         ids = frozenset(int(part) for part in target.split(",")) if target and target != "ask" else frozenset[int]()
-        key = hashlib.sha256(f"{scene}|{text}".encode()).digest()[0]
-        found.append(Utterance(scene, text, action, frozenset(filter(None, slots.split(";"))), ids, key % 2 == 1))
+        found.append(Utterance(scene, text, action, frozenset(filter(None, slots.split(";"))), ids))
     return found
 
 

@@ -17,7 +17,6 @@ DISCOVERY_S = 3.5
 SCENE = "perception_node_msgs/msg/PickScene"
 _TYPES = {"colour": "sensor_msgs/msg/Image", "depth": "sensor_msgs/msg/Image", "info": "sensor_msgs/msg/CameraInfo"}
 _COMPRESSED = "sensor_msgs/msg/CompressedImage"
-_LEVELS = ("OK", "WARN", "ERROR", "STALE")
 
 
 @dataclass
@@ -59,7 +58,7 @@ def cell_findings(topics: Mapping[str, str], seconds: float, depth: str, pair_to
         spin(time.monotonic() + DISCOVERY_S, lambda: all(_known(graph, streams, nodes) for streams in watched))
         for streams in watched:
             _connect(graph, streams, nodes)
-        found += _node_findings(nodes, graph)
+        found += _node_findings(nodes)
         simulated = graph.count_publishers("/clock") > 0
         for streams in watched:
             if not any(stream.publishers for stream in streams.values()) and not nodes and not topics:
@@ -172,7 +171,7 @@ def _keeper(stream: Stream) -> Callable[[Any, Any], None]:
     return keep
 
 
-def _node_findings(nodes: list[Node], graph: Any) -> list[Finding]:
+def _node_findings(nodes: list[Node]) -> list[Finding]:
     if not nodes:
         return [note("node", "no perception node in this domain (`perception node`, or cell.launch.py, starts one)")]
     found = []

@@ -37,13 +37,12 @@ class Solid:
 
 @dataclass(frozen=True)
 class Body:
-    """Something to drop: full size (3,) metres, starting position (3,), quaternion (w, x, y, z), fixed = does not move,
-    and the pieces that touch others; none = a box of that size."""
+    """Something to drop: full size (3,) metres, starting position (3,), quaternion (w, x, y, z), and the
+    pieces that touch others; none = a box of that size."""
 
     size_m: Array
     position_m: Array
     quaternion: Array
-    fixed: bool = False
     solids: tuple[Solid, ...] = ()
 
 

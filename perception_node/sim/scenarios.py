@@ -128,7 +128,7 @@ def collision_size(spec: PackageSpec) -> Array:
 def body_of(spec: PackageSpec, position_m: Array, quaternion: Array) -> Body:
     """What falls in the physics: a box for packages, convex pieces for goods."""
     solids = goods.make(spec.form, spec.look_seed).solids if spec.class_id == ITEM else ()
-    return Body(collision_size(spec), position_m, quaternion, False, solids)
+    return Body(collision_size(spec), position_m, quaternion, solids)
 
 
 def random_goods(rng: np.random.Generator, count: int) -> list[PackageSpec]:
