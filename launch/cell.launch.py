@@ -1,7 +1,7 @@
 """The cell: one perception node for each camera in the configuration's `cameras`, or a single one when there are none.
 
-    ros2 launch perception_node cell.launch.py image:=/camera/color/image_raw depth:=/camera/aligned_depth_to_color/image_raw \
-        camera_info:=/camera/color/camera_info
+    ros2 launch perception_node cell.launch.py image:=/camera/camera/color/image_raw \
+        depth:=/camera/camera/aligned_depth_to_color/image_raw camera_info:=/camera/camera/color/camera_info
 
 `ros2 launch perception_node cell.launch.py --show-args` lists everything that can be set.
 """

@@ -25,6 +25,8 @@ from perception_node.types import F64, Frame, Segmentation
 
 _MOST_TAKEN = 0.5
 """More of the picture than this called a package: the cell was not empty, or the network is blind here."""
+_MUCH_TAKEN = 0.1
+"""More than this deserves a look. Source: judgement; rails and brackets fill less, a belt with packages more."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +72,8 @@ def run(args: argparse.Namespace) -> int:
     if taken > _MOST_TAKEN:
         print(f"not written: expected at most {100 * _MOST_TAKEN:.0f} % of the picture taken for packages: is the cell empty?")
         return 1
+    if taken > _MUCH_TAKEN:
+        print(f"look at it: more than {100 * _MUCH_TAKEN:.0f} % of the picture is taken for packages; were there any on the belt?")
     save_empty_cell(args.out, empty)
     print(f"written: {args.out}; name it in cell.yaml, belt.empty_cell")
     return 0

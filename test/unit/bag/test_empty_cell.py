@@ -54,6 +54,13 @@ def test_the_file_holds_what_stands_still(recording, scene, tmp_path, told, caps
         "taken_share": pytest.approx(320 / (48 * 32)), "written": True}
 
 
+@pytest.mark.parametrize(("rows", "asked"), [(7, False), (20, True)])
+def test_a_tenth_of_the_picture_deserves_a_look(recording, tmp_path, told, capsys, rows, asked):
+    told(rows, 16)
+    assert main(["learn-empty", str(recording), "--out", str(tmp_path / "empty.npz")]) == 0
+    assert ("were there any on the belt?" in capsys.readouterr().out) == asked
+
+
 def test_the_middle_plane_is_not_drawn_away_by_one_bad_picture():
     tilted = np.array([np.sin(0.1), 0.0, -np.cos(0.1), 1.2])
     found = empty_cell.middle_plane([np.array([0.0, 0.0, -1.0, 1.0 + step]) for step in (-0.001, 0.0, 0.001, 0.0)] + [tilted])
