@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from perception_node.arguments import above_zero, file_to_write, folder_to_write, zero_to_one
 from perception_node.errors import DatasetError, PerceptionError
-from perception_node.files import put, put_json
+from perception_node.files import put_json, put_png
 from perception_node.segment.draw import draw_segmentation
 from perception_node.segment.infer import Segmenter
 from perception_node.segment.postprocess import above_score
@@ -27,10 +27,10 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
         DatasetError: when it is missing or cannot be decoded.
     """
     if not path.is_file():
-        raise DatasetError(f"{path}: expected a picture, found no file")
+        raise DatasetError(f"{path}: expected a picture, {'got a folder: name its pictures' if path.is_dir() else 'found no file'}")
     picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if picture is None:
-        raise DatasetError(f"{path}: expected a JPEG or PNG picture, cannot be decoded")
+        raise DatasetError(f"{path}: expected a JPEG or PNG picture, got something that cannot be decoded")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
@@ -101,12 +101,17 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.depth and len(args.depth) != len(args.pictures):
             raise DatasetError(f"--depth: expected {len(args.pictures)} pictures like the colour ones, got {len(args.depth)}")
+        stems = [path.stem for path in args.pictures]
+        for path in args.pictures:
+            if stems.count(path.stem) > 1:
+                raise DatasetError(f"{path}: expected pictures of different names, got another {path.stem}: one would be written "
+                                   "over the other")
         segmenter = Segmenter(args.model, runtime=args.runtime)
         for i, path in enumerate(args.pictures):
             depth_m = read_depth(args.depth[i], args.depth_unit) if args.depth else None
             drawn, labels, packages = segment_picture(segmenter, read_picture(path), depth_m, args.focal, args.min_score)
-            put(args.out / f"{path.stem}.png", cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))[1].tobytes())
-            put(args.out / f"{path.stem}.labels.png", cv2.imencode(".png", labels)[1].tobytes())
+            put_png(args.out / f"{path.stem}.png", drawn)
+            put_png(args.out / f"{path.stem}.labels.png", labels)
             put_json(args.out / f"{path.stem}.json", packages)
             found[str(path)] = packages
             print(f"{path}: {len(packages)} packages -> {args.out / (path.stem + '.png')}")

@@ -41,6 +41,7 @@ def test_bad_input_is_one_line(files: tuple[Path, Path], tiny_model: Path, tmp_p
     other = tmp_path / "small.png"
     cv2.imwrite(str(other), np.full((60, 100), 900, np.uint16))
     for words, expected in (((tmp_path / "none.jpg",), "found no file"), ((tmp_path / "broken.jpg",), "cannot be decoded"),
+                            ((tmp_path,), "got a folder"), ((files[0], files[0]), "expected pictures of different names"),
                             ((files[0], "--depth", other), "100x60"), ((files[0], "--depth", files[0]), "one channel"),
                             ((files[0], "--depth", files[1], files[1]), "expected 1 pictures")):
         assert call(*words, "--out", tmp_path / "o", "--model", tiny_model) == 2
