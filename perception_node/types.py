@@ -217,11 +217,14 @@ class Packages:
         items: one per label of the segmentation, in label order.
         belt_plane: (4,) (nx, ny, nz, d) with n.X + d = 0 in the camera frame, n towards the camera, metres; None = unknown.
         pick_order: labels, what lies on top first.
+        label_grid: (h, w) labels of every so many pixels, None = unknown. grid_rays: (h, w, 2) their viewing rays (x/z, y/z).
     """
 
     items: tuple[Package, ...]
     belt_plane: F64 | None
     pick_order: tuple[int, ...]
+    label_grid: NDArray[np.uint16] | None = None
+    grid_rays: F32 | None = None
 
     def __post_init__(self) -> None:
         if self.belt_plane is not None:

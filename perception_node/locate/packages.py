@@ -27,6 +27,8 @@ _RESTING_SHARE = 0.3
 """One sigma of a height as a share of what the face is above the belt: something hidden may be below. Source: simulated belts:
 docs/results.md, share of places within three sigma."""
 _BORDER_PX = 2
+_GRID_COLUMNS = 160
+"""About so many columns has the grid of labels by which tracks compare masks: the smallest package takes a dozen of its cells."""
 
 
 def locate_packages(frame: Frame, segmentation: Segmentation, belt: BeltConfig) -> Packages:
@@ -95,7 +97,9 @@ def locate_packages(frame: Frame, segmentation: Segmentation, belt: BeltConfig) 
             size_m=(length, width, float(height[i])), covariance=covariance[i], visible_fraction=float(boxes.fill[i]),
             covered_by=above, depth_valid_fraction=float(fraction[i]), from_depth=bool(from_depth[i]), truncated=any(cut[i]),
             outline=tuple(outlines[i]), cut_sides=cut[i]))
-    return Packages(tuple(items), plane, _order(items, plane))
+    step = max(1, frame.camera.width // _GRID_COLUMNS)
+    return Packages(tuple(items), plane, _order(items, plane), masks.labels[step // 2::step, step // 2::step],
+                    masks.rays[step // 2::step, step // 2::step])
 
 
 def _masks(frame: Frame, segmentation: Segmentation) -> Masks:

@@ -1,7 +1,7 @@
 """How well packages fit tracks, and by how much a whole frame has moved.
 
-What is compared are outlines: the bounds of a package's visible part, as viewing rays. They move steadily where depth does not:
-the middle of a tall package's readings leaps between its side and its top, and its fitted face with it.
+What is compared are masks, and outlines: the bounds of a package's visible part, as viewing rays. They move steadily where depth
+does not: the middle of a tall package's readings leaps between its side and its top, and its fitted face with it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.compiled import compiled
+from perception_node.track.masks import Shared
 from perception_node.types import F64, Package
 
 Flags = NDArray[np.bool_]
@@ -81,9 +82,9 @@ def _face_bounds(package: Package) -> tuple[float, float, float, float]:
     return (x - half_x) / z, (y - half_y) / z, (x + half_x) / z, (y + half_y) / z
 
 
-def fit_cost(predicted: Outlines, found: Outlines, gate_m: float) -> F64:
-    """(T, P) cost of calling package p track t: 1 less the overlap of their outlines, plus a change of class; infinite beyond
-    the gate.
+def fit_cost(predicted: Outlines, found: Outlines, gate_m: float, shared: Shared | None = None) -> F64:
+    """(T, P) cost of calling package p track t: 1 less the overlap of their masks, plus a change of class; infinite beyond the
+    gate.
 
     A side cut off by the picture's border says nothing: an entering package may end anywhere beyond it, a leaving one goes on.
     Middles that meet count as much as the seen areas are alike: a splinter of a package lies in its middle, too, and so does the
@@ -91,16 +92,20 @@ def fit_cost(predicted: Outlines, found: Outlines, gate_m: float) -> F64:
 
     Args:
         predicted: of T tracks, where they should be now. found: of P packages. gate_m: greatest distance of their middles.
+        shared: what their masks share; where it is not known, the rectangles of the outlines are taken for the masks.
     """
     ours, theirs = _class_ids(predicted, found)
-    return _fit_costs(predicted.bounds, predicted.cut, predicted.depth_m, predicted.area_m2, ours,
-                      found.bounds, found.cut, found.area_m2, theirs, gate_m)
+    if shared is None:
+        shared = Shared(np.zeros((len(ours), len(theirs))), np.zeros(len(ours)), np.zeros(len(theirs)))
+    return _fit_costs(predicted.bounds, predicted.cut, predicted.depth_m, predicted.area_m2, ours, found.bounds, found.cut,
+                      found.area_m2, theirs, gate_m, shared.both, shared.ours, shared.theirs)
 
 
 @compiled
 def _fit_costs(ours: F64, ours_cut: Flags, depth_m: F64, our_area: F64, our_class: Ids,
-               theirs: F64, theirs_cut: Flags, their_area: F64, their_class: Ids, gate_m: float) -> F64:
-    """As `fit_cost`, of plain arrays: of T tracks, then of P packages, then the gate."""
+               theirs: F64, theirs_cut: Flags, their_area: F64, their_class: Ids, gate_m: float, both: F64,
+               our_cells: F64, their_cells: F64) -> F64:
+    """As `fit_cost`, of plain arrays: of T tracks, then of P packages, then the gate and what they share."""
     cost = np.empty((len(ours), len(theirs)))
     for t in range(len(ours)):
         for p in range(len(theirs)):
@@ -126,6 +131,8 @@ def _fit_costs(ours: F64, ours_cut: Flags, depth_m: F64, our_area: F64, our_clas
                 else:
                     step = min(max(low_t - low, 0.0) + max(high - high_t, 0.0), max(low - low_t, 0.0) + max(high_t - high, 0.0))
                 off += step * step
+            if our_cells[t] > 0.0 and their_cells[p] > 0.0:
+                shared, own, other = both[t, p], our_cells[t], their_cells[p]
             overlap = shared / max(own + other - shared, _MIN_SIDE**2)
             much = overlap >= _SAME_OVERLAP
             alike = 1.0

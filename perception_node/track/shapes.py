@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.compiled import compiled
+from perception_node.track.masks import NO_CELLS, Cells, Grid, Shared, shared
 from perception_node.track.match import Flags, Outlines
 from perception_node.types import F64
 
@@ -35,7 +36,7 @@ _MIN_SIZE = 1e-9
 
 @dataclass(eq=False)
 class Shape:
-    """One remembered shape: outline as in `Outlines`, where the track was then, and how steadily it was seen."""
+    """One remembered shape: outline as in `Outlines`, mask, where the track was then, and how steadily it was seen."""
 
     bounds: F64
     cut: Flags
@@ -44,6 +45,7 @@ class Shape:
     class_name: str
     carried_m: F64
     stamp_ns: int
+    cells: Cells = field(default_factory=lambda: NO_CELLS)
     count: int = 1
 
 
@@ -55,21 +57,26 @@ class Shapes:
     kept: list[Shape] = field(default_factory=list)
 
     @property
+    def last(self) -> Shape:
+        """The one that was seen last."""
+        return max(self.kept, key=lambda shape: shape.stamp_ns)
+
+    @property
     def main(self) -> Shape:
         """The steadiest one, of equals the one that was remembered first."""
         return max(self.kept, key=lambda shape: shape.count)
 
-    def see(self, found: Outlines, column: int, stamp_ns: int) -> bool:
+    def see(self, found: Outlines, column: int, stamp_ns: int, grid: Grid | None = None) -> bool:
         """Take in what the track looks like now.
 
         Args:
-            found: of the frame's packages. column: of the one that is this track's. stamp_ns: of the frame.
+            found: of the frame's packages. column: of the one that is this track's. stamp_ns: of the frame. grid: their masks.
 
         Returns:
             Whether that is its main shape: another one's middle says nothing about motion.
         """
         seen = Shape(found.bounds[column], found.cut[column], float(found.depth_m[column]), float(found.area_m2[column]),
-                     found.classes[column], self.carried_m.copy(), stamp_ns)
+                     found.classes[column], self.carried_m.copy(), stamp_ns, NO_CELLS if grid is None else grid.of(column))
         self.kept = [shape for shape in self.kept if (stamp_ns - shape.stamp_ns) * 1e-9 <= _MEMORY_S]
         before = self.main if self.kept else None
         for place, shape in enumerate(self.kept):
@@ -96,8 +103,19 @@ def predicted(shapes: Sequence[Shape], owners: Sequence[Shapes]) -> Outlines:
     cut = np.array([shape.cut for shape in shapes], dtype=np.bool_).reshape(-1, 4)
     still = Outlines(bounds, cut, np.array([shape.depth_m for shape in shapes]), np.array([shape.area_m2 for shape in shapes]),
                      tuple(shape.class_name for shape in shapes))
+    return still.moved(_way_m(shapes, owners))
+
+
+def on_masks(shapes: Sequence[Shape], owners: Sequence[Shapes], grid: Grid | None) -> Shared | None:
+    """What the masks of tracks' shapes, carried to where these are now, share with those of a frame; None where it has none."""
+    if grid is None:
+        return None
+    return shared([shape.cells for shape in shapes], np.array([shape.depth_m for shape in shapes]), _way_m(shapes, owners), grid)
+
+
+def _way_m(shapes: Sequence[Shape], owners: Sequence[Shapes]) -> F64:
     way = [owner.carried_m - shape.carried_m for shape, owner in zip(shapes, owners, strict=True)]
-    return still.moved(np.array(way).reshape(-1, 3))
+    return np.array(way).reshape(-1, 3)
 
 
 def _step(shape: Shape, carried_m: F64, seen: Shape) -> F64 | None:

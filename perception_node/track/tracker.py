@@ -9,10 +9,11 @@ import numpy as np
 
 from perception_node.config import BeltConfig, TrackConfig
 from perception_node.track.assign import assign
+from perception_node.track.masks import Grid, grid_of
 from perception_node.track.match import ALONE, PLAIN, Outlines, fit_cost, likely_shift, outlines_of
 from perception_node.track.motion import HISTORY, History, Velocity, belt_velocity, own_slopes
 from perception_node.track.pose import MIN_POSITION_SIGMA_M, correct
-from perception_node.track.shapes import Shapes, holders, predicted
+from perception_node.track.shapes import Shapes, holders, on_masks, predicted
 from perception_node.track.still import Stay, StillWatch
 from perception_node.types import F64, Package, Packages, Track
 
@@ -34,6 +35,8 @@ _LEAP_COST = 1.5
 With one it could not be told from one package that is missed while another comes."""
 _STALE_COST = 0.05
 """What a track costs more that was not seen in the last frame: of two in the same place the one in sight is continued."""
+_OLD_SHAPE_COST = 0.1
+"""What a shape costs more that is not the one a track was last seen in."""
 
 
 @dataclass(frozen=True)
@@ -124,14 +127,15 @@ class Tracker:
             self._belt = None
         placed = [package for package in packages.items if package.placed]
         found = outlines_of(placed)
-        pairs, held = self._match(found, step_s)
+        grid = grid_of(packages, placed)
+        pairs, held = self._match(found, grid, step_s)
         by_label = {placed[column].label: self._states[row] for row, column in pairs}
         if pairs and not again:
-            self._take_in(pairs, held, placed, found, stamp_ns)
+            self._take_in(pairs, held, placed, found, grid, stamp_ns)
         for column, package in enumerate(placed):
             if package.label not in by_label:
                 by_label[package.label] = self._start(package, stamp_ns)
-                by_label[package.label].shapes.see(found, column, stamp_ns)
+                by_label[package.label].shapes.see(found, column, stamp_ns, grid)
         if not again:
             self._learn_velocity(packages.belt_plane, stamp_ns, measured is not None)
         tracks = tuple(self._track(package, by_label.get(package.label), stamp_ns) for package in packages.items)
@@ -139,7 +143,7 @@ class Tracker:
         still = self._watch.update(tracks, velocity, stamp_ns, self.track.still_s, self.track.max_missed_s)
         return TrackUpdate(tracks, velocity, jumped, still)
 
-    def _match(self, found: Outlines, step_s: float) -> tuple[list[tuple[int, int]], dict[int, list[int]]]:
+    def _match(self, found: Outlines, grid: Grid | None, step_s: float) -> tuple[list[tuple[int, int]], dict[int, list[int]]]:
         """Carry all tracks on by the time since the last frame and pair them with packages.
 
         A belt that stops or turns moves all of its packages otherwise than predicted, and alike: where that explains the picture
@@ -151,7 +155,7 @@ class Tracker:
             return [], {}
         newest_ns = max(state.stamp_ns for state in self._states)
         stale = np.where([state.stamp_ns < newest_ns for state in self._states], _STALE_COST, 0.0)
-        pairs, held, cost, main = self._pair(found, stale)
+        pairs, held, cost, main = self._pair(found, grid, stale)
         if step_s > 0:
             shift = likely_shift(main, found, self.track.max_speed_m_s * step_s)
             length_m = float(np.linalg.norm(shift))
@@ -159,7 +163,7 @@ class Tracker:
                 price = 0.0 if self._belt is None else _LEAP_COST * ALONE * min(length_m / self.track.gate_m, 1.0)
                 for state in self._states:
                     self._carry(state, shift)
-                shifted, other_held, other_cost, _ = self._pair(found, stale)
+                shifted, other_held, other_cost, _ = self._pair(found, grid, stale)
                 if other_cost + price < cost:
                     return shifted, other_held
                 for state in self._states:
@@ -171,7 +175,8 @@ class Tracker:
         state.drift_m = state.drift_m + way_m
         state.shapes.carried_m = state.shapes.carried_m + way_m
 
-    def _pair(self, found: Outlines, stale: F64) -> tuple[list[tuple[int, int]], dict[int, list[int]], float, Outlines]:
+    def _pair(self, found: Outlines, grid: Grid | None,
+              stale: F64) -> tuple[list[tuple[int, int]], dict[int, list[int]], float, Outlines]:
         """Pairs, which packages hold several tracks, what the pairs cost, and the main shapes of all tracks where they should be.
         A package that holds several goes by the largest.
 
@@ -179,8 +184,10 @@ class Tracker:
         track without a partner, whichever are fewer, costs `ALONE`.
         """
         kept = [(shape, state.shapes) for state in self._states for shape in state.shapes.kept]
-        expected = predicted([shape for shape, _ in kept], [owner for _, owner in kept])
-        costs = fit_cost(expected, found, self.track.gate_m)
+        shapes, owners = [shape for shape, _ in kept], [owner for _, owner in kept]
+        expected = predicted(shapes, owners)
+        old = np.array([_OLD_SHAPE_COST if shape is not owner.last else 0.0 for shape, owner in kept])
+        costs = fit_cost(expected, found, self.track.gate_m, on_masks(shapes, owners, grid)) + old[:, None]
         starts = np.cumsum([0] + [len(state.shapes.kept) for state in self._states[:-1]])
         cost = np.minimum.reduceat(costs, starts, axis=0) + stale[:, None]
         mains = {id(state.shapes.main) for state in self._states}
@@ -206,11 +213,11 @@ class Tracker:
         return Velocity(np.zeros(3), _UNKNOWN_SPEED_SIGMA_M_S**2)
 
     def _take_in(self, pairs: list[tuple[int, int]], held: dict[int, list[int]], placed: list[Package], found: Outlines,
-                 stamp_ns: int) -> None:
+                 grid: Grid | None, stamp_ns: int) -> None:
         """Correct the tracks by what was found to be theirs alone; what is held together with others goes on as predicted."""
         alone, plain = [], []
         for row, column in pairs:
-            is_main = self._states[row].shapes.see(found, column, stamp_ns)
+            is_main = self._states[row].shapes.see(found, column, stamp_ns, grid)
             if column in held:
                 for member in held[column]:
                     self._states[member].held_ns = stamp_ns
