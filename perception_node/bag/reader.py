@@ -99,7 +99,7 @@ class Recording:
             self.topics = choose_topics(self._storage.connections, str(self._path), colour=colour,
                                         depth=depth if use_depth else "", camera_info=camera_info, belt=belt)
             if self.topics.camera_info is None and camera is None:
-                raise DatasetError(f"{self._path}: expected a topic of type {INFO}, got none: name the calibration yourself")
+                raise DatasetError(f"{self._path}: expected a topic of type {INFO}, got none: give the calibration (--camera)")
             count = sum(c.msgcount for c in self._storage.connections if c.topic == self.topics.colour)
             self.span = Span(count, self._storage.duration_s)
         except BaseException:

@@ -13,6 +13,9 @@ from perception_node.bag.reader import Recording
 from perception_node.bag.replay import Step
 from perception_node.bag.results import without_numbers
 
+_SHOWN = 5
+"""Reasons of rejections in the text, the most frequent ones; all are in the JSON."""
+
 
 class Tally:
     """Counts what a replay finds, step by step."""
@@ -86,7 +89,8 @@ def text(summary: Mapping[str, Any]) -> str:
         f"  grasps      {_counted(summary['grasps']) or 'none'}",
         f"  belt        {_or_unknown(summary['belt_speed_m_s'], 'm/s')}",
         f"  best score  {_or_unknown(summary['best_score_mean'], 'on average')}"]
-    for title, entries in (("skipped", summary["skipped"]), ("dropped", summary["frames_dropped"]),
+    rejected = dict(list(summary["rejections"].items())[:_SHOWN])
+    for title, entries in (("no grasp", rejected), ("skipped", summary["skipped"]), ("dropped", summary["frames_dropped"]),
                            ("failed", summary["frames_failed"]), ("belt is", summary["frames_by_belt"]),
                            ("degraded", summary["frames_degraded"])):
         lines += [f"  {title:<11} {count} x {reason}" for reason, count in entries.items()]

@@ -53,7 +53,8 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
         colours = _raw_first(colours, types)
         if len(colours) != 1:
             found = ", ".join(colours) or "none"
-            raise DatasetError(f"{where}: expected one colour topic, got {found}; name it. The recording has {listed}")
+            raise DatasetError(f"{where}: expected one colour topic, got {found}; name it (--colour-topic, --depth-topic; "
+                               f"`perception calibrate`: --topic). The recording has {listed}")
         colour = colours[0]
     colour = named(colour, (IMAGE, COMPRESSED))
     if depth is None:

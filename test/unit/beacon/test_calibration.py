@@ -138,7 +138,8 @@ def test_a_recording_of_an_infrared_camera(folder, tmp_path, capsys):
     assert cli.main([*line, "--topic", "/infra/image_raw", "--json", str(tmp_path / "figures.json")]) == 0
     assert assert_found(tmp_path / "figures.json")["views"] == 11  # the first picture only confirms
     assert cli.main(line) == 2
-    assert "expected one colour topic, got none; name it. The recording has /color/camera_info" in capsys.readouterr().err
+    assert "expected one colour topic, got none; name it (" in (said := capsys.readouterr().err)
+    assert "--topic). The recording has /color/camera_info" in said
     assert cli.main([*line, "--topic", "/nothing"]) == 2
     assert "expected a topic /nothing" in capsys.readouterr().err
     assert cli.main([*line[:3], "--live", "1", "--ros", "-r image:='unclosed"]) == 2
