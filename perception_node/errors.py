@@ -23,3 +23,13 @@ class DatasetError(PerceptionError):
 
 class MissingDependencyError(PerceptionError):
     """An optional library is needed for what was asked, and is not installed."""
+
+
+def one_line(error: BaseException, most: int | None = None) -> str:
+    """An error's words on one line, `most` characters of them (None: all); the name of its type where it has no words."""
+    return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def unexpected(error: BaseException) -> str:
+    """What is said, on one line, of an error that nobody raised on purpose."""
+    return f"unexpected {type(error).__name__}: {one_line(error)}"

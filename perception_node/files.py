@@ -10,9 +10,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from perception_node.errors import PerceptionError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def put(path: Path, content: bytes | str, *, durable: bool = False) -> None:
@@ -24,6 +27,15 @@ def put(path: Path, content: bytes | str, *, durable: bool = False) -> None:
 def put_json(path: Path, content: Any) -> None:
     """Write a JSON file; errors as `put`."""
     put(path, json.dumps(content, indent=1) + "\n")
+
+
+def put_png(path: Path, picture: NDArray[Any]) -> None:
+    """Write a picture, (H, W, 3) uint8 RGB or (H, W) of 8 or 16 bits, as PNG; errors as `put`."""
+    import cv2  # here, since the doctor writes files on machines where it is missing
+
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture)
+    assert done
+    put(path, data.tobytes())
 
 
 def put_copy(source: Path, path: Path) -> None:

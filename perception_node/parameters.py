@@ -14,7 +14,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import yaml
 
-from perception_node.errors import ConfigError
+from perception_node.errors import ConfigError, one_line
 
 Value = bool | int | float | str | tuple[float, ...] | tuple[str, ...]
 T = TypeVar("T")
@@ -117,7 +117,7 @@ def read_flat(path: Path, tree_class: type) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path}: expected a readable file: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: no text, or a date that is none
-        raise ConfigError(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: expected YAML: {one_line(error)}") from None
     try:
         tree = document["/**"]["ros__parameters"]
     except (KeyError, TypeError):

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 from tqdm import tqdm
 
 from perception_node.arguments import zero_or_more
-from perception_node.errors import DatasetError, MissingDependencyError, PerceptionError
+from perception_node.errors import DatasetError, MissingDependencyError, PerceptionError, one_line, unexpected
 
 Answer = TypeVar("Answer")
 
@@ -109,8 +109,7 @@ def _answer(job: Callable[..., Answer], arguments: tuple[Any, ...]) -> tuple[Ans
     except PerceptionError as error:
         return None, error
     except Exception as error:  # as for a frame of the node: a fault of ours must cost one job and be said
-        kind = "" if isinstance(error, OSError) else f"unexpected {type(error).__name__}: "
-        return None, DatasetError(kind + _words(error))
+        return None, DatasetError(one_line(error) if isinstance(error, OSError) else unexpected(error))
 
 
 def _over_processes(job: Callable[..., Answer], arguments: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Done[Answer]]:
@@ -121,7 +120,7 @@ def _over_processes(job: Callable[..., Answer], arguments: Sequence[tuple[Any, .
             try:
                 yield Done(futures[future], *future.result())
             except Exception as error:
-                yield Done(futures[future], None, DatasetError(f"its process ended: {_words(error)}"))
+                yield Done(futures[future], None, DatasetError(f"its process ended: {one_line(error)}"))
 
 
 def _over_ray(job: Callable[..., Answer], arguments: Sequence[tuple[Any, ...]], how: Spread) -> Iterator[Done[Answer]]:
@@ -141,8 +140,4 @@ def _over_ray(job: Callable[..., Answer], arguments: Sequence[tuple[Any, ...]], 
             try:
                 yield Done(numbers[reference], *ray.get(reference))
             except Exception as error:  # Ray's own types: the worker died
-                yield Done(numbers[reference], None, DatasetError(f"its task ended: {_words(error)[:300]}"))
-
-
-def _words(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+                yield Done(numbers[reference], None, DatasetError(f"its task ended: {one_line(error, 300)}"))

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from perception_node.bag.reader import Calibration
-from perception_node.errors import DatasetError, FrameError
+from perception_node.errors import DatasetError, FrameError, one_line
 from perception_node.types import CameraModel
 
 MAX_FILE_BYTES = 1_000_000
@@ -54,7 +54,7 @@ def camera_from_yaml(path: Path) -> CameraModel:
     except OSError as error:
         raise DatasetError(f"camera {path}: expected fx,fy,cx,cy or a readable YAML file: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
-        raise DatasetError(f"camera {path}: expected image_width, image_height, camera_matrix: {' '.join(str(error).split())}") \
+        raise DatasetError(f"camera {path}: expected image_width, image_height, camera_matrix: {one_line(error)}") \
             from None
     if any(distortion) and (model not in ("plumb_bob", "rational_polynomial") or len(distortion) not in (4, 5, 8)):
         raise DatasetError(f"camera {path}: expected 4, 5 or 8 coefficients of plumb_bob or rational_polynomial, got "

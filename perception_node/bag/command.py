@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import yaml
 
 from perception_node import config as configuration
@@ -21,7 +20,7 @@ from perception_node.bag.results import labels_of_line, read_results, write_gold
 from perception_node.bag.run import Settings, open_recording, replay_one
 from perception_node.bag.summary import text
 from perception_node.errors import ConfigError, DatasetError
-from perception_node.files import put, put_json
+from perception_node.files import put, put_json, put_png
 from perception_node.spread import add_spread_arguments
 
 MAX_DRAWN = 50
@@ -144,7 +143,6 @@ def compare_into(recording: Path, golden: Path, out: Path, settings: Settings, t
     wanted = {change.stamp_ns: change for change in comparison.changed[:MAX_DRAWN]}
     lines = [{line["stamp_ns"]: line for line in lines} for lines in (old, new)]
     if wanted:
-        (out / "changes").mkdir(exist_ok=True)
         with open_recording(recording, settings) as opened:
             for frame in opened.frames():
                 change = wanted.pop(frame.stamp_ns, None)
@@ -152,7 +150,7 @@ def compare_into(recording: Path, golden: Path, out: Path, settings: Settings, t
                 if change is not None and all("labels_png" in line for line in both):
                     picture = draw_change(frame.rgb, labels_of_line(both[0]), labels_of_line(both[1]),
                                           {label for label, _ in change.changes}, [words for _, words in change.changes])
-                    cv2.imwrite(str(out / "changes" / f"{change.number:05d}.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+                    put_png(out / "changes" / f"{change.number:05d}.png", picture)
                 if not wanted:
                     break
     return comparison

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from perception_node.bag.run import Settings, replay_one
-from perception_node.errors import DatasetError
+from perception_node.errors import DatasetError, one_line
 from perception_node.spread import Spread, spread
 
 Outcome = tuple[str, "dict[str, Any] | None", str]
@@ -57,7 +57,7 @@ def replay_many(folder: Path, out: Path, settings: Settings, *, processes: int =
     how = Spread(processes, over, settings.config.segment.threads)
     outcomes: dict[int, Outcome] = {}
     for done in spread(_job, jobs, how, unit="recording"):
-        error = "" if done.error is None else " ".join(str(done.error).split())
+        error = "" if done.error is None else one_line(done.error)
         outcomes[done.number] = names[done.number], done.answer, error
     return [outcomes[number] for number in range(len(jobs))]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from perception_node.bag.belt import measured_velocity
 from perception_node.bag.reader import RESTART_NS, Picture
 from perception_node.bag.watch import UnusablePicture, Watch
-from perception_node.errors import PerceptionError
+from perception_node.errors import PerceptionError, unexpected
 from perception_node.pipeline import Pipeline
 from perception_node.types import Frame, Scene
 
@@ -77,4 +77,4 @@ def _step(number: int, picture: Picture, pipeline: Pipeline, restarted: bool) ->
         return Step(number, frame, None, str(error), restarted, belt=belt)
     except Exception as error:  # as in the node: a fault of ours must cost a frame and be said
         pipeline.reset()
-        return Step(number, frame, None, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}", restarted, belt=belt)
+        return Step(number, frame, None, unexpected(error), restarted, belt=belt)

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.errors import DatasetError
+from perception_node.errors import DatasetError, one_line
 from perception_node.files import aside
 from perception_node.geometry import quaternions_xyzw
 from perception_node.types import F64, Scene
@@ -98,7 +98,7 @@ def read_results(path: Path) -> Iterator[Line]:
     except OSError as error:
         raise DatasetError(f"{file}: expected the results of a replay (results.jsonl): {error.strerror or error}") from None
     except (ValueError, EOFError, zlib.error, RecursionError) as error:
-        raise DatasetError(f"{file}: expected the results of a replay, line by line: {' '.join(str(error).split())}") from None
+        raise DatasetError(f"{file}: expected the results of a replay, line by line: {one_line(error)}") from None
 
 
 def _checked(line: Any, where: str) -> Line:

@@ -14,7 +14,7 @@ from typing import Any
 from lz4.frame import LZ4FrameDecompressor  # type: ignore[import-untyped]
 from rosbags.interfaces import Connection, ConnectionExtRosbag2, MessageDefinition, MessageDefinitionFormat
 
-from perception_node.errors import DatasetError
+from perception_node.errors import DatasetError, one_line
 
 MAGIC = b"\x89MCAP0\r\n"
 """First and last bytes of an mcap file. Source: MCAP format specification 0, as all numbers below."""
@@ -209,7 +209,7 @@ def _unpack(content: bytes, whole: bool, path: Path) -> bytes:
     except Exception as error:  # the packers' own types
         if not whole:
             return b""
-        raise DatasetError(f"{path}: the recording is damaged: {' '.join(str(error).split())}") from None
+        raise DatasetError(f"{path}: the recording is damaged: {one_line(error)}") from None
     return unpacked
 
 

@@ -16,7 +16,7 @@ from rosbags.typesys import Stores, get_typestore
 from rosbags.typesys.store import Typestore
 
 from perception_node.bag.salvage import MAGIC, CutOffMcap, has_journal, is_cut_off, recovered_sqlite, zstandard
-from perception_node.errors import DatasetError
+from perception_node.errors import DatasetError, one_line
 
 STORE: Typestore = get_typestore(Stores.ROS2_KILTED)
 """Definitions of the messages that are read: those of sensor_msgs are the same in all ROS 2 distributions, so what other
@@ -152,11 +152,6 @@ def deserialize(connection: Connection, raw: bytes) -> Any:
         return STORE.deserialize_cdr(raw, connection.msgtype)
     except Exception:  # generated parsers fail in many ways
         raise DatasetError(f"{connection.topic}: a message that is no {connection.msgtype}") from None
-
-
-def one_line(error: BaseException) -> str:
-    """An error's words on one line."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _kind(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.errors import DatasetError
+from perception_node.errors import DatasetError, one_line
 from perception_node.types import F64
 
 IGNORE = 65535
@@ -90,7 +90,7 @@ def load_truth(path: Path) -> Truth:
     except FileNotFoundError:
         raise DatasetError(f"{path}: expected the ground truth of the recording, got no such file") from None
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path}: expected the ground truth of a recording: {' '.join(str(error).split())}") from None
+        raise DatasetError(f"{path}: expected the ground truth of a recording: {one_line(error)}") from None
 
 
 def _instance(entry: dict[str, Any]) -> TrueInstance:

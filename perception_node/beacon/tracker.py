@@ -14,7 +14,7 @@ from perception_node.beacon.identify import candidates, identify, measured, plau
 from perception_node.beacon.layout import make_layout
 from perception_node.beacon.limits import Limits
 from perception_node.beacon.settings import BeaconSettings
-from perception_node.errors import FrameError
+from perception_node.errors import FrameError, one_line
 from perception_node.geometry import project, transform_points
 from perception_node.types import F64, CameraModel
 
@@ -128,7 +128,7 @@ class BeaconTracker:
             self._alive = hypotheses.judge(followed, self.layout)
             return self._report(stamp_ns)
         except (np.linalg.LinAlgError, cv2.error) as error:  # geometry without a solution, found deep inside
-            self._none(f"the lights have no pose: {' '.join(str(error).split())[:200]}")
+            self._none(f"the lights have no pose: {one_line(error, 200)}")
             self._alive = []
             return None
 

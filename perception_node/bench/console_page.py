@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from perception_node.bench.browser import PATIENCE_S, Browser
-from perception_node.errors import PerceptionError
+from perception_node.errors import PerceptionError, one_line
 
 
 class Viewer(Protocol):
@@ -112,7 +112,7 @@ async def serve(viewer: Viewer) -> None:
                 seen, said = await viewer.pictures()
                 answer = {"pictures": seen, "at_s": time.monotonic(), "said": said}
         except PerceptionError as error:
-            answer = {"failed": str(error).splitlines()[0]}
+            answer = {"failed": one_line(error)}
         print(json.dumps(answer), flush=True)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from perception_node import geometry
 from perception_node.bag.film import FilmWriter
 from perception_node.errors import PerceptionError
+from perception_node.files import put_png
 from perception_node.types import F64, CameraModel, Scene
 
 _SHEET = 6
@@ -43,7 +44,7 @@ class Film:
             tiles = [self._pictures[i] for i in chosen]
             tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 2)
             rows = [np.hstack(tiles[i:i + 2]) for i in range(0, len(tiles), 2)]
-            cv2.imwrite(str(self._path.with_suffix(".png")), np.vstack(rows)[..., ::-1])
+            put_png(self._path.with_suffix(".png"), np.vstack(rows))
 
     def add(self, rgb: NDArray[np.uint8], scene: Scene, camera: CameraModel) -> None:
         """Draw one frame.

@@ -14,11 +14,11 @@ import numpy as np
 
 from perception_node import config as configuration
 from perception_node.arguments import file_to_write, folder_to_write, one_or_more
-from perception_node.bench.grasp_pictures import grasp_picture, write_picture
+from perception_node.bench.grasp_pictures import grasp_picture
 from perception_node.bench.verdicts import can_hold, judge_jaw, judge_suction
 from perception_node.config import Config
 from perception_node.errors import PerceptionError
-from perception_node.files import put_json
+from perception_node.files import put_json, put_png
 from perception_node.learn.scenes import MIN_TRUE_PX, TrueMasks, Truth, frames, true_ids
 from perception_node.pipeline import Pipeline, SegmenterLike
 from perception_node.types import Scene
@@ -155,7 +155,7 @@ def run(args: argparse.Namespace) -> int:
         scene = pipeline.process(frame)
         judge(scene, truth, config, tally)
         if args.pictures and (tally.frames - 1) % args.every == 0:
-            write_picture(args.pictures / f"{tally.frames - 1:04d}.png", grasp_picture(frame, scene))
+            put_png(args.pictures / f"{tally.frames - 1:04d}.png", grasp_picture(frame, scene))
     result = figures(tally)
     result["machine"] = platform.processor() or platform.machine()
     result["masks"] = args.masks

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.files import put
 from perception_node.grasp.draw import draw_grasps
 from perception_node.types import Frame, Scene
 
@@ -48,17 +45,6 @@ def grasp_picture(frame: Frame, scene: Scene) -> NDArray[np.uint8]:
     if not lines:
         _write(strip, "every package has a suction grasp, nothing lies on another", (8, _LINE_PX - 4), _WHITE)
     return np.concatenate([np.concatenate(halves, axis=1), strip])
-
-
-def write_picture(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write an RGB picture as PNG, aside and then renamed.
-
-    Raises:
-        PerceptionError: it cannot be written.
-    """
-    done, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
-    assert done
-    put(path, data.tobytes())
 
 
 def _write(picture: NDArray[np.uint8], text: str, at: tuple[int, int], colour: tuple[int, int, int]) -> None:

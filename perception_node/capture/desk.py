@@ -12,7 +12,7 @@ from perception_node.capture.hold import Hold
 from perception_node.capture.keeper import Answer, Keeper
 from perception_node.capture.rules import FAILED_PICK, REQUEST, Rules
 from perception_node.config import Config
-from perception_node.errors import PerceptionError
+from perception_node.errors import PerceptionError, unexpected
 from perception_node.types import Frame, Scene
 
 MAX_NOTE = 500
@@ -53,7 +53,7 @@ class Desk:
             if wish is not None:
                 self.keeper.offer(frame, scene, *wish)
         except Exception as error:  # a fault of ours
-            self.fault = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+            self.fault = unexpected(error)
         self._cost_s.append(time.perf_counter() - began)
 
     def failed(self, scene_stamp_ns: int, words: str) -> None:

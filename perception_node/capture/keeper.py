@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perception_node.capture.store import Store, Verdict
-from perception_node.errors import PerceptionError
+from perception_node.errors import PerceptionError, unexpected
 from perception_node.types import Frame, Scene
 
 WAITING = 4
@@ -91,5 +91,5 @@ class Keeper:
         except PerceptionError as error:
             self.failure = str(error)
         except Exception as error:  # a fault of ours
-            self.failure = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+            self.failure = unexpected(error)
         return self.failure

@@ -10,7 +10,7 @@ from pathlib import Path
 from perception_node.arguments import file_to_write
 from perception_node.doctor.findings import CHECKS, Finding, as_json, error, note
 from perception_node.doctor.machine import machine_findings, read_config
-from perception_node.errors import PerceptionError
+from perception_node.errors import PerceptionError, one_line
 from perception_node.files import put_json
 
 _TOPICS = {"image": "colour", "depth": "depth", "camera_info": "info"}
@@ -70,5 +70,5 @@ def _cell(topics: dict[str, str], seconds: float, depth: str, pair_tolerance_s: 
     try:
         return cell_findings(topics, seconds, depth, pair_tolerance_s)
     except Exception as broken:  # a middleware that does not start, in types of its own
-        return [error("ros", f"the ROS graph cannot be joined: {' '.join(str(broken).split())[:300]}", "see the lines above; "
+        return [error("ros", f"the ROS graph cannot be joined: {one_line(broken, 300)}", "see the lines above; "
                       "another RMW?")]

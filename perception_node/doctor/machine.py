@@ -13,7 +13,7 @@ from pathlib import Path
 from perception_node import config as configuration
 from perception_node.config import Config
 from perception_node.doctor.findings import Finding, error, note, ok, warn
-from perception_node.errors import PerceptionError
+from perception_node.errors import PerceptionError, one_line, unexpected
 from perception_node.pipeline import Pipeline
 from perception_node.ros.transport import BUILTIN, PROFILES, PROFILES_FILE, transport_fault, transport_words
 
@@ -57,14 +57,14 @@ def ros(environment: Mapping[str, str]) -> Iterator[Finding]:
         from rclpy.utilities import get_rmw_implementation_identifier
         yield ok("ros", f"ROS 2 from {kind} in {place}, middleware {get_rmw_implementation_identifier()}")
     except Exception as broken:  # a shared library that is missing shows as several types
-        yield error("ros", f"rclpy in {place} does not load: {_line(broken)}", "`. ./env.sh` (it sets LD_LIBRARY_PATH)")
+        yield error("ros", f"rclpy in {place} does not load: {one_line(broken, 300)}", "`. ./env.sh` (it sets LD_LIBRARY_PATH)")
         return
     try:
         import perception_node_msgs.msg
         _ = perception_node_msgs.msg.PickScene()
         yield ok("messages", f"perception_node_msgs in {Path(perception_node_msgs.__file__ or '').parent}")
     except Exception as broken:
-        yield error("messages", f"perception_node_msgs cannot be used: {_line(broken)}", _BUILD)
+        yield error("messages", f"perception_node_msgs cannot be used: {one_line(broken, 300)}", _BUILD)
     if importlib.util.find_spec("cv_bridge") is not None:
         done = subprocess.run([sys.executable, "-c", "import cv_bridge"], capture_output=True, text=True, check=False, timeout=60)
         if done.returncode:  # in a process of its own: a binary that does not fit NumPy may end it
@@ -133,7 +133,7 @@ def model(config: Config) -> Iterator[Finding]:
         yield error("model", str(broken), "put the file and its card where `segment.model` points, or export it again "
                     "(`perception export`)")
     except Exception as broken:  # a broken library must be readable, too
-        yield error("model", f"unexpected {type(broken).__name__}: {_line(broken)}", "pip install -r requirements/runtime.txt")
+        yield error("model", unexpected(broken), "pip install -r requirements/runtime.txt")
     else:
         yield ok("model", f"{pipeline.model_id}: file and card agree, runs with {pipeline.runtime} (installed: "
                  f"{', '.join(runtimes)})")
@@ -180,7 +180,3 @@ def _run_once(pipeline: Pipeline) -> None:
     camera = CameraModel(fx=600.0, fy=600.0, cx=319.5, cy=239.5, width=640, height=480)
     rgb, depth_m = np.zeros((480, 640, 3), np.uint8), np.ones((480, 640), np.float32)
     pipeline.process(Frame(rgb=rgb, depth_m=depth_m, camera=camera, stamp_ns=1, frame_id="doctor"))
-
-
-def _line(broken: BaseException) -> str:
-    return " ".join(str(broken).split())[:300] or type(broken).__name__

@@ -27,7 +27,7 @@ from typing import Any
 
 import yaml
 
-from perception_node.errors import DatasetError, ModelError
+from perception_node.errors import DatasetError, ModelError, one_line
 from perception_node.files import put
 from perception_node.learn.check import BAD, Report, check_dataset, find_leaks
 from perception_node.learn.content import dataset_sha256
@@ -105,7 +105,7 @@ def read_registry(path: Path) -> Registry:
     except FileNotFoundError:
         raise DatasetError(f"{path}: expected a registry, found none (`perception fleet add` starts one)") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DatasetError(f"{path}: expected a registry in YAML, cannot be read ({' '.join(str(error).split())})") from None
+        raise DatasetError(f"{path}: expected a registry in YAML, cannot be read ({one_line(error)})") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise DatasetError(f"{path}: expected a registry of format {FORMAT}, got "
                            f"{data.get('format') if isinstance(data, dict) else type(data).__name__}")

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.files import put
+from perception_node.files import put_png
 from perception_node.fleet.bootstrap import COVERAGE, F64, Change
 from perception_node.fleet.judging import Contender, JudgedCell
 from perception_node.learn.dataset import load_sample
@@ -124,4 +124,4 @@ def draw_losses(judged: JudgedCell, champion: Contender, candidate: Contender, p
             write_words(tile, f"{name}  {entry.name}  {mode}  badness {worse:+.1f}", (0, 12), 0.45)
             pair.append(tile)
         tiles.append(np.hstack(pair))
-    put(path, cv2.imencode(".png", cv2.cvtColor(np.vstack(tiles), cv2.COLOR_RGB2BGR))[1].tobytes())
+    put_png(path, np.vstack(tiles))

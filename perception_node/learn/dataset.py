@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.errors import DatasetError
+from perception_node.errors import DatasetError, one_line
 from perception_node.learn.labelme import labelme_files, read_labelme
 from perception_node.types import CLASS_NAMES, F64, CameraModel, Frame
 
@@ -336,6 +336,5 @@ def draw_labels(entry: Entry, size: tuple[int, int]) -> NDArray[np.uint16]:
             rle = coco_mask.frPyObjects(shape, *size) if isinstance(shape["counts"], list) else shape
             labels[coco_mask.decode(rle).astype(bool)] = values[k]
         except (KeyError, TypeError, ValueError, IndexError, cv2.error) as error:
-            words = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DatasetError(f"{entry.rgb}: segmentation of annotation {number} is broken ({words})") from None
+            raise DatasetError(f"{entry.rgb}: segmentation of annotation {number} is broken ({one_line(error)})") from None
     return labels

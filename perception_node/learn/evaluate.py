@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from perception_node.arguments import file_to_write, zero_or_more, zero_to_one
 from perception_node.errors import PerceptionError
-from perception_node.files import put, put_json
+from perception_node.files import put_json, put_png
 from perception_node.learn.boxes import BOXES_FILE, judge_boxes
 from perception_node.learn.dataset import Entry, load_sample, read_dataset, require_packages
 from perception_node.learn.judge import Verdict, compare, outline, summarise
@@ -88,7 +88,7 @@ def draw_worst(segmenter: Segmenter, entries: Sequence[Entry], verdicts: Sequenc
     while len(tiles) % columns:
         tiles.append(np.zeros((_TILE[1], _TILE[0], 3), np.uint8))
     sheet = np.vstack([np.hstack(tiles[k:k + columns]) for k in range(0, len(tiles), columns)])
-    put(path, cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1].tobytes())
+    put_png(path, sheet)
     return [entries[i].name for i in order]
 
 

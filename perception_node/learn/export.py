@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 from safetensors.torch import load_file, save_file
 
 from perception_node.arguments import file_name, folder_to_write
-from perception_node.errors import ModelError, PerceptionError
+from perception_node.errors import ModelError, PerceptionError, one_line
 from perception_node.files import aside
 from perception_node.learn.quantise import add_int8
 from perception_node.segment.encode import INPUT_DEPTH, INPUT_RGB, OUTPUT_HEADS, output_channels
@@ -137,7 +137,7 @@ def load_network(weights: Path) -> PackageNet:
     except FileNotFoundError as error:
         raise ModelError(f"model: expected a file {error.filename or weights}, found none") from None
     except Exception as error:
-        raise ModelError(f"model {weights}: cannot be loaded ({str(error).splitlines()[0][:200]})") from None
+        raise ModelError(f"model {weights}: cannot be loaded ({one_line(error, 200)})") from None
     return net
 
 

@@ -11,7 +11,7 @@ import cv2
 from tqdm import tqdm
 
 from perception_node.errors import DatasetError
-from perception_node.files import folder_aside, put, put_copy, put_json
+from perception_node.files import folder_aside, put_copy, put_json, put_png
 from perception_node.learn.check import BAD, DEPTH, Report, check_dataset, find_leaks
 from perception_node.learn.coco import annotate, document
 from perception_node.learn.dataset import ANNOTATIONS, IGNORE, IGNORE_CLASS, Entry, draw_labels, read_labels
@@ -133,7 +133,7 @@ def _write(chosen: Sequence[tuple[int, int]], reports: Sequence[Report], root: P
         for folder, source in files.items():
             if source is not None:
                 put_copy(source, root / folder / f"{name}{source.suffix.lower()}")
-        put(root / "labels" / f"{name}.png", cv2.imencode(".png", labels)[1].tobytes())
+        put_png(root / "labels" / f"{name}.png", labels)
         visible = {k: {"visible_fraction": v} for k, _, v in entry.instances}
         found = annotate(labels, {k: c for k, c, _ in entry.instances}, visible, exact=True)
         annotations += [{"image_id": number, **annotation} for annotation in found]

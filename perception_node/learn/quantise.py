@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
-from perception_node.errors import ModelError
+from perception_node.errors import ModelError, one_line
 from perception_node.files import put_json
 from perception_node.learn.dataset import Entry, load_sample, read_dataset
 from perception_node.learn.evaluate import evaluate, modes_of
@@ -118,7 +118,7 @@ def write_int8(weights: Path, arrays: Sequence[Mapping[str, NDArray[Any]]], data
                             op_types_to_quantize=list(_QUANTISED), nodes_to_exclude=_exact_nodes(model),
                             activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8)
         except (RuntimeError, ValueError, TypeError) as error:
-            raise ModelError(f"model {weights}: cannot be quantised ({str(error).splitlines()[0][:200]})") from None
+            raise ModelError(f"model {weights}: cannot be quantised ({one_line(error, 200)})") from None
         card = json.loads(card_path(weights).read_text(encoding="utf-8"))
         card["sha256"][path.name] = file_sha256(made)
         card["int8"] = {"data": ["/".join(dataset.resolve().parts[-2:]) for dataset in datasets], "pictures": len(arrays)}

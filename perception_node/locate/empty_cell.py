@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from perception_node.errors import ConfigError, DatasetError, FrameError
+from perception_node.errors import ConfigError, DatasetError, FrameError, one_line
 from perception_node.files import aside
 from perception_node.types import F32, Frame, Instance, Segmentation
 
@@ -169,7 +169,7 @@ def load_empty_cell(path: Path) -> EmptyCell:
         raise ConfigError(f"belt.empty_cell: expected a file of `perception learn-empty`, {path} does not exist") from None
     except Exception as error:  # whatever a broken archive makes zipfile, zlib and numpy raise
         raise ConfigError(f"belt.empty_cell: expected a file of `perception learn-empty`, {path} cannot be read: "
-                          f"{' '.join(str(error).split())}") from None
+                          f"{one_line(error)}") from None
     whole = (version == _VERSION and empty.gray.ndim == 2 and empty.gray.dtype == np.uint8
              and empty.depth_m.shape == empty.taken.shape == empty.gray.shape
              and empty.depth_m.dtype == np.float32 and empty.taken.dtype == np.bool_)

@@ -14,6 +14,7 @@ from perception_node.advise.advisor import Advisor
 from perception_node.advise.ranking import Candidate, Ranking
 from perception_node.advise.replies import Advice, Ranked
 from perception_node.config import Config
+from perception_node.errors import unexpected
 from perception_node.ros.messages import header, time_message
 from perception_node.types import CLASS_NAMES, GRASP_KINDS, Frame, Scene
 from perception_node_msgs.msg import Preferred, RankedPackage
@@ -97,7 +98,7 @@ class AdviseDesk:
             return response
 
     def _fault(self, error: Exception) -> None:
-        words = f"no advice: unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+        words = f"no advice: {unexpected(error)}"
         self._node.get_logger().error(words, throttle_duration_sec=5.0)
 
     def _advised(self, request: Any, response: Any, scene: Scene, frame: Frame) -> Any:

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from perception_node.bag import decode
 from perception_node.bag.camera import camera_model
 from perception_node.bag.gray import gray_pixels
-from perception_node.errors import ConfigError, DatasetError, FrameError
+from perception_node.errors import ConfigError, DatasetError, FrameError, one_line
 from perception_node.ros.diagnostics import transport_hint
 from perception_node.types import CameraModel
 
@@ -41,7 +41,7 @@ def listen(seconds: float, ros_arguments: Sequence[str],
     try:
         rclpy.init(args=["--ros-args", *ros_arguments] if ros_arguments else [], context=context)
     except Exception as error:  # rcl's own types
-        raise ConfigError(f"calibration: --ros: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"calibration: --ros: {one_line(error)}") from None
     node = rclpy.create_node("calibrate", context=context)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)

@@ -12,7 +12,7 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from perception_node.config import NodeConfig
-from perception_node.errors import PerceptionError
+from perception_node.errors import PerceptionError, one_line, unexpected
 from perception_node.ros import params
 from perception_node.ros.diagnostics import Status
 from perception_node.ros.drops import Drops
@@ -82,7 +82,7 @@ class CameraNode(LifecycleNode):
         except PerceptionError as error:
             self.failure = str(error)
         except Exception as error:  # a broken installation must be readable, too
-            self.failure = f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+            self.failure = unexpected(error)
         else:
             self.configured, self.failure = True, ""
             self.get_logger().info(f"configured with {words}")
@@ -98,7 +98,7 @@ class CameraNode(LifecycleNode):
         try:
             self.inputs = self.make_inputs()
         except Exception as error:  # unusable qos_overrides come as several types
-            self.get_logger().fatal(f"activate failed: {' '.join(str(error).split())}")
+            self.get_logger().fatal(f"activate failed: {one_line(error)}")
             super().on_deactivate(state)
             return TransitionCallbackReturn.FAILURE
         self.worker = self.make_worker(self.inputs)

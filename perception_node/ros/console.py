@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from perception_node.arguments import Parser
-from perception_node.errors import PerceptionError
+from perception_node.errors import PerceptionError, one_line
 from perception_node.ros.console_guard import TOKEN_CHARACTERS, Guard, is_loopback
 
 TOKEN_VARIABLE = "PERCEPTION_CONSOLE_TOKEN"
@@ -93,7 +93,7 @@ async def serve(options: argparse.Namespace, token: str, ros_arguments: Sequence
         try:
             rclpy.init(args=list(ros_arguments), signal_handler_options=SignalHandlerOptions.NO)
         except Exception as error:  # arguments that rcl does not accept, in types of its own
-            raise PerceptionError(f"--ros-args: {' '.join(str(error).split())}") from None
+            raise PerceptionError(f"--ros-args: {one_line(error)}") from None
         node = rclpy.create_node("console", start_parameter_services=False)
         link = ConsoleLink(node, options.node, options.compressed, options.rate)
         for quiet in (give_way, give_way_as_session, keep_memory):  # after the middleware has made its threads

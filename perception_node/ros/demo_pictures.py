@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.files import put_png
 from perception_node.grasp.draw import draw_grasps
 from perception_node.segment.draw import label_colours, write_words
 from perception_node.types import Frame, Scene
@@ -34,12 +35,13 @@ def draw_all(folder: Path, pairs: Sequence[tuple[Frame, Scene]]) -> list[Path]:
     overlays = [overlay(frame, scene) for frame, scene in pairs]
     rate_hz = 1e9 / max(float(np.median(np.diff([frame.stamp_ns for frame, _ in pairs]))), 1e7) if len(pairs) > 1 else 15.0
     files = write_film(folder / "overlay.mp4", overlays, rate_hz)
-    files.append(_save(folder / "contact_sheet.png", contact_sheet(overlays)))
     frame, scene = pairs[len(pairs) // 2]
     grasps = draw_grasps(frame.rgb if frame.depth_m is None else frame.depth_m, scene, frame.camera)
-    files.append(_save(folder / "grasps.png", grasps))
-    files.append(_save(folder / "demo.png", np.hstack([overlays[len(pairs) // 2], grasps]), 9))
-    return files
+    pictures = {"contact_sheet.png": contact_sheet(overlays), "grasps.png": grasps,
+                "demo.png": np.hstack([overlays[len(pairs) // 2], grasps])}
+    for name, picture in pictures.items():
+        put_png(folder / name, picture)
+    return [*files, *(folder / name for name in pictures)]
 
 
 def overlay(frame: Frame, scene: Scene) -> Picture:
@@ -86,8 +88,3 @@ def write_film(path: Path, pictures: Sequence[Picture], rate_hz: float) -> list[
         writer.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     writer.release()
     return [path]
-
-
-def _save(path: Path, picture: Picture, compression: int = 5) -> Path:
-    cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, compression])
-    return path

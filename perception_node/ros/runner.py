@@ -97,12 +97,12 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     from rclpy.lifecycle import TransitionCallbackReturn
     from rclpy.signals import SignalHandlerOptions
 
-    from perception_node.errors import PerceptionError
+    from perception_node.errors import PerceptionError, one_line
 
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # arguments or a parameter file that rcl does not accept, in types of its own
-        print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"{name}: {one_line(error)}", file=sys.stderr)
         deadline.begin(2)
         return 2
     node, forced = None, 2

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from perception_node.bag.camera import frame_from_messages
 from perception_node.bag.reader import RESTART_NS
 from perception_node.bag.watch import Exposure, UnusablePicture, Watch
-from perception_node.errors import FrameError, PerceptionError
+from perception_node.errors import FrameError, PerceptionError, unexpected
 from perception_node.pipeline import Pipeline
 from perception_node.ros import drops as reasons
 from perception_node.ros.belt import BeltInput
@@ -101,7 +101,7 @@ class CameraWorker:
             except Exception as error:  # a fault of ours must cost a frame, not the cell
                 self._computation.reset()
                 self.resets += 1
-                self._drop(reasons.FAILED, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}", "error")
+                self._drop(reasons.FAILED, unexpected(error), "error")
 
     def _process(self, item: Item) -> None:
         raise NotImplementedError

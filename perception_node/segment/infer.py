@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from perception_node.errors import FrameError, ModelError
+from perception_node.errors import FrameError, ModelError, one_line
 from perception_node.segment.encode import INPUT_DEPTH, encode_frame, output_channels
 from perception_node.segment.postprocess import Grouping, group
 from perception_node.segment.runtime import RUNTIME_MODULES, Runtime, has_byte_dot_products, open_runtime
@@ -138,5 +138,4 @@ def _grouping(card: ModelCard, weights: Path) -> Grouping:
             raise ValueError(f"{values}"[:200])
         return made
     except (TypeError, ValueError) as error:
-        words = " ".join(str(error).split())
-        raise ModelError(f"model card of {weights}: expected thresholds of the grouping, got {words}") from None
+        raise ModelError(f"model card of {weights}: expected thresholds of the grouping, got {one_line(error)}") from None

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from perception_node.errors import ModelError, PerceptionError
+from perception_node.errors import ModelError, PerceptionError, one_line
 from perception_node.segment.aside import Aside, LateError
 from perception_node.types import F64, Frame, Segmentation
 
@@ -206,7 +206,7 @@ class Models:
         except LateError:
             words = f"{self._loading}: expected it loaded and tried within {limit_s:g} s; its thread is left behind"
         except Exception as error:
-            words = _one_line(error)
+            words = _words(error)
         with self._lock:
             self._loading = ""
             if not words and self._closed:
@@ -269,7 +269,7 @@ class Models:
             found, took_ms = aside.call(partial(_timed, model, frame, belt_plane),
                                         1e-3 * max(LATE_MIN_MS, LATE_FACTOR * trial.limit_ms))
         except Exception as error:
-            words = _one_line(error)
+            words = _words(error)
             found = self._model.segment(frame, belt_plane)
             self._answered = _named(self._model)
             why = trial.fault(words)
@@ -325,6 +325,5 @@ def _checked(load: Callable[[], Model], frame: Frame, belt_plane: F64 | None) ->
     return model
 
 
-def _one_line(error: BaseException) -> str:
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if isinstance(error, PerceptionError) else f"{type(error).__name__}: {words}"
+def _words(error: BaseException) -> str:
+    return one_line(error) if isinstance(error, PerceptionError) else f"{type(error).__name__}: {one_line(error)}"

@@ -3,10 +3,12 @@
 import json
 import os
 
+import cv2
+import numpy as np
 import pytest
 
 from perception_node.errors import PerceptionError
-from perception_node.files import aside, folder_aside, put, put_copy, put_json
+from perception_node.files import aside, folder_aside, put, put_copy, put_json, put_png
 
 
 def test_what_is_put_is_there_and_nothing_else(tmp_path):
@@ -18,6 +20,15 @@ def test_what_is_put_is_there_and_nothing_else(tmp_path):
     assert (tmp_path / "other" / "copy").read_bytes() == b"\x00\xff"
     assert json.loads((tmp_path / "new" / "figures.json").read_text()) == {"p50_ms": 1.5}
     assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["bytes", "copy", "figures.json", "text.txt"]
+
+
+@pytest.mark.parametrize("shape", [(6, 8, 3), (6, 8)])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pictures_come_back_as_they_were(tmp_path, shape, dtype):
+    picture = np.random.default_rng(0).integers(0, np.iinfo(dtype).max, shape, dtype)
+    put_png(tmp_path / "picture.png", picture)
+    read = cv2.imread(str(tmp_path / "picture.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(picture, read[..., ::-1] if picture.ndim == 3 else read)
 
 
 @pytest.mark.parametrize("durable", [False, True])
