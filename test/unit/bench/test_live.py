@@ -1,5 +1,6 @@
 """Figures of a live measurement from made-up records; the soak's slope; what a scene is without its pixels."""
 
+import gc
 import os
 
 import numpy as np
@@ -62,6 +63,7 @@ def test_frames_of_other_runs_do_not_count():
 
 
 def test_use_of_this_process():
+    gc.collect()  # what earlier tests left would be closed in between
     before = ProcessUse.of(os.getpid())
     with open(os.devnull) as _:
         ballast = np.ones(4_000_000)
