@@ -31,6 +31,10 @@ _STEP = 2.0
 """A shape may be further from its prediction than its sides are from each other: by this many times as much."""
 _WITHIN = 0.75
 """Share of a track's outline that must lie in a mask which holds it."""
+_FILLS = 0.7
+"""A track that shares so much of its union with a mask explains that mask alone."""
+_SPARE = 0.2
+"""The masks of tracks that share one may fill it by so much less, or (where they lie over each other) more."""
 _MIN_SIZE = 1e-9
 
 
@@ -66,11 +70,12 @@ class Shapes:
         """The steadiest one, of equals the one that was remembered first."""
         return max(self.kept, key=lambda shape: shape.count)
 
-    def see(self, found: Outlines, column: int, stamp_ns: int, grid: Grid | None = None) -> bool:
+    def see(self, found: Outlines, column: int, stamp_ns: int, grid: Grid | None = None, held: bool = False) -> bool:
         """Take in what the track looks like now.
 
         Args:
             found: of the frame's packages. column: of the one that is this track's. stamp_ns: of the frame. grid: their masks.
+            held: it holds other tracks as well.
 
         Returns:
             Whether that is its main shape: another one's middle says nothing about motion.
@@ -80,7 +85,7 @@ class Shapes:
         self.kept = [shape for shape in self.kept if (stamp_ns - shape.stamp_ns) * 1e-9 <= _MEMORY_S]
         before = self.main if self.kept else None
         for place, shape in enumerate(self.kept):
-            error = _step(shape, self.carried_m, seen)
+            error = _step(shape, self.carried_m, seen, held)
             if error is None:
                 continue
             for other in self.kept:  # where one shape is seen, the others are, too
@@ -118,17 +123,18 @@ def _way_m(shapes: Sequence[Shape], owners: Sequence[Shapes]) -> F64:
     return np.array(way).reshape(-1, 3)
 
 
-def _step(shape: Shape, carried_m: F64, seen: Shape) -> F64 | None:
+def _step(shape: Shape, carried_m: F64, seen: Shape, held: bool) -> F64 | None:
     """(3,) by how much a shape is off where it should be now; None when it is another shape. Sides at the picture's border do not
     count. In plain numbers, as it is asked some fifty times a frame.
 
     Args:
-        carried_m: (3,) how far the track has come. seen: what is seen.
+        carried_m: (3,) how far the track has come. seen: what is seen. held: it holds other tracks as well, so that it may end
+            at the border where the track alone did not: a side does not count where both are cut.
     """
     way = (carried_m - shape.carried_m).tolist()
     depth = max(shape.depth_m + way[2], 0.1 * shape.depth_m)
     scale, now = shape.depth_m / depth, seen.bounds.tolist()
-    cut = [a or b for a, b in zip(shape.cut.tolist(), seen.cut.tolist(), strict=True)]
+    cut = [a and b if held else a or b for a, b in zip(shape.cut.tolist(), seen.cut.tolist(), strict=True)]
     away = [(side - old * scale - way[k % 2] / depth) * seen.depth_m for k, (side, old) in enumerate(
         zip(now, shape.bounds.tolist(), strict=True))]
     limit = _LIKE_M + _LIKE_SHARE * max(now[2] - now[0], now[3] - now[1], 0.0) * seen.depth_m
@@ -142,22 +148,39 @@ def _step(shape: Shape, carried_m: F64, seen: Shape) -> F64 | None:
     return np.array(step)
 
 
-def holders(main: Outlines, cost: F64, found: Outlines, plain: float) -> dict[int, list[int]]:
+def holders(main: Outlines, cost: F64, found: Outlines, plain: float, masks: Shared | None = None) -> dict[int, list[int]]:
     """Masks that hold several tracks: {package: tracks, the largest first}.
 
     Args:
         main: main shapes of T tracks. cost: (T, P) of pairing these with the packages. found: outlines of P packages. plain: a pair
-            that costs less is beyond doubt: such a package is one track's, such a track is in no other package.
+            that costs less is beyond doubt: such a package is one track's, such a track is in no other package. masks: what
+            theirs share; where it is not known, the rectangles of the outlines are taken for the masks.
     """
     if len(main.bounds) < 2 or len(found.bounds) == 0:
         return {}
-    held = _held(main.bounds, main.cut, main.depth_m, cost, found.bounds, found.cut, plain)
+    if masks is None:
+        held = _held(main.bounds, main.cut, main.depth_m, cost, found.bounds, found.cut, plain)
+        share = np.tile(main.area_m2[:, None], held.shape[1])
+    else:
+        held, share = _held_cells(masks, cost, plain), masks.both
     answer: dict[int, list[int]] = {}
     for column in np.flatnonzero(held.sum(axis=0) > 1).tolist():
         members = np.flatnonzero(held[:, column]).tolist()
         if not any(row in others for others in answer.values() for row in members):
-            answer[column] = sorted(members, key=lambda row: (-main.area_m2[row], row))
+            answer[column] = sorted(members, key=lambda row: (-share[row, column], row))
     return answer
+
+
+def _held_cells(masks: Shared, cost: F64, plain: float) -> NDArray[np.bool_]:
+    """(T, P) which tracks a package that holds several holds, as `holders`: their masks fill it together, and none does alone."""
+    whole = masks.ours[:, None]
+    fills = masks.both >= _FILLS * (whole + masks.theirs - masks.both)
+    easy = cost < plain
+    elsewhere = easy.sum(axis=1, keepdims=True) > easy
+    held: NDArray[np.bool_] = (masks.both >= _WITHIN * whole) & (whole > 0) & ~elsewhere & ~fills.any(axis=0)
+    together = (masks.both * held).sum(axis=0)
+    held &= (held.sum(axis=0) > 1) & (np.abs(together - masks.theirs) <= _SPARE * masks.theirs)
+    return held
 
 
 @compiled

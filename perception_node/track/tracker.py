@@ -187,13 +187,14 @@ class Tracker:
         shapes, owners = [shape for shape, _ in kept], [owner for _, owner in kept]
         expected = predicted(shapes, owners)
         old = np.array([_OLD_SHAPE_COST if shape is not owner.last else 0.0 for shape, owner in kept])
-        costs = fit_cost(expected, found, self.track.gate_m, on_masks(shapes, owners, grid)) + old[:, None]
+        masks = on_masks(shapes, owners, grid)
+        costs = fit_cost(expected, found, self.track.gate_m, masks) + old[:, None]
         starts = np.cumsum([0] + [len(state.shapes.kept) for state in self._states[:-1]])
         cost = np.minimum.reduceat(costs, starts, axis=0) + stale[:, None]
         mains = {id(state.shapes.main) for state in self._states}
         rows_of_main = [row for row, (shape, _) in enumerate(kept) if id(shape) in mains]
         main = expected.some(rows_of_main)
-        held = holders(main, costs[rows_of_main], found, PLAIN)
+        held = holders(main, costs[rows_of_main], found, PLAIN, None if masks is None else masks.some(rows_of_main))
         for column, rows in held.items():
             cost[:, column] = np.inf
             cost[rows[0], :] = np.inf
@@ -217,7 +218,7 @@ class Tracker:
         """Correct the tracks by what was found to be theirs alone; what is held together with others goes on as predicted."""
         alone, plain = [], []
         for row, column in pairs:
-            is_main = self._states[row].shapes.see(found, column, stamp_ns, grid)
+            is_main = self._states[row].shapes.see(found, column, stamp_ns, grid, column in held)
             if column in held:
                 for member in held[column]:
                     self._states[member].held_ns = stamp_ns

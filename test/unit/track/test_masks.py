@@ -100,3 +100,18 @@ def test_ragged_masks_of_leaning_packages_are_told_apart_by_what_they_share(with
     assert (ids[8] == [1]) == with_masks, "bounds alone are taken for the second one's"
     if with_masks:
         assert ids[9] == [1, 2]
+
+
+def test_a_mask_of_one_that_enters_and_its_neighbour_is_both_and_keeps_the_id_of_the_larger():
+    follower, ids = Tracker(TrackConfig(), BELT), []
+    for n in range(12):
+        seam, right = 100 + 6 * n, 320 + 6 * n
+        entering, ahead = rectangle(0, 100, seam, 299), rectangle(seam + 1, 100, right, 299)
+        packages = located(rectangle(0, 100, right, 299)) if n in (8, 9) else located(entering, ahead)
+        update = follower.update(packages, n * NS // 15)
+        ids.append([track.track_id for track in update.tracks])
+        if n in (8, 9):  # the middle of both is nobody's place
+            middle = (seam + right + 1) / 2
+            assert update.tracks[0].T_cam_package[0, 3] == pytest.approx((middle - 310) / 600, abs=0.005)
+    assert ids[8] == ids[9] == [2]
+    assert ids[7] == ids[10] == ids[11] == [1, 2]
