@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from perception_node.errors import ConfigError
-from perception_node.parameters import check_value, option, parameters, read_flat, value_of, with_values
+from perception_node.parameters import check_values, option, read_flat, value_of, with_values
 
 
 @dataclass(frozen=True)
@@ -211,8 +211,7 @@ class Config:
     node: NodeConfig = field(default_factory=NodeConfig)
 
     def __post_init__(self) -> None:
-        for parameter in parameters(type(self)):
-            check_value(parameter, value_of(self, parameter.name))
+        check_values(self)
         plane = self.belt.plane
         norm = math.sqrt(sum(n * n for n in plane[:3]))
         if any(plane) and abs(norm - 1.0) > 1e-3:

@@ -91,6 +91,12 @@ def check_value(parameter: Parameter, value: Any) -> Value:
     return result
 
 
+def check_values(tree: Any) -> None:
+    """Raise ConfigError when a value of a configuration is of the wrong type or out of range."""
+    for parameter in parameters(type(tree)):
+        check_value(parameter, value_of(tree, parameter.name))
+
+
 def with_values(base: T, values: Mapping[str, Any]) -> T:
     """A configuration tree of any class with some of its values, by dotted names, replaced.
 

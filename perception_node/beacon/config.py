@@ -8,7 +8,7 @@ from pathlib import Path
 from perception_node.beacon.layout import Layout, make_layout
 from perception_node.beacon.settings import BeaconSettings
 from perception_node.errors import ConfigError
-from perception_node.parameters import check_value, option, parameters, read_flat, value_of, with_values
+from perception_node.parameters import check_values, option, read_flat, with_values
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ class BeaconConfig:
     node: BeaconNodeConfig = field(default_factory=BeaconNodeConfig)
 
     def __post_init__(self) -> None:
-        for parameter in parameters(type(self)):
-            check_value(parameter, value_of(self, parameter.name))
+        check_values(self)
 
     def layout(self) -> Layout:
         """The LEDs, checked.

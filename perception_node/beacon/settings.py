@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from perception_node.parameters import check_value, option, parameters, value_of
+from perception_node.parameters import check_values, option
 
 
 @dataclass(frozen=True)
@@ -29,5 +29,4 @@ class BeaconSettings:
     forget_after_s: float = option(0.5, "a beacon that was not seen for longer is searched anew", unit="s", low=0.0, high=60.0)
 
     def __post_init__(self) -> None:
-        for parameter in parameters(type(self)):
-            check_value(parameter, value_of(self, parameter.name))
+        check_values(self)

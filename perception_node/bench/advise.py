@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         figures["picking"] = picking(runs, options.picks)
         short += _print_picking(figures["picking"])
         if options.plot is not None:
-            picks.plot(runs, options.picks, str(options.plot))
+            picks.plot(runs, options.picks, options.plot)
     if options.json is not None:
         put_json(options.json, figures)
     for words in short:

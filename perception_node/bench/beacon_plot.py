@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from perception_node.files import aside
+
 if TYPE_CHECKING:
     from perception_node.bench.beacon import Tally
 
@@ -45,6 +47,6 @@ def draw(path: Path, schedule: Tally, fixed: Tally) -> None:
     position.set_yscale("log")
     attitude.set_ylim(0.0, 0.6)
     share.set_ylim(-3, 103)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with aside(path) as part:
+        figure.savefig(part, format="png")
     pyplot.close(figure)

@@ -9,7 +9,6 @@ pictures alone, without rehearsal, is judged beside it, never promoted.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import shutil
 import sys
@@ -23,7 +22,7 @@ import numpy as np
 
 from perception_node.arguments import file_to_write, folder_to_write, zero_or_more
 from perception_node.errors import DatasetError, PerceptionError
-from perception_node.files import put, put_json
+from perception_node.files import aside, put_json
 from perception_node.fleet.command import add_set
 from perception_node.fleet.promote import promote
 from perception_node.fleet.registry import champion_of, read_registry
@@ -224,10 +223,9 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
              xticklabels=["shipped", *(f"{step['joins']} joins" for step in result["steps"])])
     axes.grid(alpha=0.3)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=110, format="png")
+    with aside(path) as part:
+        figure.savefig(part, dpi=110, format="png")
     pyplot.close(figure)
-    put(path, stream.getvalue())
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.advise.ranking import Candidate, Ranking
+from perception_node.files import aside
 from perception_node.grasp.score import PRIORS
 from perception_node.types import GRASP_KINDS, GraspKind
 
@@ -161,7 +163,7 @@ def rolling(values: NDArray[np.bool_], width: int = 100) -> NDArray[np.float64]:
     return means
 
 
-def plot(runs: Mapping[str, Sequence[Run]], picks: int, path: str) -> None:
+def plot(runs: Mapping[str, Sequence[Run]], picks: int, path: Path) -> None:
     """Draw the rolling failure rate of each policy, mean over seeds."""
     import matplotlib
 
@@ -180,5 +182,6 @@ def plot(runs: Mapping[str, Sequence[Run]], picks: int, path: str) -> None:
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, loc="upper left")
     figure.tight_layout()
-    figure.savefig(path)
+    with aside(path) as part:
+        figure.savefig(part, format="png")
     plt.close(figure)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import platform
 import statistics
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from perception_node.errors import DatasetError
-from perception_node.files import put
+from perception_node.files import aside, put
 
 Result = dict[str, Any]
 
@@ -133,10 +132,9 @@ def draw_plot(results: Sequence[Result], path: Path) -> None:
         side.grid(alpha=0.3)
     axes[0].set_ylabel("AP, pickable packages")
     axes[1].legend(fontsize=8, loc="lower right")
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=90, format="png")
+    with aside(path) as part:
+        figure.savefig(part, dpi=90, format="png")
     pyplot.close(figure)
-    put(path, stream.getvalue())
 
 
 def write_section(path: Path, text: str) -> None:

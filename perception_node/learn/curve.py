@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from perception_node.files import put
+from perception_node.files import aside
 
 
 def draw_curve(history: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -36,7 +35,6 @@ def draw_curve(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=8)
-    stream = io.BytesIO()
-    figure.savefig(stream, dpi=100, format="png")
+    with aside(path) as part:
+        figure.savefig(part, dpi=100, format="png")
     pyplot.close(figure)
-    put(path, stream.getvalue())
