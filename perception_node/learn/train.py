@@ -29,6 +29,7 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from perception_node import __version__
+from perception_node.arguments import file_to_write, folder_to_write, one_or_more, zero_or_more
 from perception_node.errors import ConfigError, DatasetError, PerceptionError
 from perception_node.learn.augment import Augmentation, augment
 from perception_node.learn.cache import CachedSet, cached
@@ -105,7 +106,7 @@ def read_config(path: Path | None, changes: dict[str, Any]) -> TrainConfig:
     if path is not None:
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             raise ConfigError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
         if not isinstance(data, dict):
             raise ConfigError(f"{path}: expected keys, got {type(data).__name__}")
@@ -345,21 +346,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, help="YAML file with training settings (config/train.yaml)")
     parser.add_argument("--data", nargs="+", help="folders of training data sets")
     parser.add_argument("--validation", nargs="+", help="folders of validation data sets, of another make than the training data")
-    parser.add_argument("--out", help="folder of the run; an interrupted run in it is resumed")
-    parser.add_argument("--cache", help="folder for decoded samples (1.4 MB per picture)")
+    parser.add_argument("--out", type=folder_to_write, help="folder of the run; an interrupted run in it is resumed")
+    parser.add_argument("--cache", type=folder_to_write, help="folder for decoded samples (1.4 MB per picture)")
     parser.add_argument("--init", help=".safetensors file to start from")
-    parser.add_argument("--seed", type=int, help="seed of weights, order and augmentation")
-    parser.add_argument("--steps", type=int, help="training steps in all")
-    parser.add_argument("--batch", type=int, help="samples per step over all processes")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads of each process (0: torch's choice)")
-    parser.add_argument("--json", type=Path, help="write the best validation figures to this file")
+    parser.add_argument("--seed", type=zero_or_more, help="seed of weights, order and augmentation")
+    parser.add_argument("--steps", type=one_or_more, help="training steps in all")
+    parser.add_argument("--batch", type=one_or_more, help="samples per step over all processes")
+    parser.add_argument("--threads", type=zero_or_more, default=0, help="CPU threads of each process (0: torch's choice)")
+    parser.add_argument("--json", type=file_to_write, help="write the best validation figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:
     """Train; exit status 0, or 2 for bad input."""
     names = ("data", "validation", "out", "cache", "init", "seed", "steps", "batch")
     try:
-        config = read_config(args.config, {name: getattr(args, name) for name in names})
+        config = read_config(args.config, {name: str(value) if isinstance(value := getattr(args, name), Path) else value
+                                           for name in names})
         if args.threads:
             torch.set_num_threads(args.threads)
         metrics = train(config)

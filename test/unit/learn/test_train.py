@@ -88,10 +88,9 @@ def test_configuration_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "train.yaml"
     for text, words in (("stepz: 3", "expected keys among"), ("steps: many", "steps: expected a number"),
                         ("crop: [100, 64]", "multiples of 32"), ("loss: {class: 1}", "loss: expected keys"),
-                        ("- 1", "expected keys, got list"),
-
+                        ("- 1", "expected keys, got list"), ("\x89PNG", "cannot be read"),
                         ("steps: 0", "1 or more"), ("out: 3", "expected str")):
-        path.write_text(text)
+        path.write_text(text, encoding="latin-1")
         with pytest.raises(ConfigError, match=words):
             train.read_config(path, {})
     path.write_text("steps: 7\nloss: {offset: 2}\ndata: [a, b]")
