@@ -125,27 +125,37 @@ def _way_m(shapes: Sequence[Shape], owners: Sequence[Shapes]) -> F64:
 
 def _step(shape: Shape, carried_m: F64, seen: Shape, held: bool) -> F64 | None:
     """(3,) by how much a shape is off where it should be now; None when it is another shape. Sides at the picture's border do not
-    count. In plain numbers, as it is asked some fifty times a frame.
+    count.
 
     Args:
         carried_m: (3,) how far the track has come. seen: what is seen. held: it holds other tracks as well, so that it may end
             at the border where the track alone did not: a side does not count where both are cut.
     """
-    way = (carried_m - shape.carried_m).tolist()
-    depth = max(shape.depth_m + way[2], 0.1 * shape.depth_m)
-    scale, now = shape.depth_m / depth, seen.bounds.tolist()
-    cut = [a and b if held else a or b for a, b in zip(shape.cut.tolist(), seen.cut.tolist(), strict=True)]
-    away = [(side - old * scale - way[k % 2] / depth) * seen.depth_m for k, (side, old) in enumerate(
-        zip(now, shape.bounds.tolist(), strict=True))]
-    limit = _LIKE_M + _LIKE_SHARE * max(now[2] - now[0], now[3] - now[1], 0.0) * seen.depth_m
-    step = [0.0, 0.0, 0.0]
+    step = np.zeros(3)
+    same = _same_shape(shape.bounds, shape.cut, shape.depth_m, carried_m - shape.carried_m, seen.bounds, seen.cut, seen.depth_m,
+                       held, step)
+    return step if same else None
+
+
+@compiled
+def _same_shape(ours: F64, ours_cut: Flags, our_depth_m: float, way_m: F64, theirs: F64, theirs_cut: Flags, their_depth_m: float,
+                held: bool, step: F64) -> bool:
+    """Whether a shape, carried on by `way_m`, is the one that is seen; of plain arrays as `_step`, whose answer is written."""
+    depth = max(our_depth_m + way_m[2], 0.1 * our_depth_m)
+    scale = our_depth_m / depth
+    limit = _LIKE_M + _LIKE_SHARE * max(theirs[2] - theirs[0], theirs[3] - theirs[1], 0.0) * their_depth_m
+    away = np.empty(4)
+    for k in range(4):
+        cut = ours_cut[k] and theirs_cut[k] if held else ours_cut[k] or theirs_cut[k]
+        away[k] = np.nan if cut else (theirs[k] - ours[k] * scale - way_m[k % 2] / depth) * their_depth_m
     for k in range(2):
-        sides = [away[j] for j in (k, k + 2) if not cut[j]]
-        if sides:
-            step[k] = sum(sides) / len(sides)
-            if abs(step[k]) > _STEP * limit or max(abs(side - step[k]) for side in sides) > limit:
-                return None
-    return np.array(step)
+        low, high = away[k], away[k + 2]
+        if np.isnan(low) and np.isnan(high):
+            continue
+        step[k] = high if np.isnan(low) else low if np.isnan(high) else (low + high) / 2.0
+        if abs(step[k]) > _STEP * limit or abs(low - step[k]) > limit or abs(high - step[k]) > limit:  # NaN is no more than that
+            return False
+    return True
 
 
 def holders(main: Outlines, cost: F64, found: Outlines, plain: float, masks: Shared | None = None) -> dict[int, list[int]]:
