@@ -31,13 +31,13 @@ from tqdm import tqdm
 from perception_node import __version__
 from perception_node.arguments import file_to_write, folder_to_write, one_or_more, zero_or_more
 from perception_node.errors import ConfigError, DatasetError, PerceptionError
+from perception_node.files import aside, put_json
 from perception_node.learn.augment import Augmentation, augment
 from perception_node.learn.cache import CachedSet, cached
 from perception_node.learn.content import dataset_sha256
 from perception_node.learn.curve import draw_curve
 from perception_node.learn.dataset import Entry, read_dataset
 from perception_node.learn.export import export_model, load_network
-from perception_node.learn.files import put_json
 from perception_node.learn.targets import LossWeights, compute_loss, make_targets
 from perception_node.learn.validate import validate
 from perception_node.segment.model import NetworkShape, PackageNet, with_classes
@@ -190,10 +190,9 @@ def save_checkpoint(path: Path, net: PackageNet, average: PackageNet, optimiser:
     tensors |= {f"average.{k}": v for k, v in average.state_dict().items()}
     for index, slots in optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{k}": torch.as_tensor(v) for k, v in slots.items()}
-    part = path.with_name(f".{path.name}.part")
-    save_file({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, str(part),
-              metadata={"state": json.dumps(state)})
-    os.replace(part, path)
+    with aside(path) as part:
+        save_file({k: v.detach().cpu().clone().contiguous() for k, v in tensors.items()}, str(part),
+                  metadata={"state": json.dumps(state)})
 
 
 def load_checkpoint(path: Path, net: PackageNet, average: PackageNet, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
