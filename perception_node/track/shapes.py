@@ -35,7 +35,6 @@ _FILLS = 0.7
 """A track that shares so much of its union with a mask explains that mask alone."""
 _SPARE = 0.2
 """The masks of tracks that share one may fill it by so much less, or (where they lie over each other) more."""
-_MIN_SIZE = 1e-9
 
 
 @dataclass(eq=False)
@@ -168,20 +167,25 @@ def holders(main: Outlines, cost: F64, found: Outlines, plain: float, masks: Sha
     """
     if len(main.bounds) < 2 or len(found.bounds) == 0:
         return {}
-    if masks is None:
-        held = _held(main.bounds, main.cut, main.depth_m, cost, found.bounds, found.cut, plain)
-        share = np.tile(main.area_m2[:, None], held.shape[1])
-    else:
-        held, share = _held_cells(masks, cost, plain), masks.both
+    masks = _rectangles(main, found) if masks is None else masks
+    held = _held(masks, cost, plain)
     answer: dict[int, list[int]] = {}
     for column in np.flatnonzero(held.sum(axis=0) > 1).tolist():
         members = np.flatnonzero(held[:, column]).tolist()
         if not any(row in others for others in answer.values() for row in members):
-            answer[column] = sorted(members, key=lambda row: (-share[row, column], row))
+            answer[column] = sorted(members, key=lambda row: (-masks.both[row, column], row))
     return answer
 
 
-def _held_cells(masks: Shared, cost: F64, plain: float) -> NDArray[np.bool_]:
+def _rectangles(main: Outlines, found: Outlines) -> Shared:
+    """What the rectangles of outlines share, as if these were the masks."""
+    ours, theirs = main.bounds[:, None], found.bounds[None]
+    both = np.minimum(ours[..., 2:], theirs[..., 2:]) - np.maximum(ours[..., :2], theirs[..., :2])
+    return Shared(np.prod(np.maximum(both, 0.0), axis=2), np.prod(main.bounds[:, 2:] - main.bounds[:, :2], axis=1),
+                  np.prod(found.bounds[:, 2:] - found.bounds[:, :2], axis=1))
+
+
+def _held(masks: Shared, cost: F64, plain: float) -> NDArray[np.bool_]:
     """(T, P) which tracks a package that holds several holds, as `holders`: their masks fill it together, and none does alone."""
     whole = masks.ours[:, None]
     fills = masks.both >= _FILLS * (whole + masks.theirs - masks.both)
@@ -190,41 +194,4 @@ def _held_cells(masks: Shared, cost: F64, plain: float) -> NDArray[np.bool_]:
     held: NDArray[np.bool_] = (masks.both >= _WITHIN * whole) & (whole > 0) & ~elsewhere & ~fills.any(axis=0)
     together = (masks.both * held).sum(axis=0)
     held &= (held.sum(axis=0) > 1) & (np.abs(together - masks.theirs) <= _SPARE * masks.theirs)
-    return held
-
-
-@compiled
-def _held(ours: F64, ours_cut: Flags, depth_m: F64, cost: F64, theirs: F64, theirs_cut: Flags, plain: float) -> NDArray[np.bool_]:
-    """(T, P) which tracks a package that holds several holds; of plain arrays as `holders`."""
-    held = np.zeros(cost.shape, dtype=np.bool_)
-    for p in range(len(theirs)):
-        explained = False
-        for t in range(len(ours)):
-            explained = explained or cost[t, p] < plain
-        if explained:
-            continue
-        count, deep = 0, 0.0
-        low_x, low_y, high_x, high_y = np.inf, np.inf, -np.inf, -np.inf
-        for t in range(len(ours)):
-            size, inside, elsewhere = 1.0, 1.0, False
-            for k in range(2):
-                size *= max(ours[t, k + 2] - ours[t, k], _MIN_SIZE)
-                inside *= max(min(ours[t, k + 2], theirs[p, k + 2]) - max(ours[t, k], theirs[p, k]), 0.0)
-            for other in range(len(theirs)):
-                elsewhere = elsewhere or (other != p and cost[t, other] < plain)
-            if inside < _WITHIN * size or elsewhere:
-                continue
-            held[t, p] = True
-            count += 1
-            deep = max(deep, depth_m[t])
-            low_x, low_y = min(low_x, ours[t, 0]), min(low_y, ours[t, 1])
-            high_x, high_y = max(high_x, ours[t, 2]), max(high_y, ours[t, 3])
-        size_m = max(theirs[p, 2] - theirs[p, 0], theirs[p, 3] - theirs[p, 1]) * deep
-        limit = _LIKE_M + _LIKE_SHARE * size_m
-        fits = (count > 1 and (theirs_cut[p, 0] or abs(low_x - theirs[p, 0]) * deep <= limit)
-                and (theirs_cut[p, 1] or abs(low_y - theirs[p, 1]) * deep <= limit)
-                and (theirs_cut[p, 2] or abs(high_x - theirs[p, 2]) * deep <= limit)
-                and (theirs_cut[p, 3] or abs(high_y - theirs[p, 3]) * deep <= limit))
-        if not fits:
-            held[:, p] = False
     return held
