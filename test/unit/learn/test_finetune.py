@@ -36,7 +36,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def call(module: Any, *words: object) -> int:
     parser = argparse.ArgumentParser()
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args([str(word) for word in words])))
+    try:
+        return int(module.run(parser.parse_args([str(word) for word in words])))
+    except SystemExit as refused:  # by the parser
+        return int(refused.code or 0)
 
 
 def change(dataset: Path, edit: Any) -> None:
