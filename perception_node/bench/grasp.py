@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import re
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 
 from perception_node import config as configuration
 from perception_node.arguments import file_to_write, folder_to_write, one_or_more
+from perception_node.bag.results import without_numbers
 from perception_node.bench.grasp_pictures import grasp_picture
 from perception_node.bench.verdicts import can_hold, judge_jaw, judge_suction
 from perception_node.config import Config
@@ -23,7 +23,6 @@ from perception_node.learn.scenes import MIN_TRUE_PX, TrueMasks, Truth, frames, 
 from perception_node.pipeline import Pipeline, SegmenterLike
 from perception_node.types import Scene
 
-_NUMBER = re.compile(r"[^ ]*\d")
 TARGETS = {"suction_valid": 0.97, "suction_first_valid": 0.99, "suction_proposed": 0.90, "jaw_free": 0.97}
 
 
@@ -54,7 +53,7 @@ def judge(scene: Scene, truth: Truth, config: Config, tally: Tally) -> None:
     tally.frames += 1
     tally.packages += len(truth.classes)
     for reason in scene.rejections:
-        tally.reasons[f"{reason.kind}: {_NUMBER.split(reason.reason)[0].strip()}"] += 1
+        tally.reasons[f"{reason.kind}: {without_numbers(reason.reason)}"] += 1
     for kind in ("suction", "parallel_jaw"):
         mine = [grasp for grasp in scene.grasps if grasp.kind == kind]
         best: dict[int, Any] = {}
@@ -174,8 +173,9 @@ def _print(result: dict[str, Any]) -> None:
     for name, text in words.items():
         value = "-" if result[name] is None else f"{100 * result[name]:.1f} %"
         print(f"{text:44s}{value:>10s}{100 * TARGETS[name]:8.0f} %{result[counts[name]]:8d}")
-    for title in ("faults", "rejections"):
-        print(f"{title}: " + (", ".join(f"{count} {name}" for name, count in result[title].items()) or "none"))
+    print("faults: " + (", ".join(f"{count} {name}" for name, count in result["faults"].items()) or "none"))
+    for name, count in result["rejections"].items():
+        print(f"no grasp: {count} x {name}")
     print("ms p50 / p95 (target for locate+track+grasp: 8 at the median, 20 packages, two idle cores):")
     print("  " + ", ".join(f"{stage} {result['ms_p50'][stage]:.1f} / {result['ms_p95'][stage]:.1f}"
                                        for stage in result["ms_p50"]))
