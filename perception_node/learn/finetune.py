@@ -34,8 +34,8 @@ from perception_node.segment.model import PackageNet, with_classes
 from perception_node.segment.weights import card_path, default_weights, file_sha256, read_card
 from perception_node.types import CLASS_NAMES
 
-_STEPS_PER_PICTURE, _MIN_STEPS, _MAX_STEPS = 10, 120, 480
-"""Steps of batch 8: twenty pictures take some minutes on two cores. Source: measured: docs/results.md."""
+_STEPS_PER_PICTURE, _MIN_STEPS, _MAX_STEPS = 40, 120, 800
+"""Steps of batch 8: twenty pictures take five to ten minutes on two cores. Source: measured: docs/adapting.md."""
 
 _OWN_SHARE = 0.7
 _REPLAY_PICTURES, _REPLAY_SEED = 100, 9_000_000
@@ -184,7 +184,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="the cell's labelled pictures: folder (annotations.json or LabelMe files) or COCO file")
     parser.add_argument("--images", type=one_or_more, metavar="K", help="draw K pictures (default: all)")
     parser.add_argument("--first", type=one_or_more, metavar="N", help="draw from the first N pictures only (default: all)")
-    parser.add_argument("--steps", type=one_or_more, help="training steps of 8 samples (default: 10 per picture, 120 to 480)")
+    parser.add_argument("--steps", type=one_or_more, help="training steps of 8 samples (default: 40 per picture, 120 to 800)")
     parser.add_argument("--seed", type=zero_or_more, default=0, help="seed of the draw and the training (default: %(default)s)")
     parser.add_argument("--replay", nargs="*", default=None, metavar="FOLDER",
                         help="data sets to keep in mind, from `perception synthesize`; --replay alone: none (default: "

@@ -186,7 +186,7 @@ def test_a_blend_lies_between(model: Path) -> None:
 
 def test_settings_follow_the_number_of_pictures(dataset: Path, tmp_path: Path) -> None:
     config = finetune_config(dataset, tmp_path / "run", 5, None, None, 3, ["replay"], "cache", Path("m.safetensors"))
-    assert (config.draw, config.data, config.steps, config.seed) == ((5, 6), (str(dataset), "replay"), 120, 3)
+    assert (config.draw, config.data, config.steps, config.seed) == ((5, 6), (str(dataset), "replay"), 200, 3)
     scratch = scratch_config(config)
     assert (scratch.init, scratch.data, scratch.first_share) == ("", (str(dataset),), 0.0)
     assert finetune_config(dataset, tmp_path, None, 4, None, 0, [], "cache", Path("m")).draw == (4, 4)
