@@ -42,6 +42,7 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
     types = {c.topic: c.msgtype for c in connections}
     pictures = [name for name, kind in types.items() if kind in (IMAGE, COMPRESSED)]
     listed = ", ".join(f"{name} ({kind.rsplit('/', 1)[-1]})" for name, kind in sorted(types.items())) or "none at all"
+    listed = " ".join(listed.split())  # a broken file's names may hold anything
 
     def named(name: str, kinds: tuple[str, ...]) -> str:
         if types.get(name) not in kinds:
@@ -52,7 +53,7 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
         colours = [name for name in pictures if not _is_depth(name) and "infra" not in name and "mask" not in name]
         colours = _raw_first(colours, types)
         if len(colours) != 1:
-            found = ", ".join(colours) or "none"
+            found = " ".join(", ".join(colours).split()) or "none"
             raise DatasetError(f"{where}: expected one colour topic, got {found}; name it (--colour-topic, --depth-topic; "
                                f"`perception calibrate`: --topic). The recording has {listed}")
         colour = colours[0]

@@ -44,6 +44,9 @@ def rotation(vector: F64) -> F64:
 
 def rotation_vector(R: F64) -> F64:
     """(3,) rotation vector in rad of a (3, 3) rotation."""
+    sine = 0.5 * np.array([R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]], dtype=np.float64)
+    if sine @ sine < 1e-8 and np.trace(R) > 0.0:  # a small angle is its sine; OpenCV gives 0 below some 1e-5
+        return sine
     return np.asarray(cv2.Rodrigues(R)[0], dtype=np.float64).reshape(3)
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from perception_node.ros import runner
-from perception_node.segment.weights import file_sha256
+from perception_node.segment.encode import output_channels
+from perception_node.segment.weights import default_weights, file_sha256, read_card
 
 WEIGHTS = Path(__file__).resolve().parents[2] / "perception_node" / "segment" / "weights"
 
@@ -106,6 +107,7 @@ def write_model(path, output="heads"):
     """A network that finds nothing, and answers with NaN when a pixel of the picture is pure white."""
     onnx = pytest.importorskip("onnx")
     from onnx import TensorProto, helper
+    channels = output_channels(len(read_card(default_weights()).classes))
     scalars = [helper.make_tensor(name, TensorProto.FLOAT, [1], [value]) for name, value in (
         ("white", 254.5), ("nan", math.nan), ("zero", 0.0))]
     nodes = [helper.make_node("Cast", ["rgb"], ["colours"], to=TensorProto.FLOAT),
@@ -118,11 +120,11 @@ def write_model(path, output="heads"):
              helper.make_node("Concat", ["three", "three", "three"], ["nine"], axis=1),
              helper.make_node("Slice", ["nine", "first", "end", "axis"], [output])]
     integers = [helper.make_tensor(name, TensorProto.INT64, [1], [value]) for name, value in (
-        ("first", 0), ("end", 8), ("axis", 1))]
+        ("first", 0), ("end", channels), ("axis", 1))]
     graph = helper.make_graph(
         nodes, "empty", [helper.make_tensor_value_info("rgb", TensorProto.UINT8, [1, "H", "W", 3]),
                          helper.make_tensor_value_info("depth", TensorProto.FLOAT, [1, "h", "w", 3])],
-        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, 8, "h", "w"])], scalars + integers)
+        [helper.make_tensor_value_info(output, TensorProto.FLOAT, [1, channels, "h", "w"])], scalars + integers)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
 
 

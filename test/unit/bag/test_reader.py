@@ -111,6 +111,12 @@ def test_topics_that_cannot_be_chosen_are_listed(names, words):
     assert "/b/camera_info (CameraInfo)" in str(caught.value)
 
 
+def test_a_broken_type_is_told_on_one_line():
+    with pytest.raises(DatasetError) as caught:
+        choose_topics(connections(__a__image="sensor_msgs/msg/Time\nint32 sec\n"), "bag", colour=None, depth=None, camera_info=None)
+    assert "\n" not in str(caught.value)
+
+
 def test_two_cameras_must_be_named():
     with pytest.raises(DatasetError, match="/a/image, /b/image; name it"):
         choose_topics(connections(__a__image=IMAGE, __b__image=IMAGE), "bag", colour=None, depth=None, camera_info=None)
