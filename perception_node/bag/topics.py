@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rosbags.interfaces import Connection
@@ -41,8 +42,7 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
     """
     types = {c.topic: c.msgtype for c in connections}
     pictures = [name for name, kind in types.items() if kind in (IMAGE, COMPRESSED)]
-    listed = ", ".join(f"{name} ({kind.rsplit('/', 1)[-1]})" for name, kind in sorted(types.items())) or "none at all"
-    listed = " ".join(listed.split())  # a broken file's names may hold anything
+    listed = _listed(f"{name} ({kind.rsplit('/', 1)[-1]})" for name, kind in sorted(types.items())) or "none at all"
 
     def named(name: str, kinds: tuple[str, ...]) -> str:
         if types.get(name) not in kinds:
@@ -53,7 +53,7 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
         colours = [name for name in pictures if not _is_depth(name) and "infra" not in name and "mask" not in name]
         colours = _raw_first(colours, types)
         if len(colours) != 1:
-            found = " ".join(", ".join(colours).split()) or "none"
+            found = _listed(colours) or "none"
             raise DatasetError(f"{where}: expected one colour topic, got {found}; name it (--colour-topic, --depth-topic; "
                                f"`perception calibrate`: --topic). The recording has {listed}")
         colour = colours[0]
@@ -77,6 +77,11 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
     if belt:
         named(belt, (TWIST,))
     return Topics(colour=colour, depth=depth or None, camera_info=camera_info or None, belt=belt or None)
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names on one line, whatever those of a broken file hold."""
+    return " ".join(", ".join(names).split())
 
 
 def _is_depth(name: str) -> bool:

@@ -32,15 +32,19 @@ _SMALL = (64, 48)
 
 def encode(frame: Frame, scene: Scene, reason: str, why: str, belt_plane: tuple[float, ...] = ()) -> dict[str, bytes]:
     """A frame's files by folder, in the order of writing. Pictures are encoded outside of Python's lock."""
-    found = {**encode_picture(frame, belt_plane), "labels": _png(scene.segmentation.labels), "small": _png(small(frame.rgb)),
+    found = {**_pictures(frame), "labels": _png(scene.segmentation.labels), "small": _png(small(frame.rgb)),
              "scene": scene_text(scene).encode(), "meta": json.dumps(_meta(frame, scene, reason, why, belt_plane)).encode()}
     return {part: found[part] for part in SUFFIXES if part in found}
 
 
 def encode_picture(frame: Frame, belt_plane: tuple[float, ...] = ()) -> dict[str, bytes]:
     """The files, by folder, of a frame that nobody has looked at: colour, depth, camera."""
+    return {**_pictures(frame), "meta": json.dumps(_camera(frame, belt_plane)).encode()}
+
+
+def _pictures(frame: Frame) -> dict[str, bytes]:
     depth = {} if frame.depth_m is None else {"depth": _png(millimetres_from_depth(frame.depth_m))}
-    return {"rgb": encode_colour(frame.rgb, _JPEG_QUALITY), **depth, "meta": json.dumps(_camera(frame, belt_plane)).encode()}
+    return {"rgb": encode_colour(frame.rgb, _JPEG_QUALITY), **depth}
 
 
 def write(folder: Path, number: int, files: Mapping[str, bytes]) -> None:

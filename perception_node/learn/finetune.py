@@ -209,8 +209,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Adapt; exit status 0, or 2 for bad input."""
     try:
-        if not 0 <= args.blend <= 1:
-            raise DatasetError(f"--blend: expected 0 to 1, got {args.blend:g}")
         if not 0 <= args.replay_share < 1:
             raise DatasetError(f"--replay-share: expected 0 to below 1, got {args.replay_share:g}")
         if args.threads:

@@ -30,7 +30,7 @@ from tqdm import tqdm
 
 from perception_node import __version__
 from perception_node.arguments import file_to_write, folder_to_write, one_or_more, zero_or_more
-from perception_node.errors import ConfigError, DatasetError, PerceptionError
+from perception_node.errors import ConfigError, DatasetError, PerceptionError, one_line
 from perception_node.files import aside, put_json
 from perception_node.learn.augment import Augmentation, augment
 from perception_node.learn.cache import CachedSet, cached
@@ -107,7 +107,7 @@ def read_config(path: Path | None, changes: dict[str, Any]) -> TrainConfig:
         try:
             data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ConfigError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+            raise ConfigError(f"{path}: cannot be read ({one_line(error)})") from None
         if not isinstance(data, dict):
             raise ConfigError(f"{path}: expected keys, got {type(data).__name__}")
     given = {key: value for key, value in changes.items() if value is not None}
@@ -208,7 +208,7 @@ def load_checkpoint(path: Path, net: PackageNet, average: PackageNet, optimiser:
         net.load_state_dict({k[4:]: v for k, v in tensors.items() if k.startswith("net.")})
         average.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("average.")})
     except Exception as error:
-        raise DatasetError(f"checkpoint {path}: cannot be resumed ({str(error).splitlines()[0][:200]})") from None
+        raise DatasetError(f"checkpoint {path}: cannot be resumed ({one_line(error, 200)})") from None
     slots: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if key.startswith("optimiser."):
