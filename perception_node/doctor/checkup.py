@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
             say(finding)
     errors = sum(finding.level == "error" for finding in found)
     warnings = sum(finding.level == "warn" for finding in found)
-    print(f"{errors} errors, {warnings} warnings")
+    print(f"{errors} error{'s' * (errors != 1)}, {warnings} warning{'s' * (warnings != 1)}")
     if args.json is not None:
         put_json(args.json, as_json(found))
     return 1 if errors else 0

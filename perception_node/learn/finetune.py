@@ -223,6 +223,8 @@ def run(args: argparse.Namespace) -> int:
             replay = args.replay
             if replay is None:
                 replay = [str(simulated_replay(Path(args.cache), classes=adapted_classes(base.classes, config)))]
+            for folder in replay:
+                read_dataset(Path(folder))  # a wrong one is told before anything is written
             config = replace(config, data=(*config.data, *replay), first_share=1.0 - args.replay_share if replay else 0.0)
         figures = finetune(config, args.name, args.blend)
         print(figures["model"])

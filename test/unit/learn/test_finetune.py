@@ -102,6 +102,14 @@ def test_a_cut_model_is_one_line(dataset: Path, model: Path, tmp_path: Path, cap
     assert not (tmp_path / "run").exists()
 
 
+def test_a_wrong_set_to_replay_is_told_before_anything_is_written(dataset: Path, model: Path, tmp_path: Path,
+                                                                  capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert call(finetune, dataset, "--init", model.with_suffix(".safetensors"), "--replay", tmp_path / "none", "--out", out) == 2
+    assert re.fullmatch(r"finetune: [^\n]*none[^\n]*\n", capsys.readouterr().err)
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("decoded", [False, True], ids=["cache", "checkpoint"])
 def test_a_full_disk_is_one_line_and_leaves_nothing_that_looks_whole(decoded: bool, dataset: Path, model: Path, tmp_path: Path,
                                                                      capsys: pytest.CaptureFixture[str]) -> None:
