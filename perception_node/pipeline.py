@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,6 +16,7 @@ from perception_node.errors import ModelError, PerceptionError
 from perception_node.grasp.candidates import propose_grasps
 from perception_node.grasp.score import load_ranking
 from perception_node.locate.belt import calibrated_plane
+from perception_node.locate.cover_memory import CoverMemory
 from perception_node.locate.empty_cell import load_empty_cell, unchanged_masks
 from perception_node.locate.flat import flat_masks
 from perception_node.locate.packages import locate_packages
@@ -58,6 +60,7 @@ class Pipeline:
         self._empty = load_empty_cell(Path(self._config.belt.empty_cell)) if self._config.belt.empty_cell else None
         self._segmenter = segmenter if segmenter is not None else load_segmenter(self._config.segment)
         self._tracker = Tracker(self._config.track, self._config.belt)
+        self._cover = CoverMemory()
         self.clock_jumps = 0
 
     @classmethod
@@ -86,8 +89,9 @@ class Pipeline:
         return str(getattr(self._segmenter, "device", "unknown"))
 
     def reset(self) -> None:
-        """Forget all tracks and the belt's velocity."""
+        """Forget all tracks, the belt's velocity and what lay on what."""
         self._tracker.reset()
+        self._cover.forget()
 
     def update_config(self, config: Config) -> None:
         """Take over live parameters between two frames; tracks are kept.
@@ -122,9 +126,9 @@ class Pipeline:
         found = self._segmenter.segment(frame, calibrated_plane(self._config.belt))
         segmentation = reported(found, self._config.segment)
         times.append(time.perf_counter())
-        packages = locate_packages(frame, segmentation, self._config.belt)
+        located = locate_packages(frame, segmentation, self._config.belt)
         times.append(time.perf_counter())
-        update = self._tracker.update(packages, frame.stamp_ns, measured)
+        packages, update = self._over_time(located, self._tracker.update(located, frame.stamp_ns, measured), frame.stamp_ns)
         self.clock_jumps += update.reset
         times.append(time.perf_counter())
         grasps, rejections = propose_grasps(frame, packages, segmentation, update.tracks, self._config.gripper, self._config.grasp,
@@ -140,6 +144,18 @@ class Pipeline:
             rejections=rejections, pick_order=packages.pick_order, belt_velocity_m_s=update.belt_velocity_m_s, timing_ms=timing,
             degraded=shortfall(frame, packages), depth_used=depth_used(frame, packages),
             model_id=self._segmenter.model_id)
+
+    def _over_time(self, packages: Packages, update: TrackUpdate, stamp_ns: int) -> tuple[Packages, TrackUpdate]:
+        """What lies on what by all frames of these tracks, in the packages and in the tracks alike."""
+        if update.reset:
+            self._cover.forget()
+        ids = [track.track_id for track in update.tracks]
+        steady = self._cover.update(packages, ids, stamp_ns, self._config.track.max_missed_s)
+        if steady is packages:
+            return packages, update
+        return steady, replace(update, tracks=tuple(
+            track if track.package is package else replace(track, package=package)
+            for track, package in zip(update.tracks, steady.items, strict=True)))
 
     def _refused(self, frame: Frame, segmentation: Segmentation, packages: Packages, update: TrackUpdate) -> dict[int, Refusal]:
         """What is no package for plain reasons, by label; it stays in the scene."""

@@ -218,6 +218,7 @@ class Packages:
         belt_plane: (4,) (nx, ny, nz, d) with n.X + d = 0 in the camera frame, n towards the camera, metres; None = unknown.
         pick_order: labels, what lies on top first.
         label_grid: (h, w) labels of every so many pixels, None = unknown. grid_rays: (h, w, 2) their viewing rays (x/z, y/z).
+        over_m2: (P, P) area in square metres over which item i (row) is seen to lie over item k (column), None = no depth.
     """
 
     items: tuple[Package, ...]
@@ -225,6 +226,7 @@ class Packages:
     pick_order: tuple[int, ...]
     label_grid: NDArray[np.uint16] | None = None
     grid_rays: F32 | None = None
+    over_m2: F64 | None = None
 
     def __post_init__(self) -> None:
         if self.belt_plane is not None:

@@ -1,4 +1,4 @@
-"""`perception bench cover DATASET`: is what lies on what found, and is the order of picking right?"""
+"""`perception bench cover`: is what lies on what found, is the order of picking right, and does it stay so along a belt?"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from perception_node import geometry
-from perception_node.arguments import file_to_write, one_or_more, zero_or_more
+from perception_node.arguments import above_zero, file_to_write, not_negative, one_or_more, zero_or_more
 from perception_node.config import BeltConfig
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.files import put_json
@@ -118,21 +118,32 @@ def figures(tally: Tally) -> dict[str, float | int | None]:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `perception bench cover`."""
-    parser.add_argument("dataset", type=Path, help="folder that `perception synthesize` wrote, or one laid out like it")
+    parser.add_argument("dataset", type=Path, nargs="?", help="folder that `perception synthesize` wrote, or one laid out like it")
     parser.add_argument("--skip", type=zero_or_more, default=0, help="pictures left out at the start")
-    parser.add_argument("--frames", type=one_or_more, default=80, help="pictures judged")
+    parser.add_argument("--frames", type=one_or_more, default=80, help="pictures judged, of the folder or of each belt")
+    parser.add_argument("--belts", type=zero_or_more, nargs="+", metavar="SEED",
+                        help="in place of a folder: simulated belts with these seeds, judged over time")
+    parser.add_argument("--masks", choices=("truth", "model"), default="truth", help="of belts: whose masks")
+    parser.add_argument("--fps", type=above_zero, default=15.0, help="of belts: frames per second")
+    parser.add_argument("--speed", type=not_negative, default=0.3, help="of belts: m/s")
     parser.add_argument("--json", type=file_to_write, help="write all figures to this file")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare `covered_by` from true masks and sensor depth with the true boxes and print the shares.
+    """Compare `covered_by` from sensor depth with the true boxes and print the shares.
 
     Returns:
-        0, or 1 when a figure is below `TARGETS`.
+        0, or 1 when a figure is below `TARGETS` (or, of belts, above those of `cover_belts`).
 
     Raises:
         DatasetError: nothing to judge. PerceptionError: arguments out of range.
     """
+    if (args.dataset is None) == (args.belts is None):
+        raise PerceptionError("expected a folder or --belts SEED ..., got " + ("neither" if args.dataset is None else "both"))
+    if args.belts is not None:
+        from perception_node.bench.cover_belts import run_belts
+
+        return run_belts(args.belts, args.frames, args.fps, args.speed, args.masks, args.json)
     if args.skip < 0 or args.frames < 1:
         raise PerceptionError(f"expected --skip 0 or more and --frames 1 or more, got {args.skip} and {args.frames}")
     tally = Tally()

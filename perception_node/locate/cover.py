@@ -14,7 +14,8 @@ _MIN_RISE_M = 0.005
 """A point counts as above a face from this height on. Source: settled piles and a rendered pilot cell: docs/results.md."""
 _MARGIN_M = 0.003
 """A face is taken that much smaller on each side: its rectangle is known to two pixels or so. Source: likewise."""
-_MIN_AREA_M2 = 1e-4
+MIN_AREA_M2 = 1e-4
+"""In a single picture what is seen over less area than this does not lie there."""
 _MIN_POINTS = 2
 _MIN_UPRIGHT = 0.3
 
@@ -57,16 +58,16 @@ def overlaps(points: F64, valid: NDArray[np.bool_], there: NDArray[np.bool_], po
     return area_m2
 
 
-def covers(area_m2: F64, labels: Sequence[int]) -> dict[int, tuple[int, ...]]:
+def covers(area_m2: F64, labels: Sequence[int], least_m2: float | F64 = MIN_AREA_M2) -> dict[int, tuple[int, ...]]:
     """{label: labels of what lies on top of it}, without circles.
 
     Args:
-        area_m2: (P, P) from `overlaps`. labels: of the P packages.
+        area_m2: (P, P) from `overlaps`. labels: of the P packages. least_m2: what counts at all, one for all or (P, P).
 
     Of two that seem to lie on each other the one with more area above the other is on top; a longer circle is opened where the
     evidence is least.
     """
-    on_top = (area_m2 >= _MIN_AREA_M2) & (area_m2 > area_m2.T)
+    on_top = (area_m2 >= least_m2) & (area_m2 > area_m2.T)
     above: dict[int, set[int]] = {}
 
     def rests_on(upper: int, lower: int) -> bool:

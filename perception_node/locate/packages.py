@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from perception_node.config import BeltConfig
 from perception_node.locate.belt import calibrated_plane, fit_belt_plane
 from perception_node.locate.boxes import UNKNOWN_HEIGHT_SIGMA, FaceBoxes, box_covariances, box_poses, face_boxes
 from perception_node.locate.cover import covers, overlaps, pick_order
-from perception_node.locate.faces import Faces, Masks, fit_faces
+from perception_node.locate.faces import Masks, fit_faces
 from perception_node.types import F32, F64, Frame, Instance, Package, Packages, Segmentation
 
 _MIN_DEPTH_FRACTION = 0.1
@@ -58,6 +59,7 @@ def locate_packages(frame: Frame, segmentation: Segmentation, belt: BeltConfig) 
     from_depth, fraction, rms_m, readings = np.zeros(count, np.bool_), np.zeros(count), np.zeros(count), np.zeros(count, np.int64)
     boxes: FaceBoxes | None = None
     covered_by: Mapping[int, tuple[int, ...]] = {}
+    over_m2: F64 | None = None
     if frame.depth_m is not None:
         depth_m = steady(frame.depth_m)
         faces = fit_faces(masks, depth_m, up)
@@ -65,7 +67,8 @@ def locate_packages(frame: Frame, segmentation: Segmentation, belt: BeltConfig) 
         boxes = face_boxes(masks, faces.found & (fraction >= _MIN_DEPTH_FRACTION), depth_m, faces.plane, fraction, focal)
         from_depth = boxes.there
         rms_m, readings = np.where(from_depth, faces.rms_m, 0.0), np.where(from_depth, faces.readings, 0)
-        covered_by = _cover(boxes, faces, instances, up)
+        over_m2 = overlaps(faces.points, faces.valid, boxes.there, boxes.pixel_m**2 * faces.pixels, boxes.T, boxes.side_m, up)
+        covered_by = covers(over_m2, [instance.label for instance in instances])
     if plane is not None and not from_depth.all():
         on_belt = face_boxes(masks, ~from_depth, None, np.tile(plane, (count, 1)), np.ones(count), focal)
         boxes = on_belt if boxes is None else _joined(boxes, on_belt)
@@ -99,7 +102,20 @@ def locate_packages(frame: Frame, segmentation: Segmentation, belt: BeltConfig) 
             outline=tuple(outlines[i]), cut_sides=cut[i]))
     step = max(1, frame.camera.width // _GRID_COLUMNS)
     return Packages(tuple(items), plane, _order(items, plane), masks.labels[step // 2::step, step // 2::step],
-                    masks.rays[step // 2::step, step // 2::step])
+                    masks.rays[step // 2::step, step // 2::step], over_m2)
+
+
+def covered_anew(packages: Packages, covered_by: Mapping[int, tuple[int, ...]]) -> Packages:
+    """The same packages with other words on what lies on what, and the order of picking that follows.
+
+    Args:
+        packages: of a frame. covered_by: {label: labels of what lies on top of it}, without circles.
+    """
+    items = tuple(package if package.covered_by == covered_by.get(package.label, ())
+                  else replace(package, covered_by=covered_by.get(package.label, ())) for package in packages.items)
+    if all(new is old for new, old in zip(items, packages.items, strict=True)):
+        return packages
+    return replace(packages, items=items, pick_order=_order(items, packages.belt_plane))
 
 
 def _masks(frame: Frame, segmentation: Segmentation) -> Masks:
@@ -112,12 +128,6 @@ def _masks(frame: Frame, segmentation: Segmentation) -> Masks:
                  np.array([name == "box" for name in classes], np.bool_))
 
 
-def _cover(boxes: FaceBoxes, faces: Faces, instances: tuple[Instance, ...], up: F64) -> dict[int, tuple[int, ...]]:
-    """What depth says of what lies on what: {label: labels on top of it}."""
-    area = overlaps(faces.points, faces.valid, boxes.there, boxes.pixel_m**2 * faces.pixels, boxes.T, boxes.side_m, up)
-    return covers(area, [instance.label for instance in instances])
-
-
 def _joined(first: FaceBoxes, second: FaceBoxes) -> FaceBoxes:
     """Each package's rectangle of the one that has it."""
     mine = first.there
@@ -125,7 +135,7 @@ def _joined(first: FaceBoxes, second: FaceBoxes) -> FaceBoxes:
                      np.where(mine, first.fill, second.fill), np.where(mine, first.pixel_m, second.pixel_m), mine | second.there)
 
 
-def _order(items: list[Package], plane: F64 | None) -> tuple[int, ...]:
+def _order(items: Sequence[Package], plane: F64 | None) -> tuple[int, ...]:
     T = np.array([package.T_cam_package for package in items])
     top = T[:, :3, 3] + T[:, :3, 2] * (np.array([package.size_m[2] for package in items])[:, None] / 2)
     level = (top @ plane[:3] + plane[3] if plane is not None else -top[:, 2]).tolist()

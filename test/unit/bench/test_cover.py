@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from perception_node.bench.cover import Tally, figures, judge, true_relations
+from perception_node.bench.cover_belts import Changes
 
 PLANE = np.array([0.0, 0.0, -1.0, 1.0])
 
@@ -32,3 +33,15 @@ def test_slight_overlaps_count_neither_way_and_turned_orders_are_counted():
     assert result["covered_recall"] == 0.5
     assert result["order_turned"] == 0.5
     assert figures(Tally())["precision"] is None
+
+
+def test_changes_are_counted_between_tracks_that_stay_in_sight():
+    changes, near, all_four = Changes(), {frozenset((1, 2)), frozenset((3, 4))}, frozenset((1, 2, 3, 4))
+    changes.add({(1, 2)}, near, all_four)
+    changes.add({(2, 1), (3, 4)}, near, all_four)
+    changes.add({(2, 1)}, {frozenset((1, 2))}, frozenset((1, 2)))
+    changes.add({(3, 4)}, near, all_four)
+    assert (changes.pairs, changes.came, changes.gone, changes.turned) == (4, 1, 1, 1)
+    changes.start()
+    changes.add({(1, 2)}, near, all_four)
+    assert (changes.pairs, changes.came, changes.gone, changes.turned) == (4, 1, 1, 1)
