@@ -104,7 +104,8 @@ class Inbox:
             if raw is not None:
                 self._depths.append(raw)
                 self._depth_expected = True
-                self._ready.notify()
+                if self._colours:  # else the worker has nothing to do with it yet
+                    self._ready.notify()
 
     def put_info(self, data: bytes) -> None:
         """Store a serialised CameraInfo; the newest one counts for every picture."""

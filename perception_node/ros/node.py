@@ -83,6 +83,10 @@ class PerceptionNode(CameraNode):
     def _publish(self, scene: Scene, frame: Frame) -> None:
         assert self.outputs is not None
         assert self.service_desk is not None
-        self.service_desk.outcomes.remember(scene)
-        self.outputs.publish(scene, frame, self._now_ns)
+        outcomes = self.service_desk.outcomes
+        outcomes.remember(scene)
+        try:
+            self.outputs.publish(scene, frame, self._now_ns)
+        finally:
+            outcomes.pack(scene)
         self.service_desk.seen(scene, frame)

@@ -63,12 +63,17 @@ def _proposed(scene: Scene) -> dict[str, _Proposed]:
     return found
 
 
+def _remembered(scene: Scene) -> _Remembered:
+    packages = {track.label: (track.track_id, track.class_name, float(track.package.score)) for track in scene.tracks}
+    return _Remembered(scene.frame_id, scene.model_id, packages, _proposed(scene))
+
+
 class Outcomes:
     """Knows the last scenes' packages; keeps reports that refer to them. Used from the executor and the worker."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._scenes: OrderedDict[int, _Remembered] = OrderedDict()
+        self._scenes: OrderedDict[int, _Remembered | Scene] = OrderedDict()
 
     @property
     def path(self) -> Path:
@@ -76,11 +81,15 @@ class Outcomes:
         return self._folder / "outcomes.jsonl"
 
     def remember(self, scene: Scene) -> None:
-        """A scene was published: reports may refer to it from now on."""
-        packages = {track.label: (track.track_id, track.class_name, float(track.package.score)) for track in scene.tracks}
-        self._scenes[scene.stamp_ns] = _Remembered(scene.frame_id, scene.model_id, packages, _proposed(scene))
+        """A scene is about to be published: reports may refer to it from now on."""
+        self._scenes[scene.stamp_ns] = scene
         while len(self._scenes) > REMEMBERED:
             self._scenes.popitem(last=False)
+
+    def pack(self, scene: Scene) -> None:
+        """The scene was published: from now on no more of it is kept than reports need."""
+        if scene.stamp_ns in self._scenes:
+            self._scenes[scene.stamp_ns] = _remembered(scene)
 
     def report(self, request: Any, stamp_ns: int, scene_stamp_ns: int) -> Path:
         """Check and append one ReportOutcome request; returns the log's path.
@@ -96,6 +105,8 @@ class Outcomes:
         known = self._scenes.get(scene_stamp_ns)
         if known is None:
             raise PerceptionError(f"scene_stamp: expected one of the last {len(self._scenes)} scenes, got {scene_stamp_ns} ns")
+        if isinstance(known, Scene):
+            known = _remembered(known)
         packages = known.packages
         if grasp.kind not in GRASP_KINDS:
             raise PerceptionError(f"grasp.kind: expected one of {', '.join(GRASP_KINDS)}, got {grasp.kind!r}")

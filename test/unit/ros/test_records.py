@@ -36,10 +36,13 @@ def test_outcome_is_appended(tmp_path, scene_and_frame):
     scene, _ = scene_and_frame
     outcomes = Outcomes(tmp_path / "new")
     outcomes.remember(scene)
-    for _ in range(2):
+    for _ in range(2):  # before and after it was published
         path = outcomes.report(request(scene.grasps[0]), 5, scene.stamp_ns)
+        outcomes.pack(scene)
+    assert not any(kept is scene for kept in outcomes._scenes.values())  # megabytes
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert len(lines) == 2
+    assert lines[0] == lines[1]
     assert lines[0]["terms"] == dict(scene.grasps[0].terms)
     assert lines[0]["weight_kg"] is None
     assert lines[0]["class_name"] == "box"
