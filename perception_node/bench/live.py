@@ -73,8 +73,9 @@ def run(args: argparse.Namespace) -> int:
         scenario = SCENARIOS[name]
         found = measure(scenario, seconds, args.out / name, arguments)
         report["scenarios"][name] = found
+        load = ", ".join(f"{name} {cores:.2f} cores" for name, cores in found["load_cores"].items())
         print(f"\n{scenario.name}, {seconds:g} s (machine {found['ResourceMetrics.MEAN_OVERALL_CPU_UTILIZATION']:.0f} % busy, "
-              f"{found['ResourceMetrics.BASELINE_OVERALL_CPU_UTILIZATION']:.0f} % before)")
+              f"{found['ResourceMetrics.BASELINE_OVERALL_CPU_UTILIZATION']:.0f} % before; the measurement's own share: {load})")
         for namespace, camera in found["cameras"].items():
             print("\n".join(f"  {line}" for line in ([f"{namespace}:"] if scenario.cameras > 1 else []) + lines(camera)))
             words = shortfalls(scenario, camera)
@@ -99,6 +100,8 @@ def measure(scenario: Scenario, seconds: float, folder: Path, arguments: tuple[s
         while len(idle.samples) < 2:
             cell.spin()
             idle.sample()
+        load = {"cameras": [camera.process.pid for camera in cell.cameras], "listener": [os.getpid()]}
+        load_s = {name: -sum(ProcessUse.of(pid).cpu_s for pid in pids) for name, pids in load.items()}
         machine, memory = MachineUse(), {camera.namespace: list[float]() for camera in cell.cameras}
         before = {camera.namespace: ProcessUse.of(cell.pid(camera)) for camera in cell.cameras}
         with tqdm(total=round(seconds), unit="s", desc=scenario.name, leave=False, dynamic_ncols=True) as bar:
@@ -108,6 +111,8 @@ def measure(scenario: Scenario, seconds: float, folder: Path, arguments: tuple[s
                     for camera in cell.cameras:
                         memory[camera.namespace].append(ProcessUse.of(cell.pid(camera)).memory_mb)
             cell.play(scenario.hz, frames, sample)
+        for name, pids in load.items():
+            load_s[name] += sum(ProcessUse.of(pid).cpu_s for pid in pids)
         cameras = {}
         for camera in cell.cameras:
             use = ProcessUse.of(cell.pid(camera))
@@ -116,6 +121,7 @@ def measure(scenario: Scenario, seconds: float, folder: Path, arguments: tuple[s
                 use.cpu_s - before[camera.namespace].cpu_s, frames / scenario.hz, camera.late_s))
     used = machine.samples or [float("nan")]
     return {"name": scenario.name, "cameras": cameras,
+            "load_cores": {name: used_s * scenario.hz / frames for name, used_s in load_s.items()},
             "ResourceMetrics.BASELINE_OVERALL_CPU_UTILIZATION": sum(idle.samples) / len(idle.samples),
             "ResourceMetrics.MEAN_OVERALL_CPU_UTILIZATION": sum(used) / len(used),
             "ResourceMetrics.MAX_OVERALL_CPU_UTILIZATION": max(used)}
