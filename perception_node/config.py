@@ -70,7 +70,7 @@ class TrackConfig:
 
     gate_m: float = option(0.08, "a package is the same when it is found within this distance of its prediction", unit="m",
                            low=0.005, high=1.0, live=True)
-    max_missed_s: float = option(0.6, "a track that was not seen for longer is forgotten", unit="s", low=0.0, high=10.0, live=True)
+    max_missed_s: float = option(1.0, "a track that was not seen for longer is forgotten", unit="s", low=0.0, high=10.0, live=True)
     max_speed_m_s: float = option(3.0, "no belt is faster", unit="m/s", low=0.01, high=20.0, live=True)
     still_s: float = option(1.0, "what never moved with a moving belt for so long gets no grasp; 0 = off", unit="s", low=0.0,
                             high=60.0, live=True)

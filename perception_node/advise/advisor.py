@@ -21,7 +21,7 @@ from perception_node.advise.words import MAX_CHARACTERS
 from perception_node.types import Grasp, GraspKind, Scene
 
 LEFT_NS = 1_000_000_000
-"""A package that was not seen for longer has left. Source: longer than `track.max_missed_s` (0.6 s), after which ids end."""
+"""A package that was not seen for longer has left. Source: `track.max_missed_s` (1 s), after which ids end."""
 _REMEMBERED = 2000
 _MAX_ID = 64
 

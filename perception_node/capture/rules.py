@@ -17,7 +17,7 @@ USEFULNESS: Mapping[str, int] = {REQUEST: 5, FAILED_PICK: 4, "split_or_merge": 3
 that the frames themselves show, then doubt."""
 
 _MAX_GAP_NS = 500_000_000
-"""Scenes further apart than this are not compared: too much moves. Source: judgement; `track.max_missed_s` is 0.6 s."""
+"""Scenes further apart than this are not compared: too much moves. Source: judgement."""
 
 
 class Rules:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from perception_node.compiled import compiled
 from perception_node.track.masks import NO_CELLS, Cells, Grid, Shared, shared
-from perception_node.track.match import Flags, Outlines
+from perception_node.track.match import Flags, Ids, Outlines
 from perception_node.types import F64
 
 _KEPT = 3
@@ -157,31 +157,54 @@ def _same_shape(ours: F64, ours_cut: Flags, our_depth_m: float, way_m: F64, thei
     return True
 
 
-def holders(main: Outlines, cost: F64, found: Outlines, plain: float, masks: Shared | None = None) -> dict[int, list[int]]:
-    """Masks that hold several tracks: {package: tracks, the largest first}.
+def holders(masks: Shared, cost: F64, plain: float, been_ns: Ids) -> dict[int, list[int]]:
+    """Masks that hold several tracks: {package: tracks}. First comes the one that was this mask last, of others the largest.
 
     Args:
-        main: main shapes of T tracks. cost: (T, P) of pairing these with the packages. found: outlines of P packages. plain: a pair
-            that costs less is beyond doubt: such a package is one track's, such a track is in no other package. masks: what
-            theirs share; where it is not known, the rectangles of the outlines are taken for the masks.
+        masks: what the main shapes of T tracks share with P packages. cost: (T, P) of pairing these. plain: a pair that costs less
+            is beyond doubt: such a package is one track's, such a track is in no other package. been_ns: (T, P) as of `been`.
     """
-    if len(main.bounds) < 2 or len(found.bounds) == 0:
-        return {}
-    masks = _rectangles(main, found) if masks is None else masks
     held = _held(masks, cost, plain)
     answer: dict[int, list[int]] = {}
     for column in np.flatnonzero(held.sum(axis=0) > 1).tolist():
         members = np.flatnonzero(held[:, column]).tolist()
         if not any(row in others for others in answer.values() for row in members):
-            answer[column] = sorted(members, key=lambda row: (-masks.both[row, column], row))
+            answer[column] = sorted(members, key=lambda row: (-int(been_ns[row, column]), -masks.both[row, column], row))
     return answer
 
 
-def _rectangles(main: Outlines, found: Outlines) -> Shared:
+def pieces(masks: Shared, cost: F64, plain: float, been_ns: Ids) -> dict[int, int]:
+    """Tracks whose mask falls apart into several packages: {track: the largest of these}. A piece that was seen before, as this
+    track or as another one, is no piece.
+
+    Args:
+        masks: what the last shapes of T tracks share with P packages. cost: (T, P) of pairing the tracks with these. plain: a pair
+            that costs less is beyond doubt. been_ns: (T, P) as of `been`.
+    """
+    easy = cost < plain
+    others = easy.sum(axis=0) > easy
+    part = (masks.both >= _WITHIN * masks.theirs) & (masks.theirs > 0) & ~others & ~(been_ns > 0).any(axis=1, keepdims=True)
+    part &= (part.sum(axis=1, keepdims=True) > 1) & (part.sum(axis=0) == 1)
+    return {row: int(np.where(part[row], masks.both[row], -1.0).argmax()) for row in np.flatnonzero(part.any(axis=1)).tolist()}
+
+
+def been(masks: Shared, stamps_ns: Ids, starts: Ids) -> Ids:
+    """(T, P) when a track was last seen in a shape that fills the package's mask alone; 0 = never.
+
+    Args:
+        masks: what all shapes of T tracks share with P packages. stamps_ns: when each shape was seen. starts: (T,) where those of
+            each track begin.
+    """
+    alone = (masks.both >= _FILLS * (masks.ours[:, None] + masks.theirs - masks.both)) & (masks.both > 0)
+    latest: Ids = np.maximum.reduceat(np.where(alone, stamps_ns[:, None], 0), starts, axis=0)
+    return latest
+
+
+def rectangles(shapes: Outlines, found: Outlines) -> Shared:
     """What the rectangles of outlines share, as if these were the masks."""
-    ours, theirs = main.bounds[:, None], found.bounds[None]
+    ours, theirs = shapes.bounds[:, None], found.bounds[None]
     both = np.minimum(ours[..., 2:], theirs[..., 2:]) - np.maximum(ours[..., :2], theirs[..., :2])
-    return Shared(np.prod(np.maximum(both, 0.0), axis=2), np.prod(main.bounds[:, 2:] - main.bounds[:, :2], axis=1),
+    return Shared(np.prod(np.maximum(both, 0.0), axis=2), np.prod(shapes.bounds[:, 2:] - shapes.bounds[:, :2], axis=1),
                   np.prod(found.bounds[:, 2:] - found.bounds[:, :2], axis=1))
 
 

@@ -6,14 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perception_node.config import BeltConfig, TrackConfig
 from perception_node.track.assign import assign
-from perception_node.track.masks import Grid, grid_of
+from perception_node.track.masks import Grid, Shared, grid_of
 from perception_node.track.match import ALONE, PLAIN, Outlines, fit_cost, likely_shift, outlines_of
 from perception_node.track.motion import HISTORY, History, Velocity, belt_velocity, own_slopes
 from perception_node.track.pose import MIN_POSITION_SIGMA_M, correct
-from perception_node.track.shapes import Shapes, holders, on_masks, predicted
+from perception_node.track.shapes import Shapes, been, holders, on_masks, pieces, predicted, rectangles
 from perception_node.track.still import Stay, StillWatch
 from perception_node.types import F64, Package, Packages, Track
 
@@ -35,6 +36,10 @@ _LEAP_COST = 1.5
 With one it could not be told from one package that is missed while another comes."""
 _STALE_COST = 0.05
 """What a track costs more that was not seen in the last frame: of two in the same place the one in sight is continued."""
+_LONG_S = 0.6
+"""A track that was not seen for longer only gets back what is beyond doubt, shares so much of both masks' union, and is so near
+along the optical axis: what was picked meanwhile does not hand its id on to what lay below. Source: judgement."""
+_BACK_OVERLAP, _BACK_DEPTH_M = 0.5, 0.03
 _OLD_SHAPE_COST = 0.1
 """What a shape costs more that is not the one a track was last seen in."""
 
@@ -53,6 +58,14 @@ class TrackUpdate:
     belt_velocity_m_s: F64 | None
     reset: bool
     still: Mapping[int, Stay] = field(default_factory=dict)
+
+
+def _sure(costs: F64, masks: Shared, expected: Outlines, found: Outlines) -> NDArray[np.bool_]:
+    """(S, P) which package is beyond doubt what a shape was, also after a long time."""
+    union = masks.ours[:, None] + masks.theirs - masks.both
+    near = np.abs(expected.depth_m[:, None] - found.depth_m) <= _BACK_DEPTH_M
+    sure: NDArray[np.bool_] = (costs < PLAIN) & (masks.both >= _BACK_OVERLAP * union) & near
+    return sure
 
 
 @dataclass
@@ -154,10 +167,11 @@ class Tracker:
         if not self._states or not len(found.bounds):
             return [], {}
         newest_ns = max(state.stamp_ns for state in self._states)
+        in_sight = [row for row, long_missed in enumerate(self._long_missed()) if not long_missed]
         stale = np.where([state.stamp_ns < newest_ns for state in self._states], _STALE_COST, 0.0)
         pairs, held, cost, main = self._pair(found, grid, stale)
         if step_s > 0:
-            shift = likely_shift(main, found, self.track.max_speed_m_s * step_s)
+            shift = likely_shift(main.some(in_sight), found, self.track.max_speed_m_s * step_s)
             length_m = float(np.linalg.norm(shift))
             if length_m > _STEP_M:
                 price = 0.0 if self._belt is None else _LEAP_COST * ALONE * min(length_m / self.track.gate_m, 1.0)
@@ -170,6 +184,11 @@ class Tracker:
                     self._carry(state, -shift)
         return pairs, held
 
+    def _long_missed(self) -> list[bool]:
+        """Of each track, whether it was not seen for longer than `_LONG_S`."""
+        oldest_ns = (self._stamp_ns or 0) - round((_LONG_S + 1e-9) * 1e9)
+        return [max(state.stamp_ns, state.held_ns) < oldest_ns for state in self._states]
+
     @staticmethod
     def _carry(state: _State, way_m: F64) -> None:
         state.drift_m = state.drift_m + way_m
@@ -178,7 +197,8 @@ class Tracker:
     def _pair(self, found: Outlines, grid: Grid | None,
               stale: F64) -> tuple[list[tuple[int, int]], dict[int, list[int]], float, Outlines]:
         """Pairs, which packages hold several tracks, what the pairs cost, and the main shapes of all tracks where they should be.
-        A package that holds several goes by the largest.
+        A package that holds several goes by the one that was this package before, or the largest; a track that falls apart goes on
+        as its largest piece.
 
         What plainly fits comes first, so that no doubtful pair takes its partner; then the best of what is left. Each package or
         track without a partner, whichever are fewer, costs `ALONE`.
@@ -189,16 +209,24 @@ class Tracker:
         old = np.array([_OLD_SHAPE_COST if shape is not owner.last else 0.0 for shape, owner in kept])
         masks = on_masks(shapes, owners, grid)
         costs = fit_cost(expected, found, self.track.gate_m, masks) + old[:, None]
-        starts = np.cumsum([0] + [len(state.shapes.kept) for state in self._states[:-1]])
-        cost = np.minimum.reduceat(costs, starts, axis=0) + stale[:, None]
-        mains = {id(state.shapes.main) for state in self._states}
-        rows_of_main = [row for row, (shape, _) in enumerate(kept) if id(shape) in mains]
+        masks = rectangles(expected, found) if masks is None else masks
+        counts = [len(state.shapes.kept) for state in self._states]
+        starts = np.cumsum([0, *counts[:-1]])
+        doubtful = np.repeat(self._long_missed(), counts)[:, None] & ~_sure(costs, masks, expected, found)
+        cost = np.minimum.reduceat(np.where(doubtful, np.inf, costs), starts, axis=0) + stale[:, None]
+        all_kept = list(zip(starts.tolist(), (state.shapes for state in self._states), strict=True))
+        rows_of_main = [start + of.kept.index(of.main) for start, of in all_kept]
+        rows_of_last = [start + of.kept.index(of.last) for start, of in all_kept]
         main = expected.some(rows_of_main)
-        held = holders(main, costs[rows_of_main], found, PLAIN, None if masks is None else masks.some(rows_of_main))
-        for column, rows in held.items():
+        been_ns = been(masks, np.array([shape.stamp_ns for shape in shapes]), starts)
+        held = holders(masks.some(rows_of_main), costs[rows_of_main], PLAIN, been_ns)
+        members = {row for rows in held.values() for row in rows}
+        settled = [(row, column) for row, column in pieces(masks.some(rows_of_last), cost, PLAIN, been_ns).items()
+                   if row not in members and column not in held]
+        for row, column in settled + [(rows[0], column) for column, rows in held.items()]:
             cost[:, column] = np.inf
-            cost[rows[0], :] = np.inf
-            cost[rows[0], column] = 0.0
+            cost[row, :] = np.inf
+            cost[row, column] = 0.0
         rest = cost.copy()
         plain = assign(cost, PLAIN)
         for row, column in plain:

@@ -307,7 +307,7 @@ def patient(running):
 
     set_patience(10.0)
     yield running
-    set_patience(0.6)
+    set_patience(1.0)
 
 
 @pytest.fixture

@@ -115,3 +115,51 @@ def test_a_mask_of_one_that_enters_and_its_neighbour_is_both_and_keeps_the_id_of
             assert update.tracks[0].T_cam_package[0, 3] == pytest.approx((middle - 310) / 600, abs=0.005)
     assert ids[8] == ids[9] == [2]
     assert ids[7] == ids[10] == ids[11] == [1, 2]
+
+
+def ids(follower, packages, n):
+    """{label: id} of frame n at 15 Hz."""
+    return {track.label: track.track_id for track in follower.update(packages, round(n / 15 * NS)).tracks}
+
+
+def test_a_package_whose_mask_falls_apart_goes_on_as_the_larger_piece_and_keeps_its_id_when_whole_again():
+    follower = Tracker(TrackConfig(), BELT)
+    for n in range(8):
+        whole = ids(follower, located(rectangle(200 + 8 * n, 100, 299 + 8 * n, 339)), n)
+    for n in range(8, 11):  # the smaller piece comes first, and its middle is no further off
+        left = 200 + 8 * n
+        split = ids(follower, located(rectangle(left, 100, left + 99, 205), rectangle(left, 206, left + 99, 339)), n)
+        assert split[2] == whole[1]
+        assert split[1] not in whole.values()
+    again = ids(follower, located(rectangle(288, 100, 387, 339)), 11)
+    assert again == whole
+
+
+def test_a_mask_that_holds_two_goes_by_the_one_that_was_that_mask_before():
+    follower = Tracker(TrackConfig(), BELT)
+    for n in range(8):
+        whole = ids(follower, located(rectangle(200 + 8 * n, 100, 299 + 8 * n, 339)), n)
+    for n in range(8, 20):  # long enough for the pieces to be their tracks' main shapes, and now the other one is the larger
+        left = 200 + 8 * n
+        at = 206 if n == 8 else 235
+        split = ids(follower, located(rectangle(left, 100, left + 99, at - 1), rectangle(left, at, left + 99, 339)), n)
+    assert split[2] == whole[1]
+    again = ids(follower, located(rectangle(360, 100, 459, 339)), 20)
+    assert again == whole
+
+
+@pytest.mark.parametrize(("deeper_m", "same"), [(0.0, True), (0.06, False)])
+def test_what_was_hidden_for_long_comes_back_only_where_it_was_along_the_optical_axis(deeper_m, same):
+    def lowered(packages):
+        poses = [package.T_cam_package + np.array([[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, deeper_m], [0, 0, 0, 0]])
+                 for package in packages.items]
+        return replace(packages, items=tuple(replace(package, T_cam_package=pose)
+                                             for package, pose in zip(packages.items, poses, strict=True)))
+
+    follower = Tracker(TrackConfig(max_missed_s=1.0), BELT)
+    for n in range(8):
+        first = ids(follower, located(rectangle(200, 100, 299, 239), rectangle(400, 100, 499, 239)), n)
+    for n in range(8, 20):
+        ids(follower, located(rectangle(400, 100, 499, 239)), n)
+    back = ids(follower, lowered(located(rectangle(200, 100, 299, 239))), 20)
+    assert (back[1] == first[1]) == same
