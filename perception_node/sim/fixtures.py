@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
@@ -17,6 +19,12 @@ def _at(mesh: Mesh, x: float, y: float, z: float) -> Mesh:
     return mesh.moved(np.eye(3), np.array([x, y, z]))
 
 
+@lru_cache(maxsize=1)
+def _screw_head() -> Mesh:
+    """A hexagonal head, centred; kept."""
+    return shapes.prism_mesh(shapes.disc_outline(0.008, 0.008, 6), 0.008)
+
+
 def _together(pieces: list[tuple[Mesh, Look]], bolts: list[tuple[float, float, float]] | None = None) -> Part:
     """One part out of several, with hexagonal screw heads at the given places; the first look's material counts."""
     meshes, textures = [], []
@@ -24,8 +32,8 @@ def _together(pieces: list[tuple[Mesh, Look]], bolts: list[tuple[float, float, f
         meshes.append(Mesh(mesh.vertices, mesh.normals, mesh.uv, mesh.triangles, np.zeros_like(mesh.part)))
         textures.append(look.textures[0])
     if bolts:
-        heads = [_at(shapes.prism_mesh(shapes.disc_outline(0.008, 0.008, 6), 0.008), x, y, z + 0.004) for x, y, z in bolts]
-        meshes.append(join(heads, same_part=True))
+        head = _screw_head()
+        meshes.append(join([_at(head, x, y, z + 0.004) for x, y, z in bolts], same_part=True))
         textures.append(goods_looks.even(np.random.default_rng(len(bolts)), np.full(3, 70.0), 0.6).textures[0])
     return join(meshes), Look(textures, pieces[0][1].material, True)
 

@@ -123,15 +123,6 @@ def cross(a: Array, b: Array) -> Array:
     return out
 
 
-def grid_normals(points: Array, flip: bool = False) -> Array:
-    """(R, C, 3) unit normals of a grid of points (R, C, 3) by central differences."""
-    du = np.gradient(points, axis=1)
-    dv = np.gradient(points, axis=0)
-    normal = cross(du, dv)
-    normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-12
-    return -normal if flip else normal
-
-
 def rotation_z(angle_rad: float) -> Array:
     """(3, 3) rotation about z."""
     c, s = np.cos(angle_rad), np.sin(angle_rad)

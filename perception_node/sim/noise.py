@@ -48,6 +48,15 @@ def bank() -> dict[str, Array]:
     return tiles
 
 
+@lru_cache(maxsize=1)
+def grid(side: int) -> tuple[Array, Array]:
+    """Rows and columns of a square's texels, (side, side) float32 each; kept, read-only."""
+    rows, columns = np.mgrid[0:side, 0:side].astype(np.float32)
+    rows.setflags(write=False)
+    columns.setflags(write=False)
+    return rows, columns
+
+
 def patch(
     rng: np.random.Generator, name: str, height: int, width: int, scale: float = 1.0
 ) -> Array:
@@ -90,8 +99,9 @@ def repeated(tile: Array, height: int, width: int, y: int, x: int, period: int) 
     return out
 
 
-def slopes(height_map: Array, deviation: float) -> tuple[Array, Array]:
-    """Two (H, W) uint8 slope channels (128 = flat) of a height field, scaled to a typical slope.
+def slopes(height_map: Array, deviation: float) -> tuple[Array, Array, float]:
+    """Slopes of a height field along its columns and rows, (H, W) float32 each, and the factor that makes steps of a texture's
+    slope channels (127 = 1) of them.
 
     Args:
         height_map: (H, W) float32.
@@ -99,8 +109,4 @@ def slopes(height_map: Array, deviation: float) -> tuple[Array, Array]:
     """
     gx = cv2.Sobel(height_map, cv2.CV_32F, 1, 0, ksize=3)
     gy = cv2.Sobel(height_map, cv2.CV_32F, 0, 1, ksize=3)
-    scale = 127.0 * deviation / (float(np.sqrt((gx * gx + gy * gy).mean())) + 1e-6)
-    return (
-        np.clip(gx * scale + 128.0, 0, 255).astype(np.uint8),
-        np.clip(gy * scale + 128.0, 0, 255).astype(np.uint8),
-    )
+    return gx, gy, 127.0 * deviation / (float(np.sqrt((gx * gx + gy * gy).mean())) + 1e-6)

@@ -7,7 +7,7 @@ import numpy as np
 
 from perception_node.sim import noise, prints
 from perception_node.sim.meshes import Array, Material
-from perception_node.sim.textures import Look, compose
+from perception_node.sim.textures import Look, compose, thrice
 
 _TILE = 352
 
@@ -47,7 +47,7 @@ def litter_look(rng: np.random.Generator) -> tuple[Look, float]:
         some = list(rims[n::layers])
         cv2.fillPoly(image, some, tone.tolist())
         cv2.fillPoly(relief, some, float(n % 7))
-    image *= (1 + 0.15 * noise.patch(rng, "soft", _TILE, _TILE))[..., None]
+    image *= thrice(1 + 0.15 * noise.patch(rng, "soft", _TILE, _TILE))
     return Look([compose(image, relief, 0.08, 0.1)], _matt(rng), True), float(rng.uniform(0.3, 1.5))
 
 
@@ -55,7 +55,7 @@ def wild_look(rng: np.random.Generator) -> tuple[Look, float]:
     """Stripes, checks, blocks or blotches in any two colours, dull or shiny, and metres per repeat."""
     one = np.asarray(prints.colour(rng, float(rng.random())), np.float64)
     two = one * rng.uniform(0.4, 1.6) if rng.random() < 0.6 else np.asarray(prints.colour(rng, float(rng.random())), np.float64)
-    y, x = np.mgrid[0:_TILE, 0:_TILE].astype(np.float32)
+    y, x = noise.grid(_TILE)
     waves = int(rng.integers(1, 40))
     u, v = x * np.float32(2 * np.pi * waves / _TILE), y * np.float32(2 * np.pi * waves / _TILE)
     kind = int(rng.integers(5))
@@ -73,8 +73,8 @@ def wild_look(rng: np.random.Generator) -> tuple[Look, float]:
     else:
         share = noise.patch(rng, str(rng.choice(["cloud", "cell", "ridge", "streak", "fibre"])), _TILE, _TILE)
     share = np.clip(share * hard * 0.5 + 0.5, 0, 1)
-    image = one + (two - one) * share[..., None]
-    image = image * (1 + rng.uniform(0, 0.08) * noise.patch(rng, "soft", _TILE, _TILE))[..., None]
+    image = cv2.merge([a + (b - a) * share for a, b in zip(one, two, strict=True)])
+    image = image * thrice(1 + rng.uniform(0, 0.08) * noise.patch(rng, "soft", _TILE, _TILE))
     material = Material(
         specular=float(rng.uniform(0.0, 1.2)), shininess=float(rng.uniform(5, 150)),
         mirror=float(rng.choice([0.01, 0.05, 0.2])), base_gloss=float(rng.uniform(0, 1)), holes=float(rng.uniform(0, 0.3)),

@@ -98,8 +98,7 @@ class Packed:
     tangents: Array
     texel_density: Array
     materials: Array
-    pixels: Array
-    table: Array
+    textures: list[tuple[Array, bool]]
     casts: Array
     film: Array = field(init=False)
 
@@ -144,7 +143,7 @@ def pack(items: list[Item]) -> Packed:
         for tex in look.textures:
             if id(tex) not in seen:
                 seen[id(tex)] = len(seen)
-                textures.append((np.ascontiguousarray(tex), look.wrap))
+                textures.append((tex, look.wrap))
             ids.append(seen[id(tex)])
         attributes.append(np.concatenate([mesh.vertices, mesh.normals, mesh.uv], 1))
         triangles.append(mesh.triangles + vertex_offset)
@@ -160,9 +159,9 @@ def pack(items: list[Item]) -> Packed:
     attr = np.ascontiguousarray(np.concatenate(attributes), np.float32)
     tri = np.ascontiguousarray(np.concatenate(triangles), np.int32)
     tex_of = np.concatenate(texture).astype(np.int32)
-    pixels, table = _stored(textures)
+    sizes = np.array([(0, t.shape[1], t.shape[0], wrap) for t, wrap in textures], np.int64)
     tangents, density = np.empty((len(tri), 6), np.float32), np.empty(len(tri), np.float32)
-    kernels.tangents(attr, tri, table[tex_of * samples.LEVELS], tangents, density)
+    kernels.tangents(attr, tri, sizes[tex_of], tangents, density)
     return Packed(
         attr,
         tri,
@@ -173,34 +172,51 @@ def pack(items: list[Item]) -> Packed:
         tangents,
         density,
         np.array(rows, np.float32),
-        pixels,
-        table,
+        textures,
         np.concatenate(casts),
     )
 
 
-def _stored(textures: list[tuple[Array, bool]]) -> tuple[Array, Array]:
+def _stored(textures: list[tuple[Array, bool]], smallest: Array) -> tuple[Array, Array]:
     """All texels, (P,) uint64, of the (h, w, 6) uint8 textures in `samples.LEVELS` sizes, and (N * LEVELS, 4) int64 offset, width,
-    height, wrap of each."""
+    height, wrap of each. `smallest` as `_smallest` says: what is not read is not there."""
     rows = []
     offset = 0
-    for texture, wrap in textures:
+    for (texture, wrap), most in zip(textures, smallest.tolist(), strict=True):
         h, w = texture.shape[:2]
         for level in range(samples.LEVELS):
             rows.append((offset, w, h, int(wrap)))
-            if level + 1 < samples.LEVELS and min(h, w) >= 4:
+            if level < most and min(h, w) >= 4:
                 offset += h * w
                 h, w = h // 2, w // 2
-        offset += h * w
-    pixels = np.zeros((offset, samples.TEXEL_BYTES), np.uint8)
-    for n, (texture, _) in enumerate(textures):
+        offset += h * w if most >= 0 else 0
+    pixels = np.empty((offset, samples.TEXEL_BYTES), np.uint8)
+    for n in np.flatnonzero(smallest >= 0):
         first, w, h, _ = rows[n * samples.LEVELS]
-        samples.fill_texels(texture, pixels[first:])
+        samples.fill_texels(np.ascontiguousarray(textures[n][0]), pixels[first:])
         for start, w2, h2, _ in rows[n * samples.LEVELS + 1 : (n + 1) * samples.LEVELS]:
             if start > first:
                 samples.halve_texels(pixels[first:], w, h2, w2, pixels[start:])
                 first, w = start, w2
     return pixels.view(np.uint64).ravel(), np.array(rows, np.int64)
+
+
+def _smallest(packed: Packed, vertices: Array, alive: Array, level: Array, view: View) -> Array:
+    """(N,) number of the smallest stored size at which each texture may be read in this view, -1 = it is out of sight.
+
+    Args:
+        packed: the scene. vertices: (V, 3) in the camera frame. alive: (T,). level: (T,) from `_levels`. view: camera.
+    """
+    fx, fy, cx, cy = view.intrinsics
+    z = np.maximum(vertices[:, 2], 0.02)
+    u, v = fx * vertices[:, 0] / z + cx, fy * vertices[:, 1] / z + cy
+    beyond = (u < -1) * 1 + (u > view.width) * 2 + (v < -1) * 4 + (v > view.height) * 8
+    beyond[vertices[:, 2] < 0.02] = 0  # the side is not known
+    corners = beyond[packed.triangles]
+    seen = np.flatnonzero((alive > 0) & ((corners[:, 0] & corners[:, 1] & corners[:, 2]) == 0))
+    smallest = np.full(len(packed.textures), -1, np.int32)
+    np.maximum.at(smallest, packed.texture[seen], level[seen])
+    return smallest
 
 
 def _light_basis(direction: Array) -> Array:
@@ -281,6 +297,7 @@ def render(packed: Packed, lighting: Lighting, view: View, centre: Array, radius
     kernels.gather(near, front, film_near, film, films, packed.instance, packed.material, packed.materials, depth, ids, holes)
     rows, moments, frames = _shadows(packed, lighting, centre, radius)
     level = _levels(packed, vertices, k)
+    pixels, table = _stored(packed.textures, _smallest(packed, vertices, alive, level, view))
     needed = _buffer("needed", shape, np.uint8, 0)
     samples.mark_samples(front, film, films, packed.key, needed)
     colour = _buffer("colour", (*shape, 3), np.float32, None)
@@ -289,7 +306,7 @@ def render(packed: Packed, lighting: Lighting, view: View, centre: Array, radius
     for layer, blend in ((front, 0), (film, 1))[: 1 + films]:
         shading.shade(
             needed, layer, packed.attributes, packed.triangles, edges, packed.tangents, packed.texture,
-            level, packed.material, packed.materials, packed.pixels, packed.table, _LINEAR,
+            level, packed.material, packed.materials, pixels, table, _LINEAR,
             origin.astype(np.float32), rows, moments, frames, lighting.strips.astype(np.float32),
             sky, occlusion, colour, blend,
         )  # fmt: skip

@@ -11,7 +11,7 @@ import numpy as np
 from perception_node.sim import drape, environment, goods, kernels, packages, render, scenarios, sensor
 from perception_node.sim.cell import SimulatedCell
 from perception_node.sim.dataset import IGNORE, SLIVER_PX, Sample
-from perception_node.sim.meshes import Array, Mesh, join
+from perception_node.sim.meshes import Array, Mesh, cross, join
 from perception_node.sim.packages import PackageSpec
 from perception_node.types import CLASS_NAMES
 
@@ -65,7 +65,7 @@ def upright_box(size_m: tuple[float, float, float], rotation: Array) -> tuple[li
         a, b = b, a
     z = rotation[:, up] * np.sign(rotation[2, up])
     x = rotation[:, a]
-    return [float(size_m[a]), float(size_m[b]), float(size_m[up])], np.stack([x, np.cross(z, x), z], 1)
+    return [float(size_m[a]), float(size_m[b]), float(size_m[up])], np.stack([x, cross(z, x), z], 1)
 
 
 def labels_and_truth(

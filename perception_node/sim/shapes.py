@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from perception_node.sim import noise
-from perception_node.sim.meshes import Array, Mesh, cross, grid_normals, grid_triangles, join
+from perception_node.sim import compiled, noise
+from perception_node.sim.meshes import Array, Mesh, cross, grid_triangles, join
 
 _FACES = ((0, 1, 2, 1), (0, 1, 2, -1), (1, 2, 0, 1), (1, 2, 0, -1), (0, 2, 1, 1), (0, 2, 1, -1))
 """Of a box: the axes along u and v, the axis of the normal and its sign."""
@@ -55,16 +55,24 @@ def box_mesh(rng: np.random.Generator, size_m: Array, bevel_m: float, bulge_m: f
     )
 
 
+@lru_cache(maxsize=64)
+def _sheet_uv(rows: int, columns: int, mirror: bool) -> Array:
+    """(rows * columns, 2) float32 texture coordinates of a grid; kept, read-only."""
+    v, u = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing="ij")
+    uv = np.stack([u, 1 - v if mirror else v], -1).reshape(-1, 2).astype(np.float32)
+    uv.setflags(write=False)
+    return uv
+
+
 def _sheet(points: Array, part: int, flip: bool, mirror: bool = False) -> Mesh:
     """A (R, C, 3) grid of points as a mesh; uv follow the grid, v backwards if `mirror`."""
     rows, columns = points.shape[:2]
-    v, u = np.meshgrid(np.linspace(0, 1, rows), np.linspace(0, 1, columns), indexing="ij")
-    if mirror:
-        v = 1 - v
+    normals = np.empty((rows * columns, 3), np.float32)
+    compiled.grid_normals(np.ascontiguousarray(points, np.float64), -1.0 if flip else 1.0, normals)
     return Mesh(
         points.reshape(-1, 3).astype(np.float32),
-        grid_normals(points, flip).reshape(-1, 3).astype(np.float32),
-        np.stack([u, v], -1).reshape(-1, 2).astype(np.float32),
+        normals,
+        _sheet_uv(rows, columns, mirror),
         grid_triangles(rows, columns, flip),
         np.full((rows - 1) * (columns - 1) * 2, part, np.int32),
     )

@@ -7,7 +7,7 @@ import numpy as np
 
 from perception_node.sim import noise, prints
 from perception_node.sim.meshes import Array, Material
-from perception_node.sim.textures import Look, compose, tinted
+from perception_node.sim.textures import Look, compose, thrice, tinted
 
 _TILE = 352
 
@@ -23,8 +23,8 @@ def _worn(rng: np.random.Generator, base: Array, amount: float, size: tuple[int,
     )
     image = tinted(np.clip(tone, 0.3, 1.8).astype(np.float32), np.asarray(base, np.float32))
     if rng.random() < 0.4:
-        marks = np.clip(noise.patch(rng, "cloud", h, w) - rng.uniform(0.8, 1.6), 0, 1)[..., None]
-        image += marks * rng.uniform(-50, 40) * amount
+        marks = np.clip(noise.patch(rng, "cloud", h, w) - rng.uniform(0.8, 1.6), 0, 1)
+        image += thrice(marks * rng.uniform(-50, 40) * amount)
     for _ in range(int(rng.integers(0, 6) * amount)):
         p = rng.integers(0, min(h, w), 4)
         ink = base * rng.uniform(0.6, 1.5)
@@ -52,7 +52,7 @@ def belt_look(rng: np.random.Generator) -> tuple[Look, float]:
     image = _worn(rng, base, float(rng.uniform(0.2, 1.2)))
     relief = 0.5 * noise.patch(rng, "fine", _TILE, _TILE)
     style = rng.random()
-    y, x = np.mgrid[0:_TILE, 0:_TILE].astype(np.float32)
+    y, x = noise.grid(_TILE)
     pitch = _TILE / int(rng.integers(4, 40))
     if style < 0.15:
         relief += 2.0 * np.sign(np.sin(x * 2 * np.pi / pitch)) * np.sign(np.sin(y * 2 * np.pi / pitch))
@@ -80,13 +80,13 @@ def belt_look(rng: np.random.Generator) -> tuple[Look, float]:
 def floor_look(rng: np.random.Generator) -> tuple[Look, float]:
     """Concrete, asphalt, tiles, planks, carpet, painted or metal floor, and metres per repeat."""
     kind = rng.random()
-    y, x = np.mgrid[0:_TILE, 0:_TILE].astype(np.float32)
+    y, x = noise.grid(_TILE)
     relief = noise.patch(rng, "fine", _TILE, _TILE)
     if kind < 0.35:
         base = np.array([rng.uniform(60, 200)] * 3) * rng.uniform(0.93, 1.07, 3)
         image = _worn(rng, base, float(rng.uniform(0.5, 1.8)))
         if rng.random() < 0.4:
-            image += 10 * noise.patch(rng, "fine", _TILE, _TILE)[..., None] * rng.uniform(0.5, 2.5)
+            image += thrice(10 * noise.patch(rng, "fine", _TILE, _TILE) * rng.uniform(0.5, 2.5))
     elif kind < 0.6:
         base = rng.uniform(70, 215) * np.array([1.0, rng.uniform(0.65, 0.88), rng.uniform(0.4, 0.75)])
         image = _worn(rng, base, 0.8)
@@ -94,8 +94,8 @@ def floor_look(rng: np.random.Generator) -> tuple[Look, float]:
         step = _TILE / rows
         board = np.floor(y / step)
         tones = rng.uniform(0.75, 1.2, rows + 1)
-        image *= tones[board.astype(int)][..., None]
-        image *= (1 + 0.12 * noise.patch(rng, "streak", _TILE, _TILE))[..., None]
+        image *= thrice(tones[board.astype(int)])
+        image *= thrice(1 + 0.12 * noise.patch(rng, "streak", _TILE, _TILE))
         joints = (y % step < 2) | ((x + board * _TILE * 0.37) % (_TILE / int(rng.integers(1, 3))) < 2)
         image[joints] *= rng.uniform(0.3, 0.8)
     elif kind < 0.75:
@@ -108,12 +108,12 @@ def floor_look(rng: np.random.Generator) -> tuple[Look, float]:
     elif kind < 0.85:
         base = np.asarray(prints.colour(rng, 0.7), np.float64)
         image = _worn(rng, base, 0.8)
-        image += 14 * noise.patch(rng, "fine", _TILE, _TILE)[..., None]
+        image += thrice(14 * noise.patch(rng, "fine", _TILE, _TILE))
         relief *= 3
     else:
         base = np.array([rng.uniform(110, 200)] * 3) * rng.uniform(0.97, 1.03, 3)
         image = _worn(rng, base, 0.7)
-        image *= (1 + 0.1 * noise.patch(rng, "streak", _TILE, _TILE))[..., None]
+        image *= thrice(1 + 0.1 * noise.patch(rng, "streak", _TILE, _TILE))
         if rng.random() < 0.3:
             image[(x + y) % 48 < 5] *= 1.2
     material = Material(
@@ -125,7 +125,7 @@ def floor_look(rng: np.random.Generator) -> tuple[Look, float]:
 
 def wall_look(rng: np.random.Generator) -> tuple[Look, float]:
     """Brick, plaster, siding or planks of a house or hall, and metres per repeat."""
-    y, x = np.mgrid[0:_TILE, 0:_TILE].astype(np.float32)
+    y, x = noise.grid(_TILE)
     kind = rng.random()
     relief = noise.patch(rng, "fine", _TILE, _TILE)
     if kind < 0.3:
@@ -134,7 +134,7 @@ def wall_look(rng: np.random.Generator) -> tuple[Look, float]:
         row = np.floor(y / 24)
         tones = rng.uniform(0.75, 1.2, (16, 10))
         column = np.floor((x + 24 * (row % 2)) / 48)
-        image *= tones[row.astype(int) % 16, column.astype(int) % 10][..., None]
+        image *= thrice(tones[row.astype(int) % 16, column.astype(int) % 10])
         joint = (y % 24 < 3) | ((x + 24 * (row % 2)) % 48 < 3)
         image[joint] = rng.uniform(110, 210)
     elif kind < 0.65:
@@ -162,7 +162,7 @@ def metal_look(rng: np.random.Generator, bare: float = 0.4) -> Look:
     if rng.random() < bare:
         base = np.array([rng.uniform(120, 215)] * 3) * np.array([1.0, 1.0, rng.uniform(0.96, 1.05)])
         image = _worn(rng, base, 0.4, size)
-        image *= (1 + 0.06 * noise.patch(rng, "streak", *size))[..., None]
+        image *= thrice(1 + 0.06 * noise.patch(rng, "streak", *size))
         material = Material(
             specular=float(rng.uniform(0.4, 1.5)), shininess=float(rng.uniform(20, 150)), metal=0.9,
             mirror=float(rng.uniform(0.15, 0.6)), base_gloss=0.9, holes=float(rng.uniform(0.1, 0.6)),
@@ -205,7 +205,7 @@ def plastic_look(rng: np.random.Generator) -> Look:
         x = np.arange(_TILE, dtype=np.float32)[None]
         ribs = (x % (_TILE / int(rng.integers(4, 16))) < 6).astype(np.float32)
         relief = relief + ribs * 4
-        image *= (1 - 0.12 * ribs)[..., None]
+        image *= thrice(1 - 0.12 * ribs)
     material = Material(
         specular=float(rng.uniform(0.2, 1.0)), shininess=float(rng.uniform(10, 60)),
         mirror=float(rng.uniform(0.01, 0.08)), base_gloss=float(rng.uniform(0.2, 0.8)), holes=0.08,
