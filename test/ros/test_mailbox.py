@@ -1,5 +1,7 @@
 """Messages that pass by the executor, and the console, which reads so."""
 
+import json
+import struct
 import threading
 import time
 
@@ -58,7 +60,7 @@ def test_the_console_draws_a_scene_when_it_comes(cell):
 
     import rclpy
     from rclpy.qos import QoSProfile
-    from sensor_msgs.msg import Image
+    from sensor_msgs.msg import CameraInfo, Image
     from std_msgs.msg import Header
 
     from perception_node.bag.cdr import SceneBytes
@@ -73,12 +75,15 @@ def test_the_console_draws_a_scene_when_it_comes(cell):
     link.start(lambda: drawn.put(link.moment))
     try:
         link.watched = True
-        pictures = cell.publisher("image", Image)
+        pictures, infos = cell.publisher("image", Image), cell.publisher("camera_info", CameraInfo)
         scenes = cell.node.create_publisher(PickScene, "perception/scene", QoSProfile(depth=2))
         cell.wait_until(lambda: scenes.get_subscription_count() > 0, "the console's subscription")
 
-        def show(packages):
+        def show(packages, focal_px=60.0):
             scene, frame = full_scene(64, 48, packages)
+            stamp = time_message(scene.stamp_ns)
+            infos.publish(CameraInfo(header=Header(stamp=stamp, frame_id=scene.frame_id), width=64, height=48,
+                                     k=[focal_px, 0.0, 32.0, 0.0, focal_px, 24.0, 0.0, 0.0, 1.0]))
             pictures.publish(image_message(frame.rgb, "rgb8", Header(stamp=time_message(scene.stamp_ns), frame_id=scene.frame_id)))
             scenes.publish(SceneBytes(scene).scene(0.03))
 
@@ -95,6 +100,19 @@ def test_the_console_draws_a_scene_when_it_comes(cell):
         octets, kind = link.grasped.find(3)
         assert octets
         assert kind == "suction"
+        for focal_px in (60.0, 30.0):  # a new calibration moves what is drawn
+            link.want()
+
+            def moved(wanted=focal_px):
+                while not drawn.empty():
+                    data = drawn.get().data
+                    link.want()
+                    middle = json.loads(data[4:4 + struct.unpack_from("<I", data)[0]])["grasps"][0]["points"][1]
+                    pose = next(grasp.T_cam_grasp for grasp in full_scene(64, 48, 3)[0].grasps)
+                    if abs(middle[0] - (32.0 + wanted * pose[0, 3] / pose[2, 3])) < 0.2:
+                        return True
+                return False
+            cell.wait_until(moved, "grasps by the newest calibration", each=lambda: show(3, focal_px))  # noqa: B023
         link.watched = False
         cell.wait_until(lambda: scenes.get_subscription_count() == 0, "no subscription when nobody looks")
         assert link.moment is None
