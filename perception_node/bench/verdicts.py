@@ -19,6 +19,8 @@ RMS_M: Mapping[str, float] = {"poly_bag": 0.008}
 RMS_OTHER_M = 0.004
 NORMAL_RAD = np.deg2rad(15.0)
 CONTACT_M = 0.008
+_MIN_SPAN = 0.5
+"""A surface that is seen from its edge shows a row of readings under the cup, not a face."""
 _DISC = 160
 _SKIN_M = 0.003
 """A finger that enters a true box by less than this touches it: the edges of real packages are round."""
@@ -47,6 +49,8 @@ def judge_suction(grasp: Grasp, truth: Truth, instance: int, config: SuctionConf
         z = view.depth_m.ravel()[flat[on]].astype(np.float64)
         surface = np.column_stack([view.rays[flat[on]] * z[:, None], z])[np.isfinite(z)]
         normal, offset, rms = geometry.fit_plane(surface)
+        if normal @ surface.mean(axis=0) > 0:  # towards the camera, also where it looks at the surface from far aside
+            normal, offset = -normal, -offset
         if rms > limit:
             return Verdict(False, "rough")
         if np.arccos(np.clip(-normal @ grasp.T_cam_grasp[:3, 2], -1.0, 1.0)) > NORMAL_RAD:
@@ -81,10 +85,14 @@ def can_hold(truth: Truth, instance: int, config: SuctionConfig, up: F64) -> boo
     loose = np.full(count, 0.05)
     rough = fit_patches(view, contact, normal, hint, label, disc, 1, loose)
     patch = fit_patches(view, contact, rough.normal, hint, label, pattern, len(cups), loose)
+    placed = fit_patches(view, patch.contact, patch.normal, hint, label, pattern, len(cups), loose)
     limit = RMS_M.get(truth.classes[instance], RMS_OTHER_M)
     upright = np.arccos(np.clip(patch.normal @ up, -1.0, 1.0)) <= config.max_tilt_rad
-    on = patch.cup_reading >= ON_PACKAGE if len(cups) > 1 else patch.on_mask >= ON_PACKAGE
-    return bool((patch.fitted & on & (patch.rms_m <= limit) & upright).any())
+    on = placed.cup_reading >= ON_PACKAGE if len(cups) > 1 else placed.on_mask >= ON_PACKAGE
+    turned = np.arccos(np.clip(np.einsum("ni,ni->n", placed.normal, patch.normal), -1.0, 1.0))
+    near = np.linalg.norm(placed.contact - patch.contact, axis=1) <= CONTACT_M
+    holds = on & (placed.rms_m <= limit) & (turned <= NORMAL_RAD) & near & (placed.span >= _MIN_SPAN) & upright
+    return bool((patch.fitted & placed.fitted & holds).any())
 
 
 def judge_jaw(grasp: Grasp, truth: Truth, instance: int, config: JawConfig) -> Verdict:

@@ -24,6 +24,10 @@ _MIN_REACH_M = 0.008
 error of a stereo camera at 1.1 m (3 mm at three sigmas) leave half of it as contact."""
 _MAX_UNSEEN = 0.6
 """A finger whose place is hidden to more than this share is not sent there."""
+_MIN_HELD = 0.2
+"""The package must be seen on this share of its face between the fingers: the rectangle round a bent or covered one is empty in
+places. Source: simulated belts with true masks: of 126 best grasps six of the eight wrong ones have 0, 99 % of the right ones 0.2
+and more."""
 _RIGID = {"box": 1.0, "padded_mailer": 0.5, "poly_bag": 0.25, "item": 0.5}
 """How well a class of package resists being squeezed, 0..1, as a term of the score. Items do, but they are round and turn away."""
 
@@ -55,12 +59,12 @@ def jaw_grasps(view: View, packages: Sequence[Package], everything: Sequence[Pac
     if len(candidates.owner) == 0:
         return []
     labels = np.array([package.label for package in packages])
-    beside = look_beside(view, candidates.T_cam_face, candidates.opening_m, labels[candidates.owner],
+    beside = look_beside(view, candidates.T_cam_face, candidates.opening_m, candidates.extent_m, labels[candidates.owner],
                          [package for package in everything if package.placed and package.from_depth], plane, config)
     reach = np.minimum(config.finger_depth_m, beside.free_m - config.clearance_m)
     values = _terms(packages, candidates, beside, reach, plane, config)
     score = model.probability(values)
-    possible = (reach >= _MIN_REACH_M) & (beside.unseen <= _MAX_UNSEEN)
+    possible = (reach >= _MIN_REACH_M) & (beside.unseen <= _MAX_UNSEEN) & (beside.held >= _MIN_HELD)
     once_free = uncovered_probability(model, values)
     alive = possible & (once_free >= grasp.min_score)
     T_cam_grasp = candidates.T_cam_face.copy()
@@ -162,8 +166,14 @@ def _explain(package: Package, mine: NDArray[np.int64], beside: Obstacles, reach
         book.reject(package, "parallel_jaw", f"best place has a success probability of {best:.2f}, wanted "
                     f"{grasp.min_score:.2f}", score_probability=best, limit_probability=grasp.min_score)
         return
+    free = mine[(reach[mine] >= _MIN_REACH_M) & (beside.unseen[mine] <= _MAX_UNSEEN)]
+    if len(free):
+        held = float(beside.held[free].max())
+        book.reject(package, "parallel_jaw", f"seen on {100 * held:.0f} % of the place between the fingers at best, needed "
+                    f"{100 * _MIN_HELD:.0f} %{book.covered_words(package)}", held_share=held, limit_share=_MIN_HELD)
+        return
     k = int(mine[int(np.argmax(reach[mine]))])
-    free, needed = max(float(beside.free_m[k]), 0.0), _MIN_REACH_M + config.clearance_m
+    free_m, needed = max(float(beside.free_m[k]), 0.0), _MIN_REACH_M + config.clearance_m
     if reach[k] >= _MIN_REACH_M:
         unseen = float(beside.unseen[mine].min())
         words = f"{100 * unseen:.0f} % of the fingers' place is out of sight, at most {100 * _MAX_UNSEEN:.0f} % allowed"
@@ -171,6 +181,6 @@ def _explain(package: Package, mine: NDArray[np.int64], beside: Obstacles, reach
         return
     blocker = int(beside.blocker[k])
     what = "the belt" if blocker == 0 else "its own bulge" if blocker == package.label else book.name_of(blocker)
-    book.reject(package, "parallel_jaw", f"fingers find {1e3 * free:.0f} mm of free depth beside it, they need "
+    book.reject(package, "parallel_jaw", f"fingers find {1e3 * free_m:.0f} mm of free depth beside it, they need "
                     f"{1e3 * needed:.0f} mm: {what} is in the way{book.covered_words(package)}",
-                    free_m=free, needed_m=needed)
+                    free_m=free_m, needed_m=needed)

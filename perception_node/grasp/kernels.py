@@ -11,16 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.compiled import compiled
+from perception_node.grasp.planes import least_variance, lower_median, solve_plane, span_and_bend
 from perception_node.types import F32, F64
 
 Labels = NDArray[np.uint16]
 Whole = NDArray[np.int64]
 
-PATCH_COLUMNS = 13
+PATCH_COLUMNS = 15
 """Width of the table that `fit_discs` fills."""
 MIN_READINGS = 6
 GRID_X, GRID_Y, GRID_Z = 4, 4, 3
 """Points by which a finger's volume is looked at: along its thickness, its width, and downwards from the face."""
+HELD_X, HELD_Y, HELD_SHARE = 9, 3, 0.9
+"""Points by which the place between the fingers is looked at, and the share of it that they span."""
 ABOVE_M = 0.2
 """Fingers come from above: what stands this much higher than the face is still in their way."""
 HIGH_M = (0.16, 0.1, 0.055)
@@ -88,68 +91,6 @@ def tangents(nx: float, ny: float, nz: float, hx: float, hy: float, hz: float) -
 
 
 @compiled
-def lower_median(values: F64, count: int) -> float:
-    """The middle one of the first `count` values, of two the smaller; they are reordered.
-
-    Source: C. A. R. Hoare, "Algorithm 65: find", Communications of the ACM 4(7), 1961.
-    """
-    wanted, low, high = (count - 1) // 2, 0, count - 1
-    while low < high:
-        pivot, i, j = values[wanted], low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while pivot < values[j]:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if j < wanted:
-            low = i
-        if wanted < i:
-            high = j
-    return float(values[wanted])
-
-
-@compiled
-def solve_plane(a: F64, b: F64, h: F64, count: int, scale: float, plane: F64) -> None:
-    """One round of re-weighting: the plane h = p0 a + p1 b + p2 through readings, drawn a little towards level where they are few
-    or in a row.
-
-    Args:
-        a, b, h: (M,), of which the first `count` are readings. scale: 1 / distance beyond which a reading loses its weight.
-        plane: (3,) of the last round; written unless the weights are next to nothing.
-    """
-    aa, ab, bb, ah, bh, sh, sa, sb, s = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    p0, p1, p2 = plane[0], plane[1], plane[2]
-    for k in range(count):
-        far = (h[k] - (p0 * a[k] + p1 * b[k] + p2)) * scale
-        w = 1.0 / (1.0 + far * far)
-        w *= w
-        wa, wb = w * a[k], w * b[k]
-        aa += wa * a[k]
-        ab += wa * b[k]
-        bb += wb * b[k]
-        ah += wa * h[k]
-        bh += wb * h[k]
-        sh += w * h[k]
-        sa += wa
-        sb += wb
-        s += w
-    if not s > 1e-3:
-        return
-    ridge = 0.02 * (aa + bb + 1e-9)
-    full = s + 1e-6
-    # Eliminate the level, then two equations in two slopes are left; the ridge keeps them apart.
-    caa, cab, cbb = aa + ridge - sa * sa / full, ab - sa * sb / full, bb + ridge - sb * sb / full
-    cah, cbh = ah - sa * sh / full, bh - sb * sh / full
-    determinant = max(caa * cbb - cab * cab, 1e-30)
-    plane[0], plane[1] = (cah * cbb - cbh * cab) / determinant, (cbh * caa - cah * cab) / determinant
-    plane[2] = (sh - plane[0] * sa - plane[1] * sb) / full
-
-
-@compiled
 def fit_discs(labels: Labels, depth_m: F32, rays: F32, rgb: NDArray[np.uint8], camera: F64, contact: F64, normal: F64, hint: F64,
               label: Whole, pattern_m: F64, cups: int, tolerance_m: F64, rounds: int) -> F64:
     """Fit a plane to what lies under each of N discs, as `patch.fit_patches` says.
@@ -170,6 +111,7 @@ def fit_discs(labels: Labels, depth_m: F32, rays: F32, rgb: NDArray[np.uint8], c
     rows, columns = np.empty(samples, np.int64), np.empty(samples, np.int64)
     here, depths, greens = np.empty(samples, np.uint16), np.empty(samples, np.float32), np.empty(samples)
     radius = np.abs(pattern_m).max()
+    narrowest = least_variance(pattern_m)
     for n in range(len(contact)):
         cx, cy, cz = contact[n, 0], contact[n, 1], contact[n, 2]
         nx, ny, nz = normal[n, 0], normal[n, 1], normal[n, 2]
@@ -216,6 +158,7 @@ def fit_discs(labels: Labels, depth_m: F32, rays: F32, rgb: NDArray[np.uint8], c
             sum_a += a[k]
             sum_b += b[k]
         safe = max(count, 1)
+        closest, out[n, 14] = span_and_bend(a, b, h, count, plane)
         steep = 1.0 + plane[0] * plane[0] + plane[1] * plane[1]
         root = math.sqrt(steep)
         out[n, 0], out[n, 1], out[n, 2] = cx + nx * plane[2], cy + ny * plane[2], cz + nz * plane[2]
@@ -228,6 +171,7 @@ def fit_discs(labels: Labels, depth_m: F32, rays: F32, rgb: NDArray[np.uint8], c
         out[n, 10] = least / each
         out[n, 11] = 1.0 if count >= MIN_READINGS else 0.0
         out[n, 12] = math.sqrt(max(bright2 / samples - (bright / samples) ** 2, 0.0))
+        out[n, 13] = math.sqrt(closest / narrowest)
     return out
 
 
@@ -391,3 +335,36 @@ def fingers_meet(labels: Labels, depth_m: F32, rays: F32, camera: F64, T_cam_fac
         free_m[n] = free if np.isfinite(free) else depth
         blocker[n] = met
     return free_m, blocker, unseen
+
+
+@compiled
+def held_between(labels: Labels, depth_m: F32, rays: F32, camera: F64, T_cam_face: F64, extent_m: F64, own: Whole,
+                 jaws_m: F64) -> F64:
+    """(N,) share of the places on the face between N candidates' fingers where their package is seen within the fingers' depth.
+
+    Args:
+        labels, depth_m, rays, camera: as in `fit_discs`. T_cam_face, own, jaws_m: as in `fingers_meet`. extent_m: (N,)
+            width of the package between the fingers.
+    """
+    height, width = labels.shape
+    out = np.empty(len(extent_m))
+    for n in range(len(extent_m)):
+        T, seen = T_cam_face[n], 0
+        for i in range(HELD_X):
+            x = (i / (HELD_X - 1) - 0.5) * HELD_SHARE * extent_m[n]
+            for j in range(HELD_Y):
+                y = (j / (HELD_Y - 1) - 0.5) * HELD_SHARE * jaws_m[2]
+                z = T[2, 0] * x + T[2, 1] * y + T[2, 3]
+                row, column = pixel_of(T[0, 0] * x + T[0, 1] * y + T[0, 3], T[1, 0] * x + T[1, 1] * y + T[1, 3], z, camera, height,
+                                       width)
+                if row < 0 or labels[row, column] != own[n]:
+                    continue
+                z = depth_m[row, column]
+                if z > 0.0:
+                    u, v = ray_of(row, column, rays, camera, width)
+                    below = (z * u - T[0, 3]) * T[0, 2] + (z * v - T[1, 3]) * T[1, 2] + (z - T[2, 3]) * T[2, 2]
+                    if not abs(below) < jaws_m[0]:
+                        continue
+                seen += 1
+        out[n] = seen / (HELD_X * HELD_Y)
+    return out

@@ -131,6 +131,18 @@ class Patches:
         """(N,) spread (one sigma) of the brightness under the disc, 0..255; 0 where there is no colour picture."""
         return self.table[:, 12]
 
+    @property
+    def span(self) -> F64:
+        """(N,) how widely the readings lie in the direction in which they lie closest, 1 = as widely as the disc: a surface seen
+        from its edge gives a row of readings, through which any plane goes."""
+        return self.table[:, 13]
+
+    @property
+    def bend(self) -> F64:
+        """(N,) radians between the robust plane and the one through all readings alike: where they differ, the disc lies over a
+        fold, an edge or a step, and the robust plane is that of its larger part."""
+        return self.table[:, 14]
+
     def take(self, chosen: NDArray[np.int64]) -> Patches:
         """Some of the discs."""
         return Patches(self.table[chosen])

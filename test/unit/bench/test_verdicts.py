@@ -55,6 +55,13 @@ def test_good_suction_is_valid_and_bad_suction_is_called_by_its_fault(judged):
     assert can_hold(truth, 1, GRIPPER.suction, UP)
 
 
+def test_a_face_that_is_seen_from_its_edge_holds_no_cup(judged):
+    _, truth = judged
+    wall = dataclasses.replace(truth, depth_m=np.full_like(truth.depth_m, 0.9))
+    assert can_hold(wall, 1, GRIPPER.suction, UP)
+    assert not can_hold(wall, 1, GRIPPER.suction, np.array([0.0, -1.0, 0.0]))
+
+
 def test_good_jaws_are_free_and_bad_jaws_touch(judged):
     scene, truth = judged
     best = next(g for g in scene.grasps if g.kind == "parallel_jaw" and g.label == 1)

@@ -4,6 +4,7 @@ import pytest
 from perception_node.config import BeltConfig, Config, from_flat
 from perception_node.grasp import draw_grasps, propose_grasps
 from perception_node.grasp.draw import depth_colours
+from perception_node.grasp.planes import span_and_bend
 from perception_node.grasp.score import DEGRADED_CAP, PRIOR_SUCTION
 from perception_node.locate import locate_packages
 from perception_node.track import Tracker
@@ -104,6 +105,40 @@ def test_a_small_face_above_a_large_side_is_found_by_the_second_look(cast_boxes,
     best = of(grasps, "suction")[0]
     assert best.T_cam_grasp[0, 3] / best.T_cam_grasp[2, 3] * 400 + 199 < edge
     assert best.T_cam_grasp[:3, 2] == pytest.approx([0, 0, 1], abs=0.25)
+
+
+def test_a_wall_gets_no_cup_on_an_upper_face_that_nobody_sees(cast_boxes):
+    frame, segmentation = cast_boxes([(0.0, -0.3, 0.3, 0.05, 0.08, 0.0)])
+    wall = Frame(frame.rgb, np.full_like(frame.depth_m, 0.92), frame.camera, 0, "cam")
+    # The camera looks along the belt rather than down on it: any level face at the wall's height is seen from its edge.
+    grasps, rejections = propose(wall, segmentation, (0.0, -0.951, -0.310, 0.3))
+    assert not of(grasps, "suction")
+    reason, = (r for r in rejections if r.kind == "suction")
+    assert "seen from the side" in reason.reason
+    assert reason.numbers["facing_sine"] < reason.numbers["limit_sine"]
+
+
+def test_a_row_of_readings_and_a_fold_are_told_from_a_plane():
+    a, b = (axis.ravel() for axis in np.meshgrid(np.linspace(-1.0, 1.0, 9), np.linspace(-1.0, 1.0, 7)))
+    slope = np.array([0.2, -0.1, 0.0])
+    spread, bend = span_and_bend(a, b, 0.2 * a - 0.1 * b, len(a), slope)
+    assert spread == pytest.approx(a.var(), rel=1e-6)
+    assert bend == pytest.approx(0.0, abs=1e-6)
+    assert span_and_bend(a, 0.5 * a, 0.2 * a, len(a), slope)[0] == pytest.approx(0.0, abs=1e-9)
+    fold = np.where(a > 0.3, 1.0, 0.0) * (a - 0.3)
+    assert span_and_bend(a, b, fold, len(a), np.zeros(3))[1] > 0.14
+
+
+def test_fingers_do_not_close_where_the_rectangle_round_a_package_is_empty(cast_boxes, belt):
+    frame, segmentation = cast_boxes([(-0.12, 0.0, 0.06, 0.06, 0.05, 0.0), (0.12, 0.0, 0.06, 0.06, 0.05, 0.0)])
+    labels = np.minimum(segmentation.labels, 1)
+    rows, columns = np.nonzero(labels)
+    one = Instance(1, "box", 0.9, (int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1), len(rows))
+    grasps, rejections = propose(frame, Segmentation(labels, (one,)), belt)
+    assert not of(grasps, "parallel_jaw")
+    reason, = (r for r in rejections if r.kind == "parallel_jaw")
+    assert "seen on 0 % of the place between the fingers" in reason.reason
+    assert reason.numbers["held_share"] == 0.0
 
 
 def test_no_cup_on_a_hole_in_the_depth(cast_boxes, belt):
