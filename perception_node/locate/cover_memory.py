@@ -34,8 +34,8 @@ class CoverMemory:
 
     def forget(self) -> None:
         """Begin anew: the clock has jumped, or ids will be given out again."""
-        self._ids: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._seen_ns: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._rows: dict[int, int] = {}
+        self._seen_ns: dict[int, int] = {}
         self._mean_m2 = np.zeros((0, 0))
         self._frames: NDArray[np.int64] = np.zeros((0, 0), np.int64)
         self._lies: NDArray[np.bool_] = np.zeros((0, 0), np.bool_)
@@ -53,12 +53,11 @@ class CoverMemory:
             The packages with `covered_by` and `pick_order` as all frames say.
         """
         again, self._stamp_ns = self._stamp_ns == stamp_ns, stamp_ns
-        ids = np.array(track_ids, np.int64)
-        here = np.flatnonzero(ids > 0)
-        slots = self._slots(ids[here], stamp_ns, stamp_ns - round(keep_s * 1e9))
-        if not len(here):
+        here = [i for i, track_id in enumerate(track_ids) if track_id > 0]
+        slots = self._slots([track_ids[i] for i in here], stamp_ns, stamp_ns - round(keep_s * 1e9))
+        if not here:
             return packages
-        pairs = np.ix_(slots, slots)
+        pairs = slots[:, None], slots
         frames, mean_m2, lies = self._frames[pairs], self._mean_m2[pairs], self._lies[pairs]
         if packages.over_m2 is not None:
             area_m2 = packages.over_m2[np.ix_(here, here)]
@@ -80,19 +79,17 @@ class CoverMemory:
         return covered_anew(packages, {labels[lower]: tuple(sorted(labels[upper] for upper in uppers))
                                        for lower, uppers in covered.items()})
 
-    def _slots(self, ids: NDArray[np.int64], stamp_ns: int, oldest_ns: int) -> NDArray[np.int64]:
+    def _slots(self, ids: Sequence[int], stamp_ns: int, oldest_ns: int) -> NDArray[np.int64]:
         """Rows of these ids, after room was made for new ones and old ones were forgotten."""
-        kept = np.flatnonzero((self._seen_ns >= oldest_ns) | np.isin(self._ids, ids))
-        fresh = ids[~np.isin(ids, self._ids)]
-        if len(kept) < len(self._ids) or len(fresh):
-            count, old = len(kept) + len(fresh), np.ix_(kept, kept)
+        kept = [row for track_id, row in self._rows.items() if self._seen_ns[track_id] >= oldest_ns or track_id in ids]
+        fresh = [track_id for track_id in ids if track_id not in self._rows]
+        if len(kept) < len(self._rows) or fresh:
+            known = [track_id for track_id, row in self._rows.items() if row in kept]
+            count, part, old = len(kept) + len(fresh), slice(len(kept)), np.ix_(kept, kept)
             frames, mean_m2, lies = np.zeros((count, count), np.int64), np.zeros((count, count)), np.zeros((count, count), np.bool_)
-            part = slice(len(kept))
             frames[part, part], mean_m2[part, part], lies[part, part] = self._frames[old], self._mean_m2[old], self._lies[old]
             self._frames, self._mean_m2, self._lies = frames, mean_m2, lies
-            self._ids = np.concatenate([self._ids[kept], fresh])
-            self._seen_ns = np.concatenate([self._seen_ns[kept], np.full(len(fresh), stamp_ns, np.int64)])
-        order = np.argsort(self._ids)
-        slots = order[np.searchsorted(self._ids, ids, sorter=order)]
-        self._seen_ns[slots] = stamp_ns
-        return slots
+            self._rows = {track_id: row for row, track_id in enumerate([*known, *fresh])}
+            self._seen_ns = {track_id: self._seen_ns.get(track_id, stamp_ns) for track_id in self._rows}
+        self._seen_ns.update(dict.fromkeys(ids, stamp_ns))
+        return np.array([self._rows[track_id] for track_id in ids], np.int64)
