@@ -62,7 +62,8 @@ class ConsoleLink:
         self._calls: queue.SimpleQueue[tuple[Any, Any, Future[Any]]] = queue.SimpleQueue()
         self._waiting: list[tuple[float, Any, Future[Any]]] = []
         self._pictures: OrderedDict[bytes, bytes] = OrderedDict()
-        self._info: tuple[bytes, Any] | None = None
+        self._info: bytes | None = None
+        self._calibration: tuple[bytes, Any] | None = None
         self._mail = Mailbox(node)
         self._boxes: tuple[Box, Box, Box] | None = None
         self._due_s, self._watched_s = 0.0, 0.0
@@ -216,7 +217,8 @@ class ConsoleLink:
             self._pictures[bytes(picture[0][4:12])] = picture[0]  # the stamp stands behind the four bytes of the encapsulation
         while len(self._pictures) > PICTURES:
             self._pictures.popitem(last=False)
-        info = infos.take()
+        while (info := infos.take()) is not None:
+            self._info = info[0]
         if taken is None:
             return False
         raw = taken[0]
@@ -227,9 +229,10 @@ class ConsoleLink:
             scene = scene_view(raw)
             image = None if octets is None else deserialize_message(octets, CompressedImage) if self._compressed else (
                 image_view(octets))
-            if info is not None and (self._info is None or self._info[0] != info[0][12:]):  # all but the stamp
-                self._info = info[0][12:], deserialize_message(info[0], CameraInfo)
-            self.moment = moment(scene, image, None if self._info is None else self._info[1])
+            known = self._calibration
+            if self._info is not None and (known is None or known[0] != self._info[12:]):  # all but the stamp
+                known = self._calibration = self._info[12:], deserialize_message(self._info, CameraInfo)
+            self.moment = moment(scene, image, None if known is None else known[1])
         except Exception as error:  # one picture is not shown; the page goes on
             words = str(error) if isinstance(error, PerceptionError) else unexpected(error)
             self.node.get_logger().warning(f"a picture cannot be shown: {words}", throttle_duration_sec=5.0)
