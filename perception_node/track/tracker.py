@@ -1,4 +1,4 @@
-"""Packages of successive frames -> tracks with stable ids, velocities and predictions. The pipeline's only memory."""
+"""Packages of successive frames -> tracks with stable ids, velocities and predictions."""
 
 from __future__ import annotations
 
