@@ -7,7 +7,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 import cv2
@@ -34,6 +34,7 @@ PICTURES = 24
 WAITING = 8
 """Pictures that the middleware keeps between two looks. Source: a page's 95 ms and the node's time, at 60 Hz."""
 SILENT_S = 3.0
+RETRY_S = 0.1
 PATIENCE_S = 3.0
 """Without any picture for so long, masks are shown on black."""
 CALL_S = 3.0
@@ -61,6 +62,7 @@ class ConsoleLink:
         self._report: Any = node.create_client(ReportOutcome, f"{name}/report_outcome")
         self._calls: queue.SimpleQueue[tuple[Any, Any, Future[Any]]] = queue.SimpleQueue()
         self._waiting: list[tuple[float, Any, Future[Any]]] = []
+        self._changes: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]] = queue.SimpleQueue()
         self._pictures: OrderedDict[bytes, bytes] = OrderedDict()
         self._info: bytes | None = None
         self._calibration: tuple[bytes, Any] | None = None
@@ -154,15 +156,30 @@ class ConsoleLink:
     def _run(self) -> None:
         give_way()
         while not self._stopping.is_set():
-            self._executor.spin_once(timeout_sec=CALL_WAIT_S if self._waiting else IDLE_S)
-            self._serve()
+            try:
+                self._executor.spin_once(timeout_sec=CALL_WAIT_S if self._waiting else IDLE_S)
+                self._serve()
+            except Exception as error:  # rclpy raises types of its own; without this thread nobody would be answered any more
+                if not self.node.context.ok():
+                    return
+                self.node.get_logger().error(f"calls and diagnostics: {unexpected(error)}", throttle_duration_sec=5.0)
+                self._stopping.wait(RETRY_S)
+
+    def _between(self, change: Callable[[], None]) -> None:
+        """Have the thread that spins the node change it, between two rounds: the executor holds on to what the node has meanwhile."""
+        done: Future[None] = Future()
+        self._changes.put((change, done))
+        self._nudge.trigger()
+        while not (done.done() or self._stopping.is_set()):
+            wait([done], CALL_WAIT_S)
 
     def _look(self, drawn: Callable[[], None]) -> None:
         give_way()
         cv2.setNumThreads(1)  # pictures are small: a pool of threads only takes more cores from the node
         cleared = False
         while not self._stopping.is_set():
-            self._subscribe()
+            if self.watched != (self._boxes is not None):
+                self._between(self._subscribe)
             left_s = self._due_s - time.monotonic()
             if self._boxes is None or not self._wanted:
                 self._mail.wait((), IDLE_S)
@@ -177,9 +194,7 @@ class ConsoleLink:
                 drawn()
 
     def _subscribe(self) -> None:
-        """Read scenes and pictures only while somebody looks: an idle console costs nothing."""
-        if self.watched == (self._boxes is not None):
-            return
+        """Begin or end reading scenes and pictures: only while somebody looks, so that an idle console costs nothing."""
         if self._boxes is not None:
             for box in self._boxes:
                 self._mail.remove(box)
@@ -193,6 +208,12 @@ class ConsoleLink:
                        self._mail.subscribe(CameraInfo, "camera_info", one))
 
     def _serve(self) -> None:
+        while not self._changes.empty():
+            change, done = self._changes.get()
+            try:
+                change()
+            finally:
+                done.set_result(None)
         while not self._calls.empty():
             client, request, future = self._calls.get()
             if not client.service_is_ready():
