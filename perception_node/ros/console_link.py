@@ -166,7 +166,7 @@ class ConsoleLink:
                 self._stopping.wait(RETRY_S)
 
     def _between(self, change: Callable[[], None]) -> None:
-        """Have the thread that spins the node change it, between two rounds: the executor holds on to what the node has meanwhile."""
+        """Have the thread that spins the node change it, between two rounds: in between, the executor holds on to what it has."""
         done: Future[None] = Future()
         self._changes.put((change, done))
         self._nudge.trigger()

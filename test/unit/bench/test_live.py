@@ -66,7 +66,8 @@ def test_frames_of_other_runs_do_not_count():
 def test_use_of_this_process():
     gc.collect()  # what earlier tests left would be closed in between
     before = ProcessUse.of(os.getpid())
-    with open(os.devnull) as _, mmap.mmap(-1, 32_000_000) as fresh:  # not what earlier tests have given back to the allocator
+    kind = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS  # not what earlier tests have given back to the allocator
+    with open(os.devnull) as _, mmap.mmap(-1, 32_000_000, kind) as fresh:
         ballast = np.frombuffer(fresh, np.uint8)
         ballast[:] = 1
         after = ProcessUse.of(os.getpid())
