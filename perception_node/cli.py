@@ -68,7 +68,7 @@ BENCHES: Mapping[str, Verb] = {
     "grasp": Verb("perception_node.bench.grasp", "validity of proposed grasps against the true geometry of a data set"),
     "ranking": Verb("perception_node.bench.ranking", "calibration of the grasps' probabilities, and the order of picking"),
     "track": Verb("perception_node.bench.track", "ids, belt velocity and prediction on simulated conveyors"),
-    "cover": Verb("perception_node.bench.cover", "what lies on what and the order of picking against the truth; along belts, how steady"),
+    "cover": Verb("perception_node.bench.cover", "what lies on what and what to pick first, against the truth; how steady"),
     "beacon": Verb("perception_node.bench.beacon", "pose of an LED beacon over docking runs: errors over range, and time"),
     "advise": Verb("perception_node.bench.advise", "how well operators are understood; picking with a ranking that learns"),
     "fleet": Verb("perception_node.bench.fleet", "three simulated cells join one after another: does the one model get better?"),
