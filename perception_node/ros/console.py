@@ -17,7 +17,7 @@ from perception_node.errors import PerceptionError, one_line
 from perception_node.ros.console_guard import TOKEN_CHARACTERS, Guard, is_loopback
 
 TOKEN_VARIABLE = "PERCEPTION_CONSOLE_TOKEN"
-RATE_HZ = 10.5
+RATE_HZ = 12.0
 """Source: 10 Hz are promised (docs/advise.md); each picture costs this machine work."""
 
 _NODE_NAME = re.compile(r"/?[A-Za-z_]\w*(/[A-Za-z_]\w*)*", re.ASCII)

@@ -6,46 +6,78 @@ import queue
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import Future, wait
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.callback_groups import CallbackGroup
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from perception_node.bag.image_view import image_view
-from perception_node.errors import PerceptionError, unexpected
+from perception_node.errors import PerceptionError
 from perception_node.ros.console_priority import give_way
 from perception_node.ros.console_view import Grasped, Moment, moment
-from perception_node.ros.mailbox import Box, Mailbox
-from perception_node.ros.scene_view import scene_view
 from perception_node_msgs.msg import PickScene
 from perception_node_msgs.srv import Ask, ReportOutcome
 
 IDLE_S, CALL_WAIT_S = 2.0, 0.25
-"""Longest wait of the threads, and while a call is under way: how late its time-out may be. Calls and answers end the wait."""
+"""Longest wait of the thread, and while a call is under way: how late its time-out may be. Calls and answers end the wait."""
+LOOK_S = (0.01, 0.1)
+"""Where no scene lies ready when one is due, it is looked for again in a quarter of the time since the last one, within these."""
 PICTURES = 24
 """Pictures kept, serialised, until the scene of the same stamp comes."""
 WAITING = 8
-"""Pictures that the middleware keeps between two looks. Source: a page's 95 ms and the node's time, at 60 Hz."""
+"""Pictures that the middleware keeps between two looks. Source: 80 ms between looks at 60 Hz are five."""
 SILENT_S = 3.0
-RETRY_S = 0.1
 PATIENCE_S = 3.0
 """Without any picture for so long, masks are shown on black."""
 CALL_S = 3.0
 _LEVELS = ("ok", "warning", "error", "stale")
 
 
-class ConsoleLink:
-    """Two threads: one spins a ROS node for calls and diagnostics, the other reads, best effort, and draws.
+class _Shelf(CallbackGroup):
+    """Of subscriptions whose messages wait for `_Reader.take`: no message of theirs wakes the thread."""
 
-    What is drawn is drawn when its scene arrives: the node has just finished then, and rests until the next picture. Drawn at any
-    other time, a picture would take processors from the one that is being computed.
+    def can_execute(self, entity: object) -> bool:
+        return False
+
+    def beginning_execution(self, entity: object) -> bool:
+        return False
+
+    def ending_execution(self, entity: object) -> None:
+        pass
+
+
+class _Reader:
+    """The newest serialised messages of a topic, best effort; taken when they are wanted."""
+
+    def __init__(self, node: Node, kind: Any, topic: str, depth: int, shelf: CallbackGroup) -> None:
+        qos = QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._node = node
+        self._made: Any = node.create_subscription(kind, topic, lambda raw: None, qos, raw=True, callback_group=shelf)
+
+    def take(self) -> Iterator[bytes]:
+        """Those that have come since the last look, oldest first."""
+        with self._made.handle:
+            while (taken := self._made.handle.take_message(self._made.msg_type, True)) is not None:
+                yield taken[0]
+
+    def newest(self) -> bytes | None:
+        """The last one, None = none has come since the last look."""
+        return next(reversed(list(self.take())), None)
+
+    def destroy(self) -> None:
+        """Unsubscribe."""
+        self._node.destroy_subscription(self._made)
+
+
+class ConsoleLink:
+    """A thread of its own that spins a ROS node. It reads best effort and takes only what it shows, so that it can delay nobody.
 
     Args:
         node: to subscribe and call with. name: of the perception node, relative to the node's namespace. compressed: read
@@ -55,20 +87,18 @@ class ConsoleLink:
     def __init__(self, node: Node, name: str, compressed: bool, rate_hz: float) -> None:
         self.node, self._period_s = node, 1.0 / rate_hz
         self._name, self._compressed = name, compressed
-        self._executor = SingleThreadedExecutor(context=node.context)
+        self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
         self._nudge = node.create_guard_condition(lambda: None)  # ends `spin_once` at once, unlike the executor's own `wake`
         self._ask: Any = node.create_client(Ask, f"{name}/ask")
         self._report: Any = node.create_client(ReportOutcome, f"{name}/report_outcome")
         self._calls: queue.SimpleQueue[tuple[Any, Any, Future[Any]]] = queue.SimpleQueue()
         self._waiting: list[tuple[float, Any, Future[Any]]] = []
-        self._changes: queue.SimpleQueue[tuple[Callable[[], None], Future[None]]] = queue.SimpleQueue()
         self._pictures: OrderedDict[bytes, bytes] = OrderedDict()
         self._info: bytes | None = None
-        self._calibration: tuple[bytes, Any] | None = None
-        self._mail = Mailbox(node)
-        self._boxes: tuple[Box, Box, Box] | None = None
-        self._due_s, self._watched_s = 0.0, 0.0
+        self._shelf = _Shelf()
+        self._readers: tuple[_Reader, _Reader, _Reader] | None = None
+        self._due_s, self._watched_s, self._shown_s = 0.0, 0.0, 0.0
         self.grasped = Grasped()
         self.moment: Moment | None = None
         self._watched = self._wanted = False
@@ -76,23 +106,19 @@ class ConsoleLink:
         self._heard_s = time.monotonic()
         self._stopping = threading.Event()
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        self._threads: list[threading.Thread] = []
+        self._thread: threading.Thread | None = None
 
     def start(self, drawn: Callable[[], None]) -> None:
-        """Start both threads; `drawn` is called whenever there is a new `moment`."""
-        self._threads = [threading.Thread(target=self._run, name="console link", daemon=True),
-                         threading.Thread(target=self._look, args=(drawn,), name="console drawing", daemon=True)]
-        for thread in self._threads:
-            thread.start()
+        """Start spinning; `drawn` is called from the thread whenever there is a new `moment`."""
+        self._thread = threading.Thread(target=self._run, args=(drawn,), name="console link", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
-        """End the threads, if they were started."""
+        """End the thread, if it was started."""
         self._stopping.set()
-        self._nudge.trigger()
-        self._mail.wake()
-        for thread in self._threads:
-            thread.join()
-        self._mail.destroy()
+        if self._thread is not None:
+            self._nudge.trigger()
+            self._thread.join()
         self._executor.shutdown()
 
     @property
@@ -104,13 +130,13 @@ class ConsoleLink:
     def watched(self, looked: bool) -> None:
         if looked != self._watched:
             self._watched = self._wanted = looked
-            self._mail.wake()
+            self._nudge.trigger()
 
     def want(self) -> None:
         """Somebody has taken the moment before: draw another when it is due. May be called from any thread."""
         if not self._wanted:
             self._wanted = True
-            self._mail.wake()
+            self._nudge.trigger()
 
     def ask(self, text: str, session_id: str, point: list[int]) -> Future[Any]:
         """Call `~/ask`; may be called from any thread."""
@@ -128,15 +154,9 @@ class ConsoleLink:
         found = self.grasped.find(track_id, kind)
         if found is None:
             raise PerceptionError(f"number {track_id} had no grasp lately that an outcome could be reported for")
-        octets, kind = found
-        try:
-            scene = deserialize_message(octets, PickScene)
-            grasp = next(grasp for grasp in scene.grasps if (grasp.track_id, grasp.kind) == (track_id, kind))
-        except Exception as error:  # rclpy raises types of its own
-            raise PerceptionError(f"the scene of number {track_id} cannot be read: {unexpected(error)}") from None
-        request = ReportOutcome.Request(scene_stamp=scene.header.stamp, grasp=grasp, success=success,
-                                        failure="" if success else failure)
-        return kind, self._call(self._report, request)
+        stamp, grasp = found
+        request = ReportOutcome.Request(scene_stamp=stamp, grasp=grasp, success=success, failure="" if success else failure)
+        return grasp.kind, self._call(self._report, request)
 
     def health(self) -> dict[str, Any]:
         """The worst level and one line for each part of the node."""
@@ -153,67 +173,44 @@ class ConsoleLink:
         self._nudge.trigger()
         return future
 
-    def _run(self) -> None:
-        give_way()
-        while not self._stopping.is_set():
-            try:
-                self._executor.spin_once(timeout_sec=CALL_WAIT_S if self._waiting else IDLE_S)
-                self._serve()
-            except Exception as error:  # rclpy raises types of its own; without this thread nobody would be answered any more
-                if not self.node.context.ok():
-                    return
-                self.node.get_logger().error(f"calls and diagnostics: {unexpected(error)}", throttle_duration_sec=5.0)
-                self._stopping.wait(RETRY_S)
-
-    def _between(self, change: Callable[[], None]) -> None:
-        """Have the thread that spins the node change it, between two rounds: in between, the executor holds on to what it has."""
-        done: Future[None] = Future()
-        self._changes.put((change, done))
-        self._nudge.trigger()
-        while not (done.done() or self._stopping.is_set()):
-            wait([done], CALL_WAIT_S)
-
-    def _look(self, drawn: Callable[[], None]) -> None:
+    def _run(self, drawn: Callable[[], None]) -> None:
         give_way()
         cv2.setNumThreads(1)  # pictures are small: a pool of threads only takes more cores from the node
-        cleared = False
         while not self._stopping.is_set():
-            if self.watched != (self._boxes is not None):
-                self._between(self._subscribe)
-            left_s = self._due_s - time.monotonic()
-            if self._boxes is None or not self._wanted:
-                self._mail.wait((), IDLE_S)
-            elif left_s > 0.0:
-                self._mail.wait((), left_s)
-            elif not cleared:
-                self._boxes[0].take()  # what lies here came some time ago: the next one is to be shown
-                cleared = True
-            elif self._mail.wait(self._boxes[:1], IDLE_S) and self._draw(*self._boxes):
-                self._wanted = cleared = False
-                self._due_s = max(self._due_s + self._period_s, time.monotonic())
+            now = time.monotonic()
+            wait_s = CALL_WAIT_S if self._waiting else IDLE_S
+            if self._readers is not None and self._wanted:
+                wait_s = min(max(self._due_s - now, 0.0), wait_s)
+            self._executor.spin_once(timeout_sec=wait_s)
+            self._subscribe()
+            self._serve()
+            now = time.monotonic()
+            if self._readers is None or not self._wanted or now < self._due_s:
+                continue
+            if self._draw(*self._readers):
+                self._wanted, self._shown_s = False, now
+                self._due_s = max(self._due_s + self._period_s, now)
                 drawn()
+            else:
+                self._due_s = now + min(max((now - self._shown_s) / 4, LOOK_S[0]), LOOK_S[1])
 
     def _subscribe(self) -> None:
-        """Begin or end reading scenes and pictures: only while somebody looks, so that an idle console costs nothing."""
-        if self._boxes is not None:
-            for box in self._boxes:
-                self._mail.remove(box)
-            self._boxes = self.moment = None  # who looks later must not see what is over
+        """Read scenes and pictures only while somebody looks: an idle console costs nothing."""
+        if self.watched == (self._readers is not None):
+            return
+        if self._readers is not None:
+            for reader in self._readers:
+                reader.destroy()
+            self._readers = self.moment = None  # who looks later must not see what is over
             self._pictures.clear()
             return
-        self._watched_s = self._due_s = time.monotonic()
+        self._watched_s = self._shown_s = time.monotonic()
         kind, topic = (CompressedImage, "image/compressed") if self._compressed else (Image, "image")
-        one, some = (QoSProfile(depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT) for depth in (1, WAITING))
-        self._boxes = (self._mail.subscribe(PickScene, f"{self._name}/scene", one), self._mail.subscribe(kind, topic, some),
-                       self._mail.subscribe(CameraInfo, "camera_info", one))
+        self._readers = (_Reader(self.node, PickScene, f"{self._name}/scene", 1, self._shelf),
+                         _Reader(self.node, kind, topic, WAITING, self._shelf),
+                         _Reader(self.node, CameraInfo, "camera_info", 1, self._shelf))
 
     def _serve(self) -> None:
-        while not self._changes.empty():
-            change, done = self._changes.get()
-            try:
-                change()
-            finally:
-                done.set_result(None)
         while not self._calls.empty():
             client, request, future = self._calls.get()
             if not client.service_is_ready():
@@ -231,32 +228,27 @@ class ConsoleLink:
                 still.append((deadline, (client, pending), future))
         self._waiting = still
 
-    def _draw(self, scenes: Box, pictures: Box, infos: Box) -> bool:
-        """Make a moment of the scene that has come; False = it cannot be shown."""
-        taken = scenes.take()  # before the pictures: its own has come by then
-        while (picture := pictures.take()) is not None:
-            self._pictures[bytes(picture[0][4:12])] = picture[0]  # the stamp stands behind the four bytes of the encapsulation
+    def _draw(self, scenes: _Reader, pictures: _Reader, infos: _Reader) -> bool:
+        """Make a moment of the newest scene; False = there is none that can be shown."""
+        raw = scenes.newest()  # before the pictures: its own has come by then
+        for taken in pictures.take():
+            self._pictures[bytes(taken[4:12])] = taken  # the stamp stands behind the four bytes of the encapsulation
         while len(self._pictures) > PICTURES:
             self._pictures.popitem(last=False)
-        while (info := infos.take()) is not None:
-            self._info = info[0]
-        if taken is None:
+        self._info = infos.newest() or self._info
+        if raw is None:
             return False
-        raw = taken[0]
         try:
-            octets = self._pictures.get(bytes(raw[4:12]))
-            if octets is None and (self._pictures or time.monotonic() - self._watched_s < PATIENCE_S):
+            scene = deserialize_message(raw, PickScene)
+            picture = self._pictures.get(bytes(raw[4:12]))
+            if picture is None and (self._pictures or time.monotonic() - self._watched_s < PATIENCE_S):
                 return False  # the scene's own picture was lost on the way: show the next one
-            scene = scene_view(raw)
-            image = None if octets is None else deserialize_message(octets, CompressedImage) if self._compressed else (
-                image_view(octets))
-            known = self._calibration
-            if self._info is not None and (known is None or known[0] != self._info[12:]):  # all but the stamp
-                known = self._calibration = self._info[12:], deserialize_message(self._info, CameraInfo)
-            self.moment = moment(scene, image, None if known is None else known[1])
-        except Exception as error:  # one picture is not shown; the page goes on
-            words = str(error) if isinstance(error, PerceptionError) else unexpected(error)
-            self.node.get_logger().warning(f"a picture cannot be shown: {words}", throttle_duration_sec=5.0)
+            kind = CompressedImage if self._compressed else Image
+            image = None if picture is None else deserialize_message(picture, kind)
+            info = None if self._info is None else deserialize_message(self._info, CameraInfo)
+            self.moment = moment(scene, image, info)
+        except PerceptionError as error:
+            self.node.get_logger().warning(f"a picture cannot be shown: {error}", throttle_duration_sec=5.0)
             return False
         self.grasped.remember(scene)
         return True

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from perception_node import geometry
 from perception_node.bag.decode import camera_from_info, colour_from_compressed, colour_from_image
-from perception_node.ros.scene_view import GraspView, PackageView, SceneView
 from perception_node.segment.draw import label_colours
 from perception_node.types import F64, CameraModel
 
@@ -58,44 +57,38 @@ class Grasped:
     """The newest grasps of each package, also of those that have left: outcomes are reported afterwards."""
 
     def __init__(self) -> None:
-        self._newest: OrderedDict[int, tuple[bytes, dict[str, float]]] = OrderedDict()
+        self._newest: OrderedDict[int, tuple[Any, dict[str, Any]]] = OrderedDict()
 
-    def remember(self, scene: SceneView) -> None:
-        """Keep that of each package and kind the best grasp is in this scene."""
-        found: dict[int, dict[str, float]] = {}
+    def remember(self, scene: Any) -> None:
+        """Keep the best grasp of each package and kind of a PickScene message."""
+        found: dict[int, dict[str, Any]] = {}
         for grasp in scene.grasps:
-            found.setdefault(grasp.track_id, {}).setdefault(grasp.kind, grasp.score)
+            found.setdefault(grasp.track_id, {}).setdefault(grasp.kind, grasp)
         for track_id, kinds in found.items():
             self._newest.pop(track_id, None)
-            self._newest[track_id] = scene.octets, kinds
+            self._newest[track_id] = scene.header.stamp, kinds
         while len(self._newest) > _REMEMBERED:
             self._newest.popitem(last=False)
 
-    def find(self, track_id: int, kind: str = "") -> tuple[bytes, str] | None:
-        """The serialised scene with the grasps last proposed for a package, and the kind of grasp that is meant.
-
-        Args:
-            kind: "" = the more probable one.
-
-        Returns:
-            None = there was none.
-        """
-        octets, kinds = self._newest.get(track_id, (b"", {}))
-        wanted = kind or max(kinds, key=lambda name: kinds[name], default="")
-        return (octets, wanted) if wanted in kinds else None
+    def find(self, track_id: int, kind: str = "") -> tuple[Any, Any] | None:
+        """(stamp of the scene, grasp) last proposed for a package; kind "" = the more probable one; None = there was none."""
+        stamp, kinds = self._newest.get(track_id, (None, {}))
+        grasp = kinds.get(kind) if kind else max(kinds.values(), key=lambda grasp: grasp.score, default=None)
+        return None if grasp is None else (stamp, grasp)
 
 
-def moment(scene: SceneView, image: Any, info: Any) -> Moment:
+def moment(scene: Any, image: Any, info: Any) -> Moment:
     """Draw one scene.
 
     Args:
-        scene: what is to be shown. image: Image (or an `ImageView`) or CompressedImage of the same stamp, None = black.
-        info: CameraInfo, None = no grasps.
+        scene: PickScene. image: Image or CompressedImage of the same stamp, None = black. info: CameraInfo, None = no grasps.
 
     Raises:
         FrameError: the picture cannot be decoded.
     """
-    labels = scene.labels
+    picture = scene.labels
+    stride = np.frombuffer(picture.data, dtype="<u2").reshape(picture.height, picture.step // 2)
+    labels = stride[:, :picture.width]
     rgb = np.zeros((*labels.shape, 3), np.uint8) if image is None else decoded(image)
     if rgb.shape[:2] != labels.shape:
         rgb = cv2.resize(rgb, labels.shape[::-1], interpolation=cv2.INTER_AREA)
@@ -103,14 +96,14 @@ def moment(scene: SceneView, image: Any, info: Any) -> Moment:
     rgb, small = _shrunk(rgb, labels)
     bgr = cv2.cvtColor(_tinted(rgb, small, ids), cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    sec, nanosec = scene.stamp
+    stamp = scene.header.stamp
     text = json.dumps({
-        "type": "frame", "stamp": sec + nanosec / 1e9, "width": labels.shape[1], "height": labels.shape[0],
+        "type": "frame", "stamp": stamp.sec + stamp.nanosec / 1e9, "width": labels.shape[1], "height": labels.shape[0],
         "degraded": scene.degraded, "packages": [_package(package) for package in scene.packages],
         "grasps": [] if info is None else _grasps(scene, camera_from_info(info)),
     }, separators=(",", ":")).encode()
     order = tuple(package.track_id for package in scene.packages)
-    return Moment(b"".join((struct.pack("<I", len(text)), text, jpeg.data)), labels, ids, order)
+    return Moment(struct.pack("<I", len(text)) + text + jpeg.tobytes(), labels, ids, order)
 
 
 def _shrunk(rgb: NDArray[np.uint8], labels: NDArray[np.uint16]) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
@@ -149,22 +142,28 @@ def _tinted(rgb: NDArray[np.uint8], labels: NDArray[np.uint16], ids: dict[int, i
     return out
 
 
-def _package(package: PackageView) -> dict[str, Any]:
-    return {"id": package.track_id, "name": package.class_name, "x": package.x + package.width / 2,
-            "y": package.y + package.height / 2, "w": package.width, "h": package.height}
+def _package(package: Any) -> dict[str, Any]:
+    roi = package.roi
+    return {"id": package.track_id, "name": package.class_name, "x": roi.x_offset + roi.width / 2,
+            "y": roi.y_offset + roi.height / 2, "w": roi.width, "h": roi.height}
 
 
-def _grasps(scene: SceneView, camera: CameraModel) -> list[dict[str, Any]]:
+def _grasps(scene: Any, camera: CameraModel) -> list[dict[str, Any]]:
     """The best grasp of each package and kind, in pixels."""
-    pixels = geometry.project(camera, _points(scene.grasps, scene.poses)).reshape(-1, 4, 2)
+    best: dict[tuple[int, str], Any] = {}
+    for grasp in scene.grasps:
+        best.setdefault((grasp.label, grasp.kind), grasp)
+    pixels = geometry.project(camera, _points(list(best.values()))).reshape(-1, 4, 2)
     near = np.abs(pixels).max(axis=(1, 2)) < 1e5  # not NaN, either: behind the camera
-    return [{"id": grasp.track_id, "kind": grasp.kind, "score": round(grasp.score, 3), "points": places}
-            for grasp, places, seen in zip(scene.grasps, pixels.round(1).tolist(), near.tolist(), strict=True) if seen]
+    return [{"id": grasp.track_id, "kind": grasp.kind, "score": round(float(grasp.score), 3), "points": places}
+            for grasp, places, seen in zip(best.values(), pixels.round(1).tolist(), near.tolist(), strict=True) if seen]
 
 
-def _points(grasps: Sequence[GraspView], poses: F64) -> F64:
+def _points(grasps: Sequence[Any]) -> F64:
     """(4 * N, 3) points in the camera's frame: of each grasp one end of its width, its middle, the other end, whence it comes."""
-    middle, xyzw = poses[:, :3], poses[:, 3:]
+    poses = [grasp.pose for grasp in grasps]
+    middle = np.array([(p.position.x, p.position.y, p.position.z) for p in poses]).reshape(-1, 3)
+    xyzw = np.array([(p.orientation.x, p.orientation.y, p.orientation.z, p.orientation.w) for p in poses]).reshape(-1, 4)
     half = np.array([grasp.width_m / 2 for grasp in grasps])[:, None] * _turned(xyzw, np.array([1.0, 0.0, 0.0]))
     way = _APPROACH_M * _turned(xyzw, np.array([0.0, 0.0, 1.0]))
     return np.stack([middle - half, middle, middle + half, middle - way], axis=1).reshape(-1, 3)

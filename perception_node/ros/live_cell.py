@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import queue
+import struct
 import subprocess
 import sys
 import threading
@@ -28,7 +29,6 @@ from perception_node.bench.live_figures import Arrival
 from perception_node.errors import PerceptionError
 from perception_node.ros.demo import ros_environment
 from perception_node.ros.processes import Processes, interrupt_on_sigterm
-from perception_node.ros.scene_view import without_pixels
 from perception_node_msgs.msg import PickScene
 
 START_S = 90.0
@@ -236,3 +236,23 @@ def live_cell(cameras: int, size: tuple[int, int], folder: Path, arguments: tupl
             node.destroy_node()
         finally:
             rclpy.try_shutdown()
+
+
+def without_pixels(raw: bytes) -> bytes:
+    """A serialised PickScene without its label image's pixels (megabytes), still a valid message.
+
+    Source: OMG CDR: members in order, aligned to their size counted from byte 4; here Header, then Image, whose pixels come last.
+    What is cut must be a multiple of 8 bytes long, so that the alignment of what follows stays; else nothing is cut.
+    """
+    def text_end(at: int) -> int:
+        return at + 4 + int(struct.unpack_from("<I", raw, at)[0])
+
+    at = _aligned(text_end(12)) + 8  # stamp, frame_id; the label image's stamp
+    at = _aligned(text_end(at)) + 8  # frame_id; height, width
+    at = _aligned(text_end(at) + 1) + 4  # encoding, is_bigendian; step
+    size = int(struct.unpack_from("<I", raw, at)[0])
+    return raw if size % 8 else raw[:at] + bytes(4) + raw[at + 4 + size:]
+
+
+def _aligned(at: int) -> int:
+    return at + (-at) % 4
