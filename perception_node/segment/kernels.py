@@ -20,6 +20,7 @@ _MIN_SHARED_BORDER_PX = 4
 _CLEAR_BOUNDARY = 0.75
 _VOTE_STEP = 2  # the class is a vote of thousands: every fourth pixel will do
 _SMALL_PIECE = 0.2
+_BLOCK = 8  # side in grid pixels of the squares that share a list of the peaks that may be nearest
 _WORD, _EACH_BYTE = 8, np.uint64(0x0101010101010101)  # pixels that are compared at once
 
 
@@ -56,21 +57,21 @@ def peaks(heads: F32, smooth: F32, threshold: float, window: int) -> Whole:
 
 
 @compiled
-def settle_votes(heads: F32, voronoi: NDArray[np.int32], centres: Whole, foreground: float, error_px: float,
-                 error_share: float) -> Labels:
+def settle_votes(heads: F32, centres: Whole, foreground: float, error_px: float, error_share: float) -> Labels:
     """(h, w) uint8: for each pixel the peak (1..) that is nearest to where it votes; 0 = background, or a vote beside its peak.
 
     Args:
-        heads: (C, h, w). voronoi: (h, w) which peak is nearest, in any numbering. centres: (K, 2) rows and columns of the peaks.
+        heads: (C, h, w). centres: (K, 2) rows and columns of the peaks; of two that are as near, the first counts.
         foreground: smallest probability of not being background. error_px, error_share: see `Grouping`.
     """
     channels, height, width = heads.shape
     background, right, down = heads[0], heads[channels - 2], heads[channels - 1]
-    ordinal = np.zeros(len(centres) + 2, np.uint8)
-    for k in range(len(centres)):
-        ordinal[voronoi[centres[k, 0], centres[k, 1]]] = k + 1
     labels = np.zeros((height, width), np.uint8)
-    least, share, spare = np.float32(foreground), np.float32(error_share), np.float32(error_px)
+    if len(centres) == 0:
+        return labels
+    near, first = _near_centres(centres, height, width)
+    blocks = (width + _BLOCK - 1) // _BLOCK
+    least, share, spare, one = np.float32(foreground), np.float32(error_share), np.float32(error_px), np.uint64(1)
     for v in range(height):
         for u in range(width):
             if not np.float32(1.0) - background[v, u] > least:
@@ -79,13 +80,48 @@ def settle_votes(heads: F32, voronoi: NDArray[np.int32], centres: Whole, foregro
             x, y = dx + np.float32(u), dy + np.float32(v)
             column = int(np.rint(min(max(x, np.float32(0.0)), np.float32(width - 1))))
             row = int(np.rint(min(max(y, np.float32(0.0)), np.float32(height - 1))))
-            chosen = ordinal[voronoi[row, column]]
-            if chosen == 0:
-                continue
-            x, y = np.float32(centres[chosen - 1, 1]) - x, np.float32(centres[chosen - 1, 0]) - y
+            block = np.uint64(row // _BLOCK * blocks + column // _BLOCK)
+            chosen, end = near[first[block]], first[block + one]
+            if first[block] + 1 < end:
+                least2 = np.int64(height * height + width * width)
+                for k in range(first[block], end):
+                    rows, columns = centres[near[k], 0] - row, centres[near[k], 1] - column
+                    if rows * rows + columns * columns < least2:
+                        chosen, least2 = near[k], rows * rows + columns * columns
+            x, y = np.float32(centres[chosen, 1]) - x, np.float32(centres[chosen, 0]) - y
             if math.sqrt(x * x + y * y) <= math.sqrt(dx * dx + dy * dy) * share + spare:
-                labels[v, u] = chosen
+                labels[v, u] = chosen + 1
     return labels
+
+
+@compiled
+def _near_centres(centres: Whole, height: int, width: int) -> tuple[Whole, Whole]:
+    """For each block of the grid, row by row, the peaks (0..) that may be the nearest one of a pixel in it.
+
+    Returns:
+        Peaks, block after block, and (blocks + 1,) where those of each block begin.
+    """
+    down, across = (height + _BLOCK - 1) // _BLOCK, (width + _BLOCK - 1) // _BLOCK
+    near, first = np.empty(down * across * len(centres), np.int64), np.zeros(down * across + 1, np.int64)
+    count = 0
+    closest = np.empty(len(centres), np.int64)
+    for i in range(down):
+        for j in range(across):
+            top, left = i * _BLOCK, j * _BLOCK
+            bottom, right = top + _BLOCK - 1, left + _BLOCK - 1
+            bound = np.int64(4 * (height * height + width * width))
+            for k in range(len(centres)):
+                row, column = centres[k, 0], centres[k, 1]
+                outside = max(top - row, row - bottom, 0), max(left - column, column - right, 0)
+                farthest = max(row - top, bottom - row), max(column - left, right - column)
+                closest[k] = outside[0] * outside[0] + outside[1] * outside[1]
+                bound = min(bound, farthest[0] * farthest[0] + farthest[1] * farthest[1])
+            for k in range(len(centres)):
+                if closest[k] <= bound:
+                    near[count] = k
+                    count += 1
+            first[i * across + j + 1] = count
+    return near[:count], first
 
 
 @compiled

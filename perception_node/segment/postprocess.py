@@ -1,7 +1,7 @@
 """From the network's heads to one label per package: bottom-up grouping whose cost hardly depends on the number of packages.
 
-Each foreground pixel votes for the centre of its package's visible part; peaks of the centre map are the packages; a
-Voronoi map of the peaks says for every spot which peak is nearest, so a vote is settled by one look-up.
+Each foreground pixel votes for the centre of its package's visible part; peaks of the centre map are the packages; each square
+of the grid knows the few peaks that may be nearest there, so a vote is settled by comparing these.
 
 Source: B. Cheng et al., "Panoptic-DeepLab", CVPR 2020 (centre map and offsets).
 """
@@ -64,10 +64,7 @@ def group(heads: F32, size: tuple[int, int], grouping: Grouping | None = None,
     grouping = grouping or Grouping()
     heads = steady(heads)
     centres = _peaks(heads, grouping)
-    seeds = np.ones(heads.shape[1:], np.uint8)
-    seeds[centres[:, 0], centres[:, 1]] = 0
-    voronoi = np.asarray(cv2.distanceTransformWithLabels(seeds, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)[1], dtype=np.int32)
-    labels = kernels.settle_votes(heads, voronoi, centres, float(grouping.foreground_threshold), float(grouping.max_vote_error_px),
+    labels = kernels.settle_votes(heads, centres, float(grouping.foreground_threshold), float(grouping.max_vote_error_px),
                                   float(grouping.vote_error_share))
     kernels.merge_fragments(labels, heads, centres, float(grouping.merge_distance), float(grouping.merge_boundary))
     kept, certainty, votes = kernels.largest_pieces(labels, heads, len(centres), float(grouping.min_area_px))
