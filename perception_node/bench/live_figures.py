@@ -36,12 +36,12 @@ class Scenario:
 @dataclass(frozen=True)
 class Arrival:
     """One scene as the listener got it: nanoseconds of stamp and receipt, seconds from stamp to publishing, milliseconds of the
-    pipeline, packages, and whether depth took part."""
+    pipeline's stages and their "total", packages, and whether depth took part."""
 
     stamp_ns: int
     received_ns: int
     latency_s: float
-    pipeline_ms: float
+    stages_ms: Mapping[str, float]
     packages: int
     depth_used: bool
 
@@ -70,7 +70,7 @@ def figures(run: Run) -> dict[str, Any]:
     scenes = [a for a in run.arrivals if a.stamp_ns in wanted]
     receipt = np.array([1e-6 * (a.received_ns - a.stamp_ns) for a in scenes])
     publish = np.array([1e3 * a.latency_s for a in scenes])
-    outside = receipt - np.array([a.pipeline_ms for a in scenes])
+    outside = receipt - np.array([a.stages_ms["total"] for a in scenes])
     gaps = np.diff(sorted(1e-6 * a.received_ns for a in scenes))
     jitter = np.abs(gaps - gaps.mean()) if len(gaps) else np.zeros(0)
     dropped = {name: count for name, count in run.counts.items() if name != "results" and count}
@@ -87,7 +87,9 @@ def figures(run: Run) -> dict[str, Any]:
     return {
         **{f"BasicPerformanceMetrics.{name}": value for name, value in basic.items()},
         "stamp_to_publish_ms": _percentiles(publish), "stamp_to_receipt_ms": _percentiles(receipt),
-        "pipeline_ms": _percentiles(np.array([a.pipeline_ms for a in scenes])), "outside_of_pipeline_ms": _percentiles(outside),
+        "pipeline_ms": _percentiles(np.array([a.stages_ms["total"] for a in scenes])), "outside_of_pipeline_ms": _percentiles(outside),
+        "stages_ms": {stage: _percentiles(np.array([a.stages_ms[stage] for a in scenes]))
+                      for stage in (scenes[0].stages_ms if scenes else ()) if stage != "total"},
         "first_half_p95_ms": _percentile(publish[:half], 95), "second_half_p95_ms": _percentile(publish[half:], 95),
         "processed": run.counts.get("results", 0), "dropped": dropped,
         "unaccounted": len(run.sent) - run.counts.get("results", 0) - sum(dropped.values()),
@@ -138,6 +140,7 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         f"stamp to publish   {_words(found['stamp_to_publish_ms'])}",
         f"stamp to receipt   {_words(found['stamp_to_receipt_ms'])}, mean {basic['MEAN_LATENCY']:.1f} ms",
         f"of that pipeline   {_words(found['pipeline_ms'])}",
+        "  its stages, p50  " + ", ".join(f"{stage} {spent['p50']:.1f}" for stage, spent in found["stages_ms"].items()),
         f"and outside of it  {_words(found['outside_of_pipeline_ms'])}: transport both ways, conversion, publishing",
         f"scene              {found['packages_per_frame']:.1f} packages a frame, depth in {found['depth_used_share']:.0%}",
         f"node               {found['node_cores']:.2f} cores, {found['node_memory_mb']:.0f} MB, "

@@ -190,9 +190,9 @@ class LiveCell:
         found = []
         for received_ns, raw in camera.raw:
             scene = deserialize_message(raw, PickScene)
-            timing = dict(zip(scene.timing_names, scene.timing_ms, strict=True))
+            timing = dict(zip(scene.timing_names, scene.timing_ms.tolist(), strict=True))
             found.append(Arrival(scene.header.stamp.sec * 10**9 + scene.header.stamp.nanosec, received_ns, float(scene.latency_s),
-                                 float(timing["total"]), len(scene.packages), bool(scene.depth_used)))
+                                 timing, len(scene.packages), bool(scene.depth_used)))
         return found
 
     def _counts(self) -> str:

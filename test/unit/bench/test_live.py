@@ -22,7 +22,7 @@ def recorded(count=100, latency_ms=40.0, pipeline_ms=34.0, drops=(), growth_mb=0
     arrivals = []
     for k, stamp in enumerate(stamps[:kept]):
         late_ms = latency_ms + drift_ms * k / count
-        arrivals.append(Arrival(stamp, stamp + round((late_ms + 1) * MS), 1e-3 * late_ms, pipeline_ms, 20, True))
+        arrivals.append(Arrival(stamp, stamp + round((late_ms + 1) * MS), 1e-3 * late_ms, {"segment": pipeline_ms - 9.0, "grasp": 9.0, "total": pipeline_ms}, 20, True))
     memory = list(100.0 + growth_mb * np.linspace(0, 1, 41))
     return Run(stamps, arrivals, {"results": kept, "reset": 0, **dict(drops)}, memory, 2.0, 4.0, 0.001)
 
@@ -39,7 +39,9 @@ def test_figures_of_a_good_run():
     assert found["node_cores"] == 0.5
     assert found["unaccounted"] == 0
     assert shortfalls(SCENARIO, found) == []
-    assert len(lines(found)) == 8
+    assert [found["stages_ms"][stage]["p95"] for stage in ("segment", "grasp")] == [25.0, 9.0]
+    assert "segment 25.0, grasp 9.0" in "\n".join(lines(found))
+    assert len(lines(found)) == 9
 
 
 @pytest.mark.parametrize(("change", "words"), [
