@@ -19,7 +19,7 @@ from perception_node.bag.many import names_of, recordings_below, replay_many
 from perception_node.bag.results import labels_of_line, read_results, write_golden
 from perception_node.bag.run import Settings, open_recording, replay_one
 from perception_node.bag.summary import text
-from perception_node.errors import ConfigError, DatasetError
+from perception_node.errors import ConfigError, DatasetError, PerceptionError
 from perception_node.files import put, put_json, put_png
 from perception_node.spread import add_spread_arguments
 
@@ -53,8 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     limits = Tolerances()
     for name, unit, words in (("iou", "0..1", "least overlap of a package's masks"), ("position_m", "m", "poses"),
                               ("angle_rad", "rad", "poses"), ("size_m", "m", "sizes"), ("score", "0..1", "grasp scores"),
+                              ("velocity_m_s", "m/s", "velocities of packages"),
                               ("allowed", "0..1", "share of packages lost, new, or with another mask, class or id"),
-                              ("allowed_grasps", "0..1", "share of packages with another pose, size or grasp")):
+                              ("allowed_grasps", "0..1", "share of packages with another pose, size, velocity, cover or grasp")):
         value = getattr(limits, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=zero_to_one if unit == "0..1" else not_negative, default=value,
                             metavar="LIMIT", dest=name,
@@ -71,12 +72,29 @@ def run(args: argparse.Namespace) -> int:
     """
     if (args.recording is None) == (args.many is None):
         raise DatasetError("replay: expected one recording, or --many FOLDER")
+    if args.against is not None:
+        _keep_golden(args.against, args)
     settings = Settings(
         config=_config(args.config, args.set), colour=args.colour_topic, depth=args.depth_topic, camera_info=args.camera_info_topic,
         belt=args.belt_topic, use_depth=not args.no_depth, camera=args.camera, frame_id=args.frame_id, film=not args.no_film,
         published=not args.no_published, frames=args.frames)
     tolerances = Tolerances(**{entry.name: getattr(args, entry.name) for entry in dataclasses.fields(Tolerances)})
     return _many(args, settings, tolerances) if args.many else _one(args, settings, tolerances)
+
+
+def _keep_golden(golden: Path, args: argparse.Namespace) -> None:
+    """Refuse a golden that this replay overwrites before anything was compared with it.
+
+    Raises:
+        DatasetError: it is, or lies in, what is written.
+    """
+    path, out = golden.resolve(), args.out.resolve()
+    if path == out or (not args.many and out in path.parents) or (args.golden is not None and path == args.golden.resolve()):
+        raise DatasetError(f"--against {golden}: expected results that this replay does not overwrite, got those in "
+                           f"{args.out if path == out or out in path.parents else args.golden}")
+    if args.many and not golden.is_dir():
+        raise DatasetError(f"--against {golden}: expected the folder of an earlier --many, got "
+                           f"{'a file' if golden.exists() else 'no such folder'}")
 
 
 def _one(args: argparse.Namespace, settings: Settings, tolerances: Tolerances) -> int:
@@ -121,15 +139,31 @@ def _many(args: argparse.Namespace, settings: Settings, tolerances: Tolerances) 
             words = f"{name}: {summary['frames']} of {summary['pictures']} pictures, {summary['packages']} packages"
             status = max(status, 1 if summary["frames_failed"] else 0)
             if args.against is not None:
-                comparison = compare_into(paths[name], args.against / name, args.out / name, settings, tolerances)
-                entry["comparison"] = comparison_data(comparison)
-                status = max(status, 0 if comparison.same else 1)
-                words += f"; {comparison_text(comparison).splitlines()[0]}"
+                try:
+                    comparison = compare_into(paths[name], args.against / name, args.out / name, settings, tolerances)
+                except PerceptionError as wrong:
+                    entry["error"] = f"not compared: {wrong}"
+                    status = 2
+                    print(f"{name}: {entry['error']}", file=sys.stderr)
+                else:
+                    entry["comparison"] = comparison_data(comparison)
+                    status = max(status, 0 if comparison.same else 1)
+                    words += f"; {comparison_text(comparison).splitlines()[0]}"
             print(words)
         report.append(entry)
+    for name in [] if args.against is None else _without_recording(args.against, {name for name, _, _ in outcomes}):
+        error = f"expected its recording in {args.many}, as for {args.against / name}, got none"
+        report.append({"name": name, "summary": None, "error": error})
+        status = max(status, 1)
+        print(f"{name}: {error}", file=sys.stderr)
     if args.json is not None:
         put_json(args.json, report)
     return status
+
+
+def _without_recording(golden: Path, names: set[str]) -> list[str]:
+    """Golden replays that no recording belongs to any more."""
+    return sorted(path.parent.name for path in golden.glob("*/results.jsonl") if path.parent.name not in names)
 
 
 def compare_into(recording: Path, golden: Path, out: Path, settings: Settings, tolerances: Tolerances) -> Comparison:

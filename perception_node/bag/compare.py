@@ -26,10 +26,11 @@ class Tolerances:
 
     Attributes:
         iou: overlap of a package's two masks, 0..1, at least. position_m, angle_rad: of a package's or a grasp's pose, at most.
-        size_m: of a package's length and width. score: of a grasp's success probability, at most.
+        size_m: of a package's length and width, and of a grasp's width. score: of a grasp's success probability, at most.
+        velocity_m_s: of a package.
         allowed: share of packages whose mask, class or id may differ by more, or that may be lost or new; also of frames that may
-            fail or be degraded otherwise, 0..1. allowed_grasps: likewise for pose, size and grasps: a tiny change of a mask can
-            make another, equally good grasp the best one.
+            fail or be degraded otherwise, 0..1. allowed_grasps: likewise for pose, size, velocity, what covers it, and grasps: a
+            tiny change of a mask can make another, equally good grasp the best one.
     """
 
     iou: float = 0.95
@@ -37,6 +38,7 @@ class Tolerances:
     angle_rad: float = 0.05
     size_m: float = 0.003
     score: float = 0.02
+    velocity_m_s: float = 0.01
     allowed: float = 0.0
     allowed_grasps: float = 0.0
 
@@ -62,9 +64,9 @@ class Comparison:
 
     Attributes:
         frames, packages: compared. changed: frames with a difference. kinds: number of differences by kind.
-        found_changed: packages lost, new, or with another mask, class or id. grasps_changed: packages with another pose, size or
-        grasp. packages_changed: packages with any difference. worst: largest difference by name, also within tolerance.
-        frames_missing: frames that only one of both has.
+        found_changed: packages lost, new, or with another mask, class or id. grasps_changed: packages with another pose, size,
+        velocity, cover or grasp. packages_changed: packages with any difference. worst: largest difference by name, also within
+        tolerance. frames_missing: frames that only one of both has.
     """
 
     tolerances: Tolerances
@@ -158,8 +160,10 @@ def _frame(old: Line, now: Line, result: Comparison, ids: dict[int, int]) -> lis
     result.found_changed += max(len(lost), len(fresh))
     grasps = [_best(line) for line in (old, now)]
     reasons = [{(r["label"], r["kind"]): r["reason"] for r in line["rejections"]} for line in (old, now)]
+    partner = dict(pairs)
     for a, b in pairs:
         here = _package(before[a], after[b], float(overlaps[a, b]), result, ids)
+        here += _cover(before[a], after[b], partner) + _first_choice(a, b, old["grasps"], now["grasps"], result)
         for kind in ("suction", "parallel_jaw"):
             here += _grasp(kind, [grasps[0].get((a, kind)), grasps[1].get((b, kind))],
                            [reasons[0].get((a, kind), ""), reasons[1].get((b, kind), "")], result)
@@ -189,7 +193,34 @@ def _package(old: Line, now: Line, iou: float, result: Comparison,
     _worst(result, "size_m", size)
     if size > limits.size_m:
         found.append(("size", f"size differs by {1e3 * size:.1f} mm"))
+    if "velocity_m_s" in old and "velocity_m_s" in now:
+        speed = float(np.linalg.norm(np.subtract(old["velocity_m_s"], now["velocity_m_s"])))
+        _worst(result, "velocity_m_s", speed)
+        if speed > limits.velocity_m_s:
+            found.append(("velocity", f"velocity differs by {1e3 * speed:.1f} mm/s"))
     return found
+
+
+def _cover(old: Line, now: Line, partner: dict[int, int]) -> list[tuple[str, str]]:
+    """Difference in what lies on a package, which decides on the order of picking."""
+    if "covered_by" not in old or "covered_by" not in now:
+        return []
+    before, after = {partner.get(label, 0) for label in old["covered_by"]}, set(now["covered_by"])
+    if before == after:
+        return []
+    words = [", ".join(str(label) if label else "one that is gone" for label in sorted(labels)) or "nothing"
+             for labels in (before, after)]
+    return [("cover", f"covered by {words[0]} became covered by {words[1]}")]
+
+
+def _first_choice(a: int, b: int, old: list[Line], now: list[Line], result: Comparison) -> list[tuple[str, str]]:
+    """A package that was picked first, and now is behind another one though their scores differ: not by rounding."""
+    if not old or not now or old[0]["label"] != a or now[0]["label"] == b:
+        return []
+    here = next((grasp["score"] for grasp in now if grasp["label"] == b), None)
+    if here is None or abs(now[0]["score"] - here) <= result.tolerances.score:
+        return []
+    return [("order", f"was the first choice, now package {now[0]['label']} is")]
 
 
 def _grasp(kind: str, pair: list[Line | None], reasons: list[str], result: Comparison) -> list[tuple[str, str]]:
@@ -204,6 +235,10 @@ def _grasp(kind: str, pair: list[Line | None], reasons: list[str], result: Compa
             return [("reason", f"no {kind} grasp: {reasons[0]!r} became {reasons[1]!r}")]
         return []
     found = _pose(f"{kind} grasp", old, now, result, turn_symmetric=kind == "parallel_jaw", axis_only=kind == "suction")
+    width = abs(old["width_m"] - now["width_m"])
+    _worst(result, "grasp width_m", width)
+    if width > result.tolerances.size_m:
+        found.append(("width", f"{kind} width differs by {1e3 * width:.1f} mm"))
     score = abs(old["score"] - now["score"])
     _worst(result, "grasp score", score)
     if score > result.tolerances.score:

@@ -15,6 +15,7 @@ Outcome = tuple[str, "dict[str, Any] | None", str]
 
 def recordings_below(folder: Path) -> list[Path]:
     """All recordings of a folder, in order of their names: folders with metadata.yaml or storage files, and bare files beside them.
+    What replays have written is none of them.
 
     Raises:
         DatasetError: no such folder, or none in it.
@@ -23,7 +24,8 @@ def recordings_below(folder: Path) -> list[Path]:
         raise DatasetError(f"{folder}: expected a folder with recordings")
     found = set()
     for file in folder.rglob("*"):
-        if file.suffix in (".mcap", ".db3") or file.name.endswith((".mcap.zstd", ".db3.zstd")):
+        written = file.parent.name == "published" and (file.parent.parent / "summary.json").exists()
+        if not written and (file.suffix in (".mcap", ".db3") or file.name.endswith((".mcap.zstd", ".db3.zstd"))):
             found.add(file if file.parent == folder and not (folder / "metadata.yaml").exists() else file.parent)
     if not found:
         raise DatasetError(f"{folder}: expected recordings (rosbag2 folders, .mcap or .db3 files) in it, found none")

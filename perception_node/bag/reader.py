@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from types import TracebackType
 from typing import Any
 
@@ -94,6 +95,10 @@ class Recording:
         self._tolerance_ns = round(pair_tolerance_s * 1e9)
         self.skipped: Counter[str] = Counter()
         self._unstamped = 0
+        self._unusable: Counter[str] = Counter()
+        self._unpaired = 0
+        self._gaps_ns: list[int] = []
+        self._info_frame, self._other_frame = "", ""
         self._storage = Storage(self._path)
         try:
             self.topics = choose_topics(self._storage.connections, str(self._path), colour=colour,
@@ -115,8 +120,18 @@ class Recording:
     @property
     def notes(self) -> list[str]:
         """What was unusual about the recording, in words; complete when all frames were read."""
-        unstamped = [f"{self._unstamped} pictures have no stamp: the time of recording is used"] if self._unstamped else []
-        return [*self._storage.notes, *unstamped]
+        found = list(self._storage.notes)
+        if self._unstamped:
+            found.append(f"{self._unstamped} pictures have no stamp: the time of recording is used")
+        found += [f"{count} camera_info messages cannot be used: {reason}" for reason, count in self._unusable.most_common()]
+        if self._other_frame:
+            found.append(f"{self.topics.camera_info} is of frame {self._info_frame!r}, the pictures are of {self._other_frame!r}: "
+                         "is it the calibration of the colour picture? (--camera-info-topic)")
+        if self._unpaired:
+            nearest = f"the nearest is {1e-6 * median(self._gaps_ns):+.1f} ms away" if self._gaps_ns else "there is none near them"
+            found.append(f"{self._unpaired} pictures have no depth within {1e-6 * self._tolerance_ns:g} ms of their stamps "
+                         f"(node.pair_tolerance_s): {nearest}")
+        return found
 
     def frames(self) -> Iterator[Frame]:
         """The frames of `pictures`."""
@@ -150,6 +165,8 @@ class Recording:
             except FrameError as error:
                 self.skipped[str(error)] += 1
                 continue
+            if self._info_frame not in ("", frame.frame_id) and not self._frame_id:
+                self._other_frame = frame.frame_id
             yield Picture(frame, waiting.colour.raw, None if depth is None else depth.raw, waiting.belt)
 
     def _in_order(self) -> Iterator[_Waiting | None]:
@@ -182,6 +199,9 @@ class Recording:
             stamp_ns = colour.raw.stamp_ns
             key = self._find(stamp_ns, depths)
             depth = depths.pop(key) if key is not None else None
+            if depth is None and topics.depth is not None:
+                self._unpaired += 1
+                self._gaps_ns += [min((other - stamp_ns for other in depths), key=abs)] if depths else []
             for old in [stamp for stamp in depths if stamp < stamp_ns - 2 * PAIR_WAIT_NS]:
                 del depths[old]
             complete_ns = colour.logged_ns if depth is None else max(colour.logged_ns, depth.logged_ns)
@@ -196,7 +216,10 @@ class Recording:
                 continue
             if connection.topic == topics.camera_info:
                 if self._camera is None:
-                    camera = self._calibration(message) or camera
+                    try:
+                        camera = self._calibration(message)
+                    except FrameError as error:
+                        self._unusable[str(error)] += 1
                 continue
             if connection.topic == topics.belt:
                 readings.put(logged_ns, message)
@@ -233,16 +256,12 @@ class Recording:
     def _first_camera(self) -> CameraModel | None:
         for connection, _, raw in self._storage.messages([self.topics.camera_info] if self.topics.camera_info else []):
             try:
-                camera = self._calibration(deserialize(connection, raw))
-            except DatasetError:
+                return self._calibration(deserialize(connection, raw))
+            except (DatasetError, FrameError):  # counted when it comes to them
                 continue
-            if camera is not None:
-                return camera
         return None
 
-    def _calibration(self, message: Any) -> CameraModel | None:
-        try:
-            return camera_model(message)
-        except FrameError as error:
-            self.skipped[str(error)] += 1
-            return None
+    def _calibration(self, message: Any) -> CameraModel:
+        camera = camera_model(message)
+        self._info_frame = str(message.header.frame_id)
+        return camera

@@ -111,6 +111,8 @@ def _checked(line: Any, where: str) -> Line:
         for package in line["packages"]:
             int(package["label"]), int(package["track_id"]), str(package["class_name"])
             np.array([*package["position_m"], *package["quaternion_xyzw"], *package["size_m"]], dtype=np.float64).reshape(10)
+            np.array(package.get("velocity_m_s", (0.0, 0.0, 0.0)), dtype=np.float64).reshape(3)
+            [int(label) for label in package.get("covered_by", ())]
         for grasp in line["grasps"]:
             str(grasp["kind"]), int(grasp["label"]), float(grasp["score"]), float(grasp["width_m"])
             np.array([*grasp["position_m"], *grasp["quaternion_xyzw"]], dtype=np.float64).reshape(7)
@@ -150,7 +152,8 @@ def reduced(line: Line, step: int = 2) -> Line:
         best.setdefault((grasp["label"], grasp["kind"]), {name: _coarse(grasp[name]) for name in (
             "kind", "label", "position_m", "quaternion_xyzw", "width_m", "score")})
     packages = [{name: _coarse(package[name]) for name in (
-        "label", "track_id", "class_name", "score", "position_m", "quaternion_xyzw", "size_m")} for package in line["packages"]]
+        "label", "track_id", "class_name", "score", "covered_by", "position_m", "quaternion_xyzw", "size_m", "velocity_m_s")}
+        for package in line["packages"]]
     rejections = [{name: rejection[name] for name in ("kind", "label", "reason")} for rejection in line["rejections"]]
     return {"stamp_ns": line["stamp_ns"], "degraded": line["degraded"], "packages": packages, "grasps": list(best.values()),
             "rejections": rejections, "labels_png": _pack(np.ascontiguousarray(labels_of_line(line)[::step, ::step]))}

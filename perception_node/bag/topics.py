@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ BELT_NAME = "belt_velocity"
 """Last part of the name of the topic with the belt's measured velocity; other twists are commands to robots, or bases' speeds."""
 
 _DEPTH_WORDS = ("depth", "disparity", "stereo")
+_TRANSPORTS = ("compressed", "compressedDepth")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,9 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
         DatasetError: a named topic is missing or of another type; no colour topic; several and none named.
     """
     types = {c.topic: c.msgtype for c in connections}
+    counts: Counter[str] = Counter()
+    for connection in connections:
+        counts[connection.topic] += connection.msgcount
     pictures = [name for name, kind in types.items() if kind in (IMAGE, COMPRESSED)]
     listed = _listed(f"{name} ({kind.rsplit('/', 1)[-1]})" for name, kind in sorted(types.items())) or "none at all"
 
@@ -51,7 +56,7 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
 
     if colour is None:
         colours = [name for name in pictures if not _is_depth(name) and "infra" not in name and "mask" not in name]
-        colours = _raw_first(colours, types)
+        colours = _raw_first([name for name in colours if counts[name]] or colours, types)
         if len(colours) != 1:
             found = _listed(colours) or "none"
             raise DatasetError(f"{where}: expected one colour topic, got {found}; name it (--colour-topic, --depth-topic; "
@@ -59,8 +64,10 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
         colour = colours[0]
     colour = named(colour, (IMAGE, COMPRESSED))
     if depth is None:
-        depths = sorted((name for name in pictures if _is_depth(name) and name != colour),
-                        key=lambda name: (-_shared(name, colour), "aligned" not in name, types[name] != IMAGE, name))
+        # image_transport also offers colour as compressedDepth, on which nothing ever comes.
+        depths = sorted((name for name in pictures if _is_depth(name) and _base(name, types) != _base(colour, types)),
+                        key=lambda name: (-_shared(name, colour), counts[name] == 0, "aligned" not in name, types[name] != IMAGE,
+                                          not name.endswith("/compressedDepth"), name))
         depth = depths[0] if depths else ""
     if depth:
         named(depth, (IMAGE, COMPRESSED))
@@ -86,6 +93,12 @@ def _listed(names: Iterable[str]) -> str:
 
 def _is_depth(name: str) -> bool:
     return any(word in name.lower() for word in _DEPTH_WORDS)
+
+
+def _base(name: str, types: dict[str, str]) -> str:
+    """The topic that a transport's topic hangs on, as image_transport names them."""
+    front, _, last = name.rpartition("/")
+    return front if types[name] == COMPRESSED and last in _TRANSPORTS else name
 
 
 def _raw_first(names: list[str], types: dict[str, str]) -> list[str]:

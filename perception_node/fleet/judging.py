@@ -25,7 +25,8 @@ from perception_node.learn.judge import Verdict, coco_matches, summarise
 from perception_node.segment.infer import Segmenter
 from perception_node.segment.weights import check_weights
 
-_GOLDEN = Tolerances(iou=0.75, position_m=math.pi, angle_rad=math.pi, size_m=math.pi, score=1.0, allowed_grasps=1.0)
+_GOLDEN = Tolerances(iou=0.75, position_m=math.pi, angle_rad=math.pi, size_m=math.pi, score=1.0, velocity_m_s=math.pi,
+                     allowed_grasps=1.0)
 """What counts as the same package of a golden replay: class, id and three quarters of the outline; poses and grasps follow from
 those. Source: judgement; another model never draws the same outlines."""
 _WORST = 6

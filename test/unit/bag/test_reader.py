@@ -1,15 +1,17 @@
 """Recordings as frames: round trip, pairing by stamp, the choice of topics, and files that are no recordings."""
 
 import dataclasses
+import itertools
 import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rosbags.rosbag2 import StoragePlugin
+from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 
 from perception_node.bag.reader import Recording
 from perception_node.bag.record import RecordingWriter, write_recording
+from perception_node.bag.storage import STORE
 from perception_node.bag.topics import choose_topics
 from perception_node.bag.truth import load_truth, save_truth
 from perception_node.errors import DatasetError
@@ -57,6 +59,59 @@ def test_depth_is_paired_by_stamp_within_the_tolerance(tmp_path, scene, shift_ns
         assert [frame.depth_m is not None for frame in opened.frames()] == [paired] * len(frames)
 
 
+def test_depth_that_is_never_near_enough_is_said(tmp_path, scene, write_raw):
+    frames, _ = scene
+    write_raw(tmp_path / "raw", frames, depth_shift_ns=20_000_000)
+    with Recording(tmp_path / "raw") as opened:
+        assert len(list(opened.frames())) == 10
+        assert opened.notes == ["10 pictures have no depth within 5 ms of their stamps (node.pair_tolerance_s): "
+                                "the nearest is +20.0 ms away"]
+    with Recording(tmp_path / "raw", pair_tolerance_s=0.03) as opened:
+        assert all(frame.depth_m is not None for frame in opened.frames())
+        assert opened.notes == []
+
+
+def rewritten(source, path, change):
+    """A copy of a recording; `change(number, message)` alters its camera_info."""
+    with Reader(source) as reader, Writer(path, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        ids = {c.topic: writer.add_connection(c.topic, c.msgtype, typestore=STORE) for c in reader.connections}
+        numbers = itertools.count()
+        for connection, logged_ns, raw in reader.messages():
+            if connection.msgtype == INFO:
+                message = STORE.deserialize_cdr(raw, INFO)
+                change(next(numbers), message)
+                raw = STORE.serialize_cdr(message, INFO)
+            writer.write(ids[connection.topic], logged_ns, raw)
+    return path
+
+
+def test_a_calibration_that_comes_late_counts_for_what_was_before_and_zeros_are_said_once(tmp_path, scene, write_raw):
+    frames, _ = scene
+    write_raw(tmp_path / "raw", frames)
+
+    def uncalibrated(number, message):
+        if number < 4:
+            message.k = np.zeros(9)
+    with Recording(rewritten(tmp_path / "raw", tmp_path / "late", uncalibrated)) as opened:
+        assert [frame.camera for frame in opened.frames()] == [frame.camera for frame in frames]
+        assert not opened.skipped
+        assert [note.split(":")[0] for note in opened.notes] == ["4 camera_info messages cannot be used"]
+
+
+def test_a_calibration_of_another_frame_is_said(tmp_path, scene, write_raw):
+    frames, _ = scene
+    write_raw(tmp_path / "raw", frames)
+
+    def depths(number, message):
+        message.header.frame_id = "depth_optical_frame"
+    with Recording(rewritten(tmp_path / "raw", tmp_path / "other", depths)) as opened:
+        assert len(list(opened.frames())) == 10
+        assert "/cam/rgb/camera_info is of frame 'depth_optical_frame', the pictures are of 'cam'" in opened.notes[0]
+    with Recording(tmp_path / "raw") as opened:
+        assert list(opened.frames())
+        assert opened.notes == []
+
+
 def test_frames_without_depth_come_when_asked_for(recording):
     with Recording(recording, use_depth=False) as opened:
         assert opened.topics.depth is None
@@ -89,8 +144,9 @@ def test_the_calibration_can_be_given(tmp_path, scene, camera, write_raw):
         assert {frame.camera.fx for frame in opened.frames()} == {77.0}
 
 
-def connections(**types):
-    return [SimpleNamespace(topic=name.replace("__", "/"), msgtype=kind) for name, kind in types.items()]
+def connections(empty=(), **types):
+    names = {name.replace("__", "/"): kind for name, kind in types.items()}
+    return [SimpleNamespace(topic=name, msgtype=kind, msgcount=0 if name in empty else 9) for name, kind in names.items()]
 
 
 def test_topic_choice():
@@ -98,6 +154,20 @@ def test_topic_choice():
                        __a__aligned_depth=IMAGE, __a__camera_info=INFO, __b__camera_info=INFO, __a__infra1=IMAGE)
     chosen = choose_topics(made, "bag", colour=None, depth=None, camera_info=None)
     assert (chosen.colour, chosen.depth, chosen.camera_info) == ("/a/image_raw", "/a/aligned_depth", "/a/camera_info")
+
+
+@pytest.mark.parametrize("empty", [(), ("/a/image_raw/compressedDepth", "/a/depth/image/compressed")])
+def test_what_image_transport_offers_besides_is_no_depth(empty):
+    """Every plugin offers a topic below every picture; those below colour are no depth, whether something was recorded or not."""
+    made = connections(empty, __a__image_raw__compressed=COMPRESSED, __a__image_raw__compressedDepth=COMPRESSED,
+                       __a__depth__image__compressed=COMPRESSED, __a__depth__image__compressedDepth=COMPRESSED)
+    chosen = choose_topics(made, "bag", colour=None, depth=None, camera_info=None)
+    assert (chosen.colour, chosen.depth) == ("/a/image_raw/compressed", "/a/depth/image/compressedDepth")
+
+
+def test_a_colour_topic_without_messages_does_not_stand_in_the_way():
+    made = connections(("/b/image",), __a__image=IMAGE, __b__image=IMAGE, __b__depth=IMAGE)
+    assert choose_topics(made, "bag", colour=None, depth=None, camera_info=None).colour == "/a/image"
 
 
 @pytest.mark.parametrize(("names", "words"), [

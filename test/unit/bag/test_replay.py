@@ -3,6 +3,7 @@
 import dataclasses
 import filecmp
 import json
+import shutil
 import sys
 from types import ModuleType
 
@@ -285,6 +286,42 @@ def test_many_on_the_command_line(folder, tmp_path, capsys):
     assert cli.main(["replay", "--many", str(folder), "--out", str(tmp_path / "again"), "--processes", "1", "--no-film",
                      "--against", str(tmp_path / "out")]) == 0
     assert "same: 0 of 5 frames" in capsys.readouterr().out
+
+
+def test_many_says_what_has_nothing_to_be_compared_with(folder, tmp_path, capsys):
+    (folder / "broken.mcap").unlink()
+    common = ["replay", "--many", str(folder), "--processes", "1", "--no-film", "--frames", "2"]
+    assert cli.main([*common, "--out", str(tmp_path / "out")]) == 0
+    capsys.readouterr()
+    (folder / "b").rename(folder / "new")
+    assert cli.main([*common, "--out", str(tmp_path / "next"), "--against", str(tmp_path / "out"),
+                     "--json", str(tmp_path / "said.json")]) == 2
+    said = capsys.readouterr()
+    assert "day.a: 2 of 4 pictures, 0 packages; same: 0 of 2 frames" in said.out
+    assert said.err.splitlines() == [
+        f"new: not compared: {tmp_path}/out/new: expected the results of a replay (results.jsonl): No such file or "
+        "directory",
+        f"b: expected its recording in {folder}, as for {tmp_path}/out/b, got none"]
+    assert [entry["name"] for entry in json.loads((tmp_path / "said.json").read_text())] == ["day.a", "new", "b"]
+    shutil.rmtree(folder / "new")
+    assert cli.main([*common, "--out", str(tmp_path / "last"), "--against", str(tmp_path / "out")]) == 1
+
+
+def test_what_replays_have_written_is_no_recording(folder, recording):
+    replayed(recording, folder / "results" / "one", film=False)
+    assert (folder / "results" / "one" / "published").is_dir()
+    assert [path.name for path in many.recordings_below(folder)] == ["b", "broken.mcap", "a"]
+
+
+@pytest.mark.parametrize("golden", ["out", "out/results.jsonl", "golden.jsonl.gz"])
+def test_a_replay_is_never_compared_with_itself(recording, tmp_path, capsys, golden):
+    arguments = ["replay", str(recording), "--out", str(tmp_path / "out"), "--replace", "--no-film", "--frames", "2",
+                 "--golden", str(tmp_path / "golden.jsonl.gz")]
+    assert cli.main(arguments) == 0
+    before = (tmp_path / golden / "results.jsonl" if golden == "out" else tmp_path / golden).read_bytes()
+    assert cli.main([*arguments, "--set", "grasp.min_score=0.99", "--against", str(tmp_path / golden)]) == 2
+    assert "expected results that this replay does not overwrite" in capsys.readouterr().err
+    assert (tmp_path / golden / "results.jsonl" if golden == "out" else tmp_path / golden).read_bytes() == before
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
