@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +21,7 @@ from perception_node.locate.flat import flat_masks
 from perception_node.locate.packages import locate_packages
 from perception_node.segment.kernels import renumbered
 from perception_node.track.tracker import Tracker, TrackUpdate
-from perception_node.types import F64, Frame, Grasp, GraspKind, Instance, Packages, Rejection, Scene, Segmentation
+from perception_node.types import F64, Frame, Grasp, GraspKind, Instance, Packages, Rejection, Scene, Segmentation, altered
 
 if TYPE_CHECKING:
     from perception_node.segment.infer import Segmenter
@@ -153,8 +152,8 @@ class Pipeline:
         steady = self._cover.update(packages, ids, stamp_ns, self._config.track.max_missed_s)
         if steady is packages:
             return packages, update
-        return steady, replace(update, tracks=tuple(
-            track if track.package is package else replace(track, package=package)
+        return steady, altered(update, tracks=tuple(
+            track if track.package is package else altered(track, package=package)
             for track, package in zip(update.tracks, steady.items, strict=True)))
 
     def _refused(self, frame: Frame, segmentation: Segmentation, packages: Packages, update: TrackUpdate) -> dict[int, Refusal]:

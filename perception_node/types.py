@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from perception_node.errors import FrameError, PerceptionError
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
+_T = TypeVar("_T")
 
 CLASS_NAMES: tuple[str, ...] = ("box", "padded_mailer", "poly_bag", "item")
 """Package classes, and "item" = goods without a package; a class id is the position in this tuple plus one, 0 is background."""
@@ -49,13 +50,17 @@ def _frozen_array(value: Any, shape: tuple[int, ...], name: str) -> F64:
 
 def _frozen_transform(value: Any, name: str) -> F64:
     transform = _frozen_array(value, (4, 4), name)
-    (a, b, c, _), (d, e, f, _), (g, h, i, _), _ = transform.tolist()
+    if not _is_rigid(transform.tolist()):
+        raise PerceptionError(f"{name}: expected a rigid transform, got rotation part {transform[:3, :3].round(4).tolist()}")
+    return transform
+
+
+def _is_rigid(transform: list[list[float]]) -> bool:
+    (a, b, c, _), (d, e, f, _), (g, h, i, _), _ = transform
     turning = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
     lengths = a * a + b * b + c * c, d * d + e * e + f * f, g * g + h * h + i * i
     skew = max(abs(a * d + b * e + c * f), abs(a * g + b * h + c * i), abs(d * g + e * h + f * i))
-    if turning <= 0 or skew > _SKEW or max(lengths) > 1.0 + _SKEW or min(lengths) < 1.0 - _SKEW:
-        raise PerceptionError(f"{name}: expected a rigid transform, got rotation part {transform[:3, :3].round(4).tolist()}")
-    return transform
+    return turning > 0 and skew <= _SKEW and max(lengths) <= 1.0 + _SKEW and min(lengths) >= 1.0 - _SKEW
 
 
 def _all_rigid(transforms: F64) -> bool:
@@ -63,6 +68,37 @@ def _all_rigid(transforms: F64) -> bool:
     rotations = transforms[:, :3, :3]
     turned = rotations @ rotations.transpose(0, 2, 1)
     return bool(np.abs(turned - np.eye(3)).max(initial=0.0) < _SKEW and np.linalg.det(rotations).min(initial=1.0) > 0)
+
+
+def _placed_many(kind: type[_T], fields: Sequence[Mapping[str, Any]], shapes: Mapping[str, tuple[int, ...]],
+                 **arrays: F64) -> list[_T]:
+    """N objects with a `T_cam_package`, their arrays checked as each by itself would be, but all at once.
+
+    Args:
+        fields: the other values of each, checked. shapes, arrays: by name, the shape of one and (N, *shape) of all.
+    """
+    own = {name: np.array(values, dtype=np.float64) for name, values in arrays.items()}
+    if (any(values.shape != (len(fields), *shapes[name]) for name, values in own.items())
+            or not math.isfinite(sum(float(values.sum()) for values in own.values()))
+            or not all(map(_is_rigid, own["T_cam_package"].tolist()))):
+        return [kind(**one, **{name: values[i] for name, values in own.items()}) for i, one in enumerate(fields)]
+    for values in own.values():
+        values.setflags(write=False)
+    made = []
+    for one, *rows in zip(fields, *own.values(), strict=True):
+        item = object.__new__(kind)
+        item.__dict__.update(one)
+        item.__dict__.update(zip(own, rows, strict=True))
+        made.append(item)
+    return made
+
+
+def altered(item: _T, **fields: Any) -> _T:
+    """The same with other values in fields that nothing is asked of; `dataclasses.replace` would check and copy its arrays anew."""
+    other = object.__new__(type(item))
+    other.__dict__.update(item.__dict__)
+    other.__dict__.update(fields)
+    return other
 
 
 @dataclass(frozen=True)
@@ -208,6 +244,14 @@ class Package:
         object.__setattr__(self, "covariance", _frozen_array(self.covariance, (6, 6), "covariance"))
         _require(min(self.size_m) >= 0.0, f"size_m: expected lengths of at least 0, got {self.size_m}")
 
+    @classmethod
+    def many(cls, fields: Sequence[Mapping[str, Any]], T_cam_package: F64, covariance: F64) -> list[Package]:
+        """N packages, checked as each by itself would be, but all at once; `fields`: their other values by name."""
+        for one in fields:
+            _require(min(one["size_m"]) >= 0.0, f"size_m: expected lengths of at least 0, got {one['size_m']}")
+        return _placed_many(cls, fields, {"T_cam_package": (4, 4), "covariance": (6, 6)}, T_cam_package=T_cam_package,
+                            covariance=covariance)
+
 
 @dataclass(frozen=True, eq=False)
 class Packages:
@@ -264,6 +308,14 @@ class Track:
         object.__setattr__(self, "covariance", _frozen_array(self.covariance, (6, 6), "covariance"))
         object.__setattr__(self, "velocity_covariance",
                            _frozen_array(self.velocity_covariance, (3, 3), "velocity_covariance"))
+
+    @classmethod
+    def many(cls, fields: Sequence[Mapping[str, Any]], T_cam_package: F64, covariance: F64, velocity_m_s: F64,
+             velocity_covariance: F64) -> list[Track]:
+        """N tracks, checked as each by itself would be, but all at once; `fields`: their other values by name."""
+        shapes = {"T_cam_package": (4, 4), "covariance": (6, 6), "velocity_m_s": (3,), "velocity_covariance": (3, 3)}
+        return _placed_many(cls, fields, shapes, T_cam_package=T_cam_package, covariance=covariance, velocity_m_s=velocity_m_s,
+                            velocity_covariance=velocity_covariance)
 
     def at(self, stamp_ns: int) -> tuple[F64, F64]:
         """Predict the pose at another time, assuming constant velocity.

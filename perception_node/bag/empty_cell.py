@@ -20,6 +20,7 @@ from perception_node.errors import FrameError
 from perception_node.files import put_json
 from perception_node.locate.belt import calibrated_plane, fit_belt_plane
 from perception_node.locate.empty_cell import learn_empty_cell, save_empty_cell
+from perception_node.locate.runs import runs_of
 from perception_node.pipeline import SegmenterLike, load_segmenter, reported
 from perception_node.types import F64, Frame, Segmentation
 
@@ -88,7 +89,7 @@ def segmented(frames: Iterator[Frame], segmenter: SegmenterLike, config: Config,
             found = reported(segmenter.segment(frame, plane), config.segment)
         except FrameError:
             continue
-        fitted = fit_belt_plane(frame, found.labels)
+        fitted = fit_belt_plane(frame, runs_of(found.labels))
         if fitted is not None:
             planes.append(fitted)
         yield frame, found

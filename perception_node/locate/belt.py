@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from perception_node.compiled import compiled, steady
 from perception_node.config import BeltConfig
 from perception_node.geometry import plane_normal, ray_image
+from perception_node.locate.runs import Runs
 from perception_node.types import F32, F64, Frame
 
 _SAMPLES = 1500
@@ -36,11 +37,11 @@ def calibrated_plane(belt: BeltConfig) -> F64 | None:
     return plane
 
 
-def fit_belt_plane(frame: Frame, labels: NDArray[np.uint16]) -> F64 | None:
+def fit_belt_plane(frame: Frame, runs: Runs) -> F64 | None:
     """Fit the belt to the depth of the background: the plane with most support, seeded and hence repeatable.
 
     Args:
-        frame: with depth. labels: (H, W), 0 = background.
+        frame: with depth. runs: of the packages in it; the rest is background.
 
     Returns:
         (4,) (nx, ny, nz, d), n.X + d = 0 in the camera frame in metres, n towards the camera; None when no plane holds
@@ -50,7 +51,7 @@ def fit_belt_plane(frame: Frame, labels: NDArray[np.uint16]) -> F64 | None:
     """
     if frame.depth_m is None:
         return None
-    points = _background_points(steady(frame.depth_m), steady(labels), ray_image(frame.camera))
+    points = _background_points(steady(frame.depth_m), runs.spans, ray_image(frame.camera))
     if len(points) < 50:
         return None
     plane = np.empty(4)
@@ -65,26 +66,26 @@ def _triples(count: int) -> NDArray[np.int64]:
 
 
 @compiled
-def _background_points(depth_m: F32, labels: NDArray[np.uint16], rays: F32) -> F64:
-    """(N, 3) readings, spread evenly over all on every fourth pixel or so that is not within `_PACKAGE_MARGIN_PX` of a package."""
+def _background_points(depth_m: F32, spans: NDArray[np.int32], rays: F32) -> F64:
+    """(N, 3) readings, spread evenly over all on every fourth pixel or so that is not within `_PACKAGE_MARGIN_PX` of a package.
+
+    spans: of the packages, as in `Runs`.
+    """
     height, width = depth_m.shape
     step = max(1, width // 160)
-    usable = np.empty((height // step + 1) * (width // step + 1), np.int64)
+    near = np.zeros(((height + step - 1) // step, (width + step - 1) // step), np.bool_)
+    for r in range(len(spans)):
+        top, bottom = max(spans[r, 0] - _PACKAGE_MARGIN_PX, 0), spans[r, 0] + _PACKAGE_MARGIN_PX
+        left, right = max(spans[r, 1] - _PACKAGE_MARGIN_PX, 0), spans[r, 2] + _PACKAGE_MARGIN_PX - 1
+        for row in range((top + step - 1) // step, min(bottom // step + 1, near.shape[0])):
+            near[row, (left + step - 1) // step:right // step + 1] = True
+    usable = np.empty(near.size, np.int64)
     count = 0
-    near = np.empty(width, np.uint16)
-    for v in range(0, height, step):
-        near[:] = 0
-        for row in range(max(0, v - _PACKAGE_MARGIN_PX), min(height, v + _PACKAGE_MARGIN_PX + 1)):
-            for u in range(width):
-                near[u] |= labels[row, u]
-        last, ahead = -1 - _PACKAGE_MARGIN_PX, 0  # last: the last column with a package in it, up to the margin's end
-        for u in range(0, width, step):
-            while ahead < width and ahead <= u + _PACKAGE_MARGIN_PX:
-                if near[ahead] > 0:
-                    last = ahead
-                ahead += 1
-            if last < u - _PACKAGE_MARGIN_PX and depth_m[v, u] > 0.0 and np.isfinite(depth_m[v, u]):
-                usable[count] = v * width + u
+    for row in range(near.shape[0]):
+        for column in range(near.shape[1]):
+            z = depth_m[row * step, column * step]
+            if not near[row, column] and z > 0.0 and np.isfinite(z):
+                usable[count] = row * step * width + column * step
                 count += 1
     kept = min(count, _SAMPLES)
     apart = (count - 1) / (_SAMPLES - 1) if count > _SAMPLES else 1.0

@@ -63,8 +63,8 @@ def face_boxes(masks: Masks, wanted: NDArray[np.bool_], depth_m: F32 | None, pla
     count = len(masks.box)
     ends, number, range_m = np.empty((count, 2 * _ROWS, 2), np.float32), np.zeros(count, np.int64), np.ones(count)
     seen_px, basis = np.zeros(count), np.empty((count, 3, 3))
-    _row_ends(masks.labels, masks.box, _NO_DEPTH if depth_m is None else depth_m, masks.rays, wanted, masks.rigid, plane,
-              valid_fraction, ends, number, range_m, seen_px, basis)
+    _row_ends(masks.runs.spans, masks.runs.first, masks.box, _NO_DEPTH if depth_m is None else depth_m, masks.rays, wanted,
+              masks.rigid, plane, valid_fraction, ends, number, range_m, seen_px, basis)
     rectangle = np.zeros((count, 5))
     there = number > 0
     for p in np.flatnonzero(there).tolist():
@@ -76,20 +76,28 @@ def face_boxes(masks: Masks, wanted: NDArray[np.bool_], depth_m: F32 | None, pla
 
 
 @compiled
-def _row_ends(labels: NDArray[np.uint16], box: NDArray[np.int64], depth_m: F32, rays: F32, wanted: NDArray[np.bool_],
-              rigid: NDArray[np.bool_], plane: F64, valid_fraction: F64, ends: F32, number: NDArray[np.int64], range_m: F64,
-              seen_px: F64, basis: F64) -> None:
+def _on_face(z: np.float32, x: np.float32, y: np.float32, nx: np.float32, ny: np.float32, nz: np.float32, d: np.float32,
+             reach: np.float32, unread_too: np.bool_) -> np.bool_:
+    """Whether a reading z along the ray (x, y, 1) lies on a plane, or may, for want of a reading."""
+    return (abs((x * nx + y * ny + nz) * z + d) < reach) | (unread_too & (not z > 0.0))  # without branches
+
+
+@compiled
+def _row_ends(spans: NDArray[np.int32], first_run: NDArray[np.int64], box: NDArray[np.int64], depth_m: F32, rays: F32,
+              wanted: NDArray[np.bool_], rigid: NDArray[np.bool_], plane: F64, valid_fraction: F64, ends: F32,
+              number: NDArray[np.int64], range_m: F64, seen_px: F64, basis: F64) -> None:
     """First and last pixel on the face in some rows of each mask, on the face's plane.
 
     Args:
-        labels, box, depth_m (empty = none), rays, wanted, rigid, plane, valid_fraction: as for `face_boxes`.
+        spans, first_run: as in `Runs`. box, depth_m (empty = none), rays, wanted, rigid, plane, valid_fraction: as for
+            `face_boxes`.
         ends: (P, 2 * _ROWS, 2) float32 metres along the plane's axes, written up to `number` (P,). range_m: (P,) their middle
             depth. seen_px: (P,) pixels on the face. basis: (P, 3, 3) the plane's axes as columns: to the picture's right (down it,
             where that is the normal), across, outward. All written, except where there is no end.
     """
     depths = np.empty(2 * _ROWS)
     blind = depth_m.size == 0
-    for p in range(len(box)):
+    for p in range(min(len(box), len(first_run) - 1)):
         if not wanted[p]:
             continue
         nx, ny, nz, d = plane[p, 0], plane[p, 1], plane[p, 2], plane[p, 3]
@@ -103,25 +111,30 @@ def _row_ends(labels: NDArray[np.uint16], box: NDArray[np.int64], depth_m: F32, 
         basis[p, 0, 1], basis[p, 1, 1], basis[p, 2, 1] = bx, by, bz
         basis[p, 0, 2], basis[p, 1, 2], basis[p, 2, 2] = nx, ny, nz
         fx, fy, fz, fd = np.float32(nx), np.float32(ny), np.float32(nz), np.float32(d)
-        unread_too = not rigid[p] or valid_fraction[p] < _SPARSE
-        mine = np.uint16(p + 1)
+        unread_too = np.bool_(not rigid[p] or valid_fraction[p] < _SPARSE)
+        reach = _RIGID_REACH_M if rigid[p] else np.float32(np.inf)
         top, height = box[p, 1], max(box[p, 3] - box[p, 1], 0)
-        rows, seen, count = min(height, _ROWS), 0, 0
+        rows, seen, count, run = min(height, _ROWS), 0, 0, first_run[p]
         for row in range(rows):
             v = top + (row if height <= _ROWS else row * (height - 1) // (_ROWS - 1))
             first, last = -1, -1
-            for u in range(box[p, 0], box[p, 2]):
-                if labels[v, u] != mine:
-                    continue
-                if not blind:
-                    z = depth_m[v, u]
-                    away = abs((rays[v, u, 0] * fx + rays[v, u, 1] * fy + fz) * z + fd)
-                    if not (away < (_RIGID_REACH_M if rigid[p] else np.float32(np.inf)) or (unread_too and not z > 0.0)):
-                        continue
-                if first < 0:
-                    first = u
-                last = u
-                seen += 1
+            while run < first_run[p + 1] and spans[run, 0] <= v:
+                start, end = spans[run, 1], spans[run, 2]
+                on = end - start if spans[run, 0] == v else 0
+                run += 1
+                if on > 0 and not blind:
+                    on = 0
+                    for u in range(start, end):
+                        on += _on_face(depth_m[v, u], rays[v, u, 0], rays[v, u, 1], fx, fy, fz, fd, reach, unread_too)
+                    while on > 0 and not _on_face(depth_m[v, start], rays[v, start, 0], rays[v, start, 1], fx, fy, fz, fd, reach,
+                                                  unread_too):
+                        start += 1
+                    while on > 0 and not _on_face(depth_m[v, end - 1], rays[v, end - 1, 0], rays[v, end - 1, 1], fx, fy, fz, fd,
+                                                  reach, unread_too):
+                        end -= 1
+                if on > 0:
+                    first, last = start if first < 0 else first, end - 1
+                    seen += on
             if first < 0:
                 continue
             for u in (first, last):

@@ -73,8 +73,9 @@ def covers(area_m2: F64, labels: Sequence[int], least_m2: float | F64 = MIN_AREA
     def rests_on(upper: int, lower: int) -> bool:
         return upper in above.get(lower, ()) or any(rests_on(upper, middle) for middle in above.get(lower, ()))
 
-    pairs = np.argwhere(on_top)
-    for u, low in pairs[np.argsort(-area_m2[on_top], kind="stable")].tolist():
+    uppers, lowers = np.nonzero(on_top)
+    order = np.argsort(-area_m2[on_top], kind="stable")
+    for u, low in zip(uppers[order].tolist(), lowers[order].tolist(), strict=True):
         if not rests_on(low, u):
             above.setdefault(low, set()).add(u)
     return {labels[low]: tuple(sorted(labels[u] for u in upper)) for low, upper in sorted(above.items())}
@@ -87,15 +88,17 @@ def pick_order(labels: Sequence[int], covered_by: Mapping[int, tuple[int, ...]],
     Among those free at the same time the higher comes first, then the larger, then the smaller label. A circle (which `covers`
     never makes) is cut at the member with the fewest packages left on it.
     """
-    fixed = {label: (-round(height_m.get(label, 0.0), 3), -round(area_m2.get(label, 0.0), 6), label) for label in labels}
-    left = {label: len(set(covered_by.get(label, ())) & set(labels)) for label in labels}
-    rests_on: dict[int, list[int]] = {label: [] for label in labels}
-    for lower in labels:
-        for upper in set(covered_by.get(lower, ())) & set(labels):
-            rests_on[upper].append(lower)
+    ranked = sorted(labels, key=lambda label: (-round(height_m.get(label, 0.0), 3), -round(area_m2.get(label, 0.0), 6), label))
+    rests_on: dict[int, list[int]] = {label: [] for label in ranked}
+    left = dict.fromkeys(ranked, 0)
+    for lower, uppers in covered_by.items():
+        for upper in set(uppers):
+            if lower in left and upper in left:
+                left[lower] += 1
+                rests_on[upper].append(lower)
     order = []
     while left:
-        best = min(left, key=lambda label: (left[label], fixed[label]))
+        best = min(left, key=left.__getitem__)  # of equals the first
         order.append(best)
         del left[best]
         for lower in rests_on[best]:

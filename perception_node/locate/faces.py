@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from perception_node.compiled import compiled, steady
 from perception_node.geometry import plane_normal
+from perception_node.locate.runs import Runs
 from perception_node.types import F32, F64
 
 SAMPLES = 240
@@ -35,13 +36,14 @@ class Masks:
     """Where the packages of a frame are.
 
     Attributes:
-        labels: (H, W) uint16. rays: (H, W, 2) float32 x/z and y/z per pixel. Both contiguous and read-only.
+        labels: (H, W) uint16. rays: (H, W, 2) float32 x/z and y/z per pixel. Both contiguous and read-only. runs: of the labels.
         box: (P, 4) int64 x0, y0, x1, y1 of package p, whose label is p + 1, cut to the picture; x1, y1 exclusive.
         classes: P names. rigid: (P,) whether that is a box.
     """
 
     labels: NDArray[np.uint16]
     rays: F32
+    runs: Runs
     box: NDArray[np.int64]
     classes: Sequence[str]
     rigid: NDArray[np.bool_]
@@ -83,7 +85,7 @@ def fit_faces(masks: Masks, depth_m: F32, up: F64) -> Faces:
     plane, rms_m, pixels, fraction = np.zeros((count, 4)), np.zeros(count), np.ones(count), np.zeros(count)
     readings, found = np.zeros(count, np.int64), np.zeros(count, np.bool_)
     points, valid = np.zeros((count, SAMPLES, 3)), np.zeros((count, SAMPLES), np.bool_)
-    _sample(masks.labels, masks.box, depth_m, masks.rays, points, valid, pixels, fraction)
+    _sample(masks.runs.spans, masks.runs.first, depth_m, masks.rays, points, valid, pixels, fraction)
     _fit(points, valid, tolerance, up, _draws(count), plane, rms_m, readings, found)
     return Faces(plane, rms_m, readings, fraction, found, points, valid, pixels)
 
@@ -95,33 +97,27 @@ def _draws(count: int) -> F64:
 
 
 @compiled
-def _sample(labels: NDArray[np.uint16], box: NDArray[np.int64], depth_m: F32, rays: F32, points: F64, valid: NDArray[np.bool_],
+def _sample(spans: NDArray[np.int32], first: NDArray[np.int64], depth_m: F32, rays: F32, points: F64, valid: NDArray[np.bool_],
             pixels: F64, fraction: F64) -> None:
-    """Depth readings spread evenly over each mask; writes the last four as `Faces` names them (`fraction`: valid_fraction)."""
-    in_row = np.empty(labels.shape[0], np.int64)
+    """Depth readings spread evenly over each mask; writes the last four as `Faces` names them (`fraction`: valid_fraction).
+
+    spans, first: as in `Runs`; labels beyond the last one have no runs.
+    """
     rows, columns = np.empty(SAMPLES, np.int64), np.empty(SAMPLES, np.int64)
-    for p in range(len(box)):
-        count, mine = 0, np.uint16(p + 1)
-        left, top, right, bottom = box[p, 0], box[p, 1], box[p, 2], box[p, 3]
-        for v in range(top, bottom):
-            line, here = labels[v, left:right], 0
-            for u in range(len(line)):
-                here += line[u] == mine
-            in_row[v] = here
-            count += here
+    for p in range(min(len(points), len(first) - 1)):
+        count = 0
+        for r in range(first[p], first[p + 1]):
+            count += spans[r, 2] - spans[r, 1]
         taken, read = min(count, SAMPLES), 0
         if count > SAMPLES:
             pixels[p] = count / SAMPLES
-        v, u, passed, before = top, left, 0, 0  # passed: the mask's pixels before (v, u); before: those above row v
+        at, passed = first[p], 0  # passed: the mask's pixels before this run
         for k in range(taken):
             wanted = k * (count - 1) // (SAMPLES - 1) if count > SAMPLES else k
-            while before + in_row[v] <= wanted:
-                before += in_row[v]
-                v, u, passed = v + 1, left, before
-            while labels[v, u] != mine or passed < wanted:
-                passed += labels[v, u] == mine
-                u += 1
-            rows[k], columns[k] = v, u
+            while passed + spans[at, 2] - spans[at, 1] <= wanted:
+                passed += spans[at, 2] - spans[at, 1]
+                at += 1
+            rows[k], columns[k] = spans[at, 0], spans[at, 1] + wanted - passed
         for k in range(taken):
             v, u = rows[k], columns[k]
             z = float(depth_m[v, u])

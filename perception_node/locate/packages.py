@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perception_node import geometry
-from perception_node.compiled import steady
+from perception_node.compiled import compiled, steady
 from perception_node.config import BeltConfig
 from perception_node.locate.belt import calibrated_plane, fit_belt_plane
 from perception_node.locate.boxes import UNKNOWN_HEIGHT_SIGMA, FaceBoxes, box_covariances, box_poses, face_boxes
 from perception_node.locate.cover import covers, overlaps, pick_order
 from perception_node.locate.faces import Masks, fit_faces
-from perception_node.types import F32, F64, Frame, Instance, Package, Packages, Segmentation
+from perception_node.locate.runs import Runs, runs_of
+from perception_node.types import F32, F64, Frame, Instance, Package, Packages, Segmentation, altered
 
 _MIN_DEPTH_FRACTION = 0.1
 """A mask with fewer valid readings than this share is located on the belt plane instead."""
@@ -46,13 +46,14 @@ def locate_packages(frame: Frame, segmentation: Segmentation, belt: BeltConfig) 
         FrameError: never of itself; sizes are checked where `frame` and `segmentation` are made.
     """
     assert segmentation.labels.shape == frame.rgb.shape[:2]
+    runs = runs_of(segmentation.labels)
     plane = calibrated_plane(belt)
     if plane is None:
-        plane = fit_belt_plane(frame, segmentation.labels)
+        plane = fit_belt_plane(frame, runs)
     instances = segmentation.instances
     if not instances:
         return Packages((), plane, ())
-    masks = _masks(frame, segmentation)
+    masks = _masks(frame, segmentation, runs)
     up = plane[:3] if plane is not None else np.array([0.0, 0.0, -1.0])
     focal = (frame.camera.fx + frame.camera.fy) / 2
     count = len(instances)
@@ -74,34 +75,22 @@ def locate_packages(frame: Frame, segmentation: Segmentation, belt: BeltConfig) 
         boxes = on_belt if boxes is None else _joined(boxes, on_belt)
     placed = np.zeros(count, np.bool_)
     T, height, covariance = np.zeros((count, 4, 4)), np.zeros(count), np.zeros((count, 6, 6))
-    cut = [_cut_sides(instance, frame.camera.width, frame.camera.height) for instance in instances]
+    cut = _cut_sides(masks)
     if boxes is not None:
         placed = boxes.there
         if plane is not None:
             height = np.where(from_depth, np.clip(boxes.T[:, :3, 3] @ plane[:3] + plane[3], 0.0, belt.max_height_m), 0.0)
-        hidden = np.array([_hidden_share(fill, any(sides), deep and instance.label in covered_by) for instance, sides, fill, deep
-                           in zip(instances, cut, boxes.fill.tolist(), from_depth.tolist(), strict=True)])
+        covered = np.array([instance.label in covered_by for instance in instances])
         T = box_poses(boxes, height)
         covariance = box_covariances(T, boxes.side_m, boxes.pixel_m, rms_m, readings,
-                                     _height_sigmas_m(boxes, from_depth, height, plane, covered_by, belt), hidden)
-    outlines = _outlines(masks).tolist()
-    items = []
-    for i, instance in enumerate(instances):
-        above = covered_by.get(instance.label, ())
-        if boxes is None or not placed[i]:
-            items.append(_nowhere(instance, masks, i, above, float(fraction[i]), any(cut[i])))
-            continue
-        if not from_depth[i]:
+                                     _height_sigmas_m(boxes, from_depth, height, plane, covered_by, belt),
+                                     _hidden_shares(boxes.fill, cut.sum(axis=1) > 0, from_depth & covered))
+        for i in np.flatnonzero(placed & ~from_depth).tolist():
             assert plane is not None
             covariance[i, :3, :3] += _height_covariance(boxes.T[i, :3, 3], plane[:3], belt.max_height_m)
-        length, width = boxes.side_m[i].tolist()
-        items.append(Package(
-            label=instance.label, class_name=instance.class_name, score=instance.score, T_cam_package=T[i],
-            size_m=(length, width, float(height[i])), covariance=covariance[i], visible_fraction=float(boxes.fill[i]),
-            covered_by=above, depth_valid_fraction=float(fraction[i]), from_depth=bool(from_depth[i]), truncated=any(cut[i]),
-            outline=tuple(outlines[i]), cut_sides=cut[i]))
+    items = _items(instances, masks, boxes, T, height, covariance, fraction, from_depth, cut, covered_by)
     step = max(1, frame.camera.width // _GRID_COLUMNS)
-    return Packages(tuple(items), plane, _order(items, plane), masks.labels[step // 2::step, step // 2::step],
+    return Packages(items, plane, _order(items, plane), masks.labels[step // 2::step, step // 2::step],
                     masks.rays[step // 2::step, step // 2::step], over_m2)
 
 
@@ -112,20 +101,42 @@ def covered_anew(packages: Packages, covered_by: Mapping[int, tuple[int, ...]]) 
         packages: of a frame. covered_by: {label: labels of what lies on top of it}, without circles.
     """
     items = tuple(package if package.covered_by == covered_by.get(package.label, ())
-                  else replace(package, covered_by=covered_by.get(package.label, ())) for package in packages.items)
+                  else altered(package, covered_by=covered_by.get(package.label, ())) for package in packages.items)
     if all(new is old for new, old in zip(items, packages.items, strict=True)):
         return packages
-    return replace(packages, items=items, pick_order=_order(items, packages.belt_plane))
+    return altered(packages, items=items, pick_order=_order(items, packages.belt_plane))
 
 
-def _masks(frame: Frame, segmentation: Segmentation) -> Masks:
+def _masks(frame: Frame, segmentation: Segmentation, runs: Runs) -> Masks:
     width, height = frame.camera.width, frame.camera.height
     box = np.array([instance.bbox_xyxy for instance in segmentation.instances], np.int64)
     np.maximum(box[:, :2], 0, out=box[:, :2])
     np.minimum(box[:, 2:], (width, height), out=box[:, 2:])
     classes = [instance.class_name for instance in segmentation.instances]
-    return Masks(steady(segmentation.labels), geometry.ray_image(frame.camera), box, classes,
+    return Masks(steady(segmentation.labels), geometry.ray_image(frame.camera), runs, box, classes,
                  np.array([name == "box" for name in classes], np.bool_))
+
+
+def _items(instances: Sequence[Instance], masks: Masks, boxes: FaceBoxes | None, T: F64, height_m: F64, covariance: F64,
+           fraction: F64, from_depth: NDArray[np.bool_], cut: NDArray[np.bool_],
+           covered_by: Mapping[int, tuple[int, ...]]) -> tuple[Package, ...]:
+    """The packages of all instances; those without a box are nowhere."""
+    there = np.zeros(len(instances), np.bool_) if boxes is None else boxes.there
+    with_box: list[Package] = []
+    if boxes is not None and there.any():
+        of_each = zip(instances, there.tolist(), boxes.side_m.tolist(), height_m.tolist(), boxes.fill.tolist(), fraction.tolist(),
+                      from_depth.tolist(), cut.tolist(), _outlines(masks.box, masks.rays).tolist(), strict=True)
+        with_box = Package.many([
+            {"label": instance.label, "class_name": instance.class_name, "score": instance.score, "size_m": (*side_m, height),
+             "visible_fraction": fill, "covered_by": covered_by.get(instance.label, ()), "depth_valid_fraction": read,
+             "from_depth": deep, "truncated": any(sides), "placed": True, "outline": tuple(outline), "cut_sides": tuple(sides)}
+            for instance, known, side_m, height, fill, read, deep, sides, outline in of_each if known], T[there], covariance[there])
+        if len(with_box) == len(instances):
+            return tuple(with_box)
+    rest = iter(with_box)
+    return tuple(next(rest) if known else _nowhere(instance, masks, i, covered_by.get(instance.label, ()), float(fraction[i]),
+                                                   bool(cut[i].any()))
+                 for i, (instance, known) in enumerate(zip(instances, there.tolist(), strict=True)))
 
 
 def _joined(first: FaceBoxes, second: FaceBoxes) -> FaceBoxes:
@@ -171,10 +182,10 @@ def _height_sigmas_m(boxes: FaceBoxes, from_depth: NDArray[np.bool_], height: F6
     return np.where(from_depth, known, 0.0)
 
 
-def _hidden_share(fill: float, truncated: bool, covered: bool) -> float:
-    """How much of the face may be out of sight, 0..1: unknown beyond a border of the picture or below another package."""
-    share = 0.5 if truncated else 0.0
-    return max(share, min(0.5, 0.1 + (1.0 - fill) / 2)) if covered else max(share, 0.0 if fill > 0.85 else 0.1)
+def _hidden_shares(fill: F64, truncated: NDArray[np.bool_], covered: NDArray[np.bool_]) -> F64:
+    """How much of each face may be out of sight, 0..1: unknown beyond a border of the picture or below another package."""
+    within = np.where(covered, np.minimum(0.5, 0.1 + (1.0 - fill) / 2), np.where(fill > 0.85, 0.0, 0.1))
+    return np.where(truncated, 0.5, within)
 
 
 def _height_covariance(centre: F64, normal: F64, max_height_m: float) -> F64:
@@ -184,16 +195,21 @@ def _height_covariance(centre: F64, normal: F64, max_height_m: float) -> F64:
     return np.outer(per_metre, per_metre) * (UNKNOWN_HEIGHT_SIGMA * max_height_m) ** 2
 
 
-def _cut_sides(instance: Instance, width: int, height: int) -> tuple[bool, bool, bool, bool]:
-    """Whether left, top, right and bottom of a mask touch the picture's border."""
-    x0, y0, x1, y1 = instance.bbox_xyxy
-    return x0 < _BORDER_PX, y0 < _BORDER_PX, x1 > width - _BORDER_PX, y1 > height - _BORDER_PX
+def _cut_sides(masks: Masks) -> NDArray[np.bool_]:
+    """(P, 4) whether left, top, right and bottom of each mask touch the picture's border."""
+    height, width = masks.labels.shape
+    inside = np.array((_BORDER_PX, _BORDER_PX, _BORDER_PX - width, _BORDER_PX - height))
+    cut: NDArray[np.bool_] = masks.box * np.array((1, 1, -1, -1)) < inside
+    return cut
 
 
-def _outlines(masks: Masks) -> F32:
-    """(P, 4) left, top, right and bottom of the bounding boxes as viewing rays."""
-    x0, y0, x1, y1 = masks.box.T
-    x1, y1 = x1 - 1, y1 - 1
-    u, v = (x0 + x1) // 2, (y0 + y1) // 2
-    rays = masks.rays
-    return np.stack([rays[v, x0, 0], rays[y0, u, 1], rays[v, x1, 0], rays[y1, u, 1]], axis=1)
+@compiled
+def _outlines(box: NDArray[np.int64], rays: F32) -> F32:
+    """(P, 4) left, top, right and bottom of bounding boxes as viewing rays; box, rays: as in `Masks`."""
+    outlines = np.empty((len(box), 4), np.float32)
+    for p in range(len(box)):
+        x0, y0, x1, y1 = box[p, 0], box[p, 1], box[p, 2] - 1, box[p, 3] - 1
+        u, v = (x0 + x1) // 2, (y0 + y1) // 2
+        outlines[p, 0], outlines[p, 1] = rays[v, x0, 0], rays[y0, u, 1]
+        outlines[p, 2], outlines[p, 3] = rays[v, x1, 0], rays[y1, u, 1]
+    return outlines

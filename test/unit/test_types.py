@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from perception_node.errors import FrameError, PerceptionError
-from perception_node.types import CameraModel, Frame, Grasp, Instance, Package, Packages, Rejection, Segmentation, Track
+from perception_node.types import CameraModel, Frame, Grasp, Instance, Package, Packages, Rejection, Segmentation, Track, altered
 
 CAMERA = CameraModel(100.0, 100.0, 31.5, 23.5, 64, 48)
 POSE = np.eye(4)
@@ -91,6 +91,37 @@ def test_one_wrong_grasp_of_many_is_refused(kind, pose, spread, score, words):
     values = [(0.03, 0.5, 1, 7, None), (0.03, score, 1, 7, None)]
     with pytest.raises(PerceptionError, match=words):
         Grasp.many(kind, np.stack([POSE, pose]), np.stack([spread, spread]), values, (), [[], []])
+
+
+PACKAGE = {"label": 1, "class_name": "box", "score": 0.5, "size_m": (0.2, 0.1, 0.0), "visible_fraction": 1.0, "covered_by": (),
+           "depth_valid_fraction": 1.0, "from_depth": True, "truncated": False, "placed": True, "outline": None,
+           "cut_sides": (False,) * 4}
+TRACK = {"track_id": 7, "label": 1, "class_name": "box", "size_m": (0.2, 0.1, 0.0), "stamp_ns": 5, "package": None}
+
+
+def test_many_packages_and_tracks_are_as_one_by_one():
+    spreads, still = np.stack([np.eye(6), np.eye(6) * 2]), np.zeros((2, 3))
+    packages = Package.many([PACKAGE, {**PACKAGE, "label": 2}], np.stack([POSE, POSE]), spreads)
+    tracks = Track.many([TRACK, {**TRACK, "label": 2}], np.stack([POSE, POSE]), spreads, still, np.stack([np.eye(3)] * 2))
+    for second, alone in ((packages[1], Package(T_cam_package=POSE, covariance=spreads[1], **{**PACKAGE, "label": 2})),
+                          (tracks[1], Track(T_cam_package=POSE, covariance=spreads[1], velocity_m_s=still[1],
+                                            velocity_covariance=np.eye(3), **{**TRACK, "label": 2}))):
+        assert vars(second).keys() == vars(alone).keys()
+        assert all(np.array_equal(vars(second)[name], vars(alone)[name]) for name in vars(alone))
+        with pytest.raises(ValueError, match="read-only"):
+            second.T_cam_package[0, 3] = 1.0
+        other = altered(second, label=9)
+        assert (other.label, second.label, other.covariance is second.covariance) == (9, 2, True)
+
+
+@pytest.mark.parametrize(("pose", "spread", "size_m", "words"), [
+    (np.eye(4) * 2, np.eye(6), (0.1, 0.1, 0.1), "rigid"), (np.diag([1.0, 1.0, -1.0, 1.0]), np.eye(6), (0.1, 0.1, 0.1), "rigid"),
+    (POSE, np.full((6, 6), np.nan), (0.1, 0.1, 0.1), "finite"), (POSE, np.eye(5), (0.1, 0.1, 0.1), "shape"),
+    (POSE, np.eye(6), (0.1, -0.1, 0.1), "at least 0"),
+])
+def test_one_wrong_package_of_many_is_refused(pose, spread, size_m, words):
+    with pytest.raises(PerceptionError, match=words):
+        Package.many([PACKAGE, {**PACKAGE, "size_m": size_m}], np.stack([POSE, pose]), np.stack([spread, spread]))
 
 
 def test_grasps_and_rejections_say_what_is_wrong_with_them():

@@ -8,6 +8,7 @@ from perception_node.config import BeltConfig
 from perception_node.locate import locate_packages
 from perception_node.locate.belt import fit_belt_plane
 from perception_node.locate.cover import covers, pick_order
+from perception_node.locate.runs import runs_of
 from perception_node.types import CameraModel, Frame, Instance, Segmentation
 
 
@@ -55,7 +56,7 @@ def test_the_same_frame_gives_the_same_packages(cast_boxes, calibrated):
 
 def test_an_uncalibrated_belt_is_fitted_round_the_packages(cast_boxes, belt):
     frame, segmentation = cast_boxes([(0.0, 0.0, 0.2, 0.15, 0.1, 0.3)])
-    plane = fit_belt_plane(noisy(frame), segmentation.labels)
+    plane = fit_belt_plane(noisy(frame), runs_of(segmentation.labels))
     assert plane == pytest.approx(belt, abs=0.003)
     package, = locate_packages(noisy(frame), segmentation, BeltConfig()).items
     assert package.size_m[2] == pytest.approx(0.1, abs=0.005)
@@ -171,13 +172,30 @@ def test_sides_at_the_pictures_border_are_named(cast_boxes, calibrated):
     assert whole.outline == pytest.approx((-0.1 / 0.95, -0.06 / 0.95, 0.1 / 0.95, 0.06 / 0.95), abs=0.004)
 
 
+@given(st.lists(st.lists(st.integers(0, 3), min_size=7, max_size=7), min_size=1, max_size=5))
+def test_runs_are_the_masks(rows):
+    labels = np.array(rows, np.uint16)
+    runs = runs_of(labels)
+    again = np.zeros_like(labels)
+    for label in range(1, len(runs.first)):
+        spans = runs.spans[runs.first[label - 1]:runs.first[label]].tolist()
+        assert spans == sorted(spans)
+        for row, start, end in spans:
+            assert not again[row, start:end].any()
+            assert end == 7 or labels[row, end] != label
+            again[row, start:end] = label
+    assert np.array_equal(again, labels)
+    assert runs.first[-1] == len(runs.spans)
+
+
 def test_pictures_may_lie_in_memory_in_any_way_and_are_compiled_for_once(cast_boxes, calibrated):
     frame, segmentation = cast_boxes([(0.1, -0.05, 0.2, 0.12, 0.08, 0.4), (-0.15, 0.05, 0.1, 0.1, 0.15, 0.0)])
     depth, labels = frame.depth_m.copy(), segmentation.labels.copy()
     depth.setflags(write=False)
     upside_down = Frame(frame.rgb, np.asfortranarray(frame.depth_m), frame.camera, 0, "cam")
-    loops = (locate.belt._background_points, locate.belt._most_supported, locate.faces._sample, locate.faces._fit,
-             locate.boxes._row_ends, locate.boxes._place, locate.boxes.box_covariances, locate.cover.overlaps)
+    loops = (locate.runs._runs, locate.packages._outlines, locate.belt._background_points, locate.belt._most_supported,
+             locate.faces._sample, locate.faces._fit, locate.boxes._row_ends, locate.boxes._place, locate.boxes.box_covariances,
+             locate.cover.overlaps)
     one = Frame(frame.rgb, depth, frame.camera, 0, "cam")
     first = locate_packages(one, segmentation, BeltConfig())
     locate_packages(Frame(frame.rgb, None, frame.camera, 0, "cam"), segmentation, calibrated)
