@@ -379,7 +379,8 @@ class Grasp:
         poses, spreads = np.array(T_cam_grasp, dtype=np.float64), np.array(covariance, dtype=np.float64)
         count = len(values)
         if (kind not in GRASP_KINDS or poses.shape != (count, 4, 4) or spreads.shape != (count, 6, 6)
-                or not math.isfinite(poses.sum() + spreads.sum()) or not _all_rigid(poses)):
+                or not math.isfinite(poses.sum() + spreads.sum()) or not _all_rigid(poses)
+                or not all(0.0 <= one[1] <= 1.0 for one in values)):
             return [cls(kind, pose, width_m, score, label, track_id, dict(zip(term_names, row, strict=True)), deadline_ns, spread)
                     for pose, spread, (width_m, score, label, track_id, deadline_ns), row in zip(
                         poses, spreads, values, terms, strict=True)]
@@ -387,7 +388,6 @@ class Grasp:
         spreads.setflags(write=False)
         grasps = []
         for pose, spread, (width_m, score, label, track_id, deadline_ns), row in zip(poses, spreads, values, terms, strict=True):
-            _require(0.0 <= score <= 1.0, f"score: expected 0..1, got {score}")
             grasp = object.__new__(cls)
             grasp.__dict__.update(
                 kind=kind, T_cam_grasp=pose, width_m=width_m, score=score, label=label, track_id=track_id,

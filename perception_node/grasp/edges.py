@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ def places(edges: EdgeMap, packages: Sequence[Package], needed_px: F64, count: i
     Returns:
         (n,) position of the package in `packages` and (n, 2) pixels (u, v), package after package.
     """
-    stride = max(1, round(float(np.median(needed_px)) / (2 * _STEP)))
+    stride = max(1, round(statistics.median(needed_px.tolist()) / (2 * _STEP)))
     least = np.full(int(edges.labels.max()) + 1, np.inf)
     position = np.zeros(len(least), dtype=np.int64)
     for i, package in enumerate(packages):

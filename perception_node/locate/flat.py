@@ -113,14 +113,14 @@ def relief(depth_m: F32, rays: F32, labels: NDArray[np.uint16], part: NDArray[np
                 of_ring += 1
     if of_core < _MIN_READINGS or of_ring == 0 or of_ring < _RING_SHARE * around:
         return False
-    tenths[:3] = np.percentile(ring[:of_ring], _RING_PERCENT)
-    low, middle, high = tenths[0], tenths[1], tenths[2]
-    if abs(middle) > _ON_BELT_M or middle - low > _EVEN_M or high - middle > _EVEN_M:
-        return False
+    middle = np.percentile(ring[:of_ring], 50.0)
     above = 0
     for k in range(of_core):
         above += core[k] - middle > limit_m
-    if above > of_core // 2 + 1:  # so is the core's middle, then: a package, as nearly always
+    if above > of_core // 2 + 1 or abs(middle) > _ON_BELT_M:  # so is the core's middle, then: a package, as nearly always
+        return False
+    tenths[:3] = np.percentile(ring[:of_ring], _RING_PERCENT)
+    if middle - tenths[0] > _EVEN_M or tenths[2] - middle > _EVEN_M:
         return False
     tenths[3:] = np.percentile(core[:of_core], _CORE_PERCENT)
     return True
