@@ -104,6 +104,14 @@ def frame_from_messages(colour: Any, depth: Any | None, info: Any) -> Frame:
     return Frame(rgb=rgb, depth_m=None if depth is None else depth_metres(depth), camera=camera, stamp_ns=stamp, frame_id=frame_id)
 
 
+def foreign_calibration(info_frame: str, frame_id: str) -> str:
+    """Why a camera_info may be another camera's, "" = it is the picture's, or does not say."""
+    if info_frame in ("", frame_id):
+        return ""
+    return (f"camera_info is of frame {info_frame!r}, the pictures are of {frame_id!r}: is it the calibration of the colour "
+            "picture?")
+
+
 def _check_size(name: str, width: int, height: int) -> None:
     if not (width > 0 and height > 0 and width * height <= decode.MAX_PIXELS):
         raise FrameError(f"{name}: expected a size of 1 to {decode.MAX_PIXELS} pixels, got {width}x{height}")

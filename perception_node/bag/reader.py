@@ -12,7 +12,7 @@ from typing import Any
 
 from perception_node.bag import decode
 from perception_node.bag.belt import Reading, Readings
-from perception_node.bag.camera import camera_model, frame_from_messages
+from perception_node.bag.camera import camera_model, foreign_calibration, frame_from_messages
 from perception_node.bag.storage import Storage, deserialize
 from perception_node.bag.topics import INFO, choose_topics
 from perception_node.bag.watch import Serialised
@@ -125,8 +125,8 @@ class Recording:
             found.append(f"{self._unstamped} pictures have no stamp: the time of recording is used")
         found += [f"{count} camera_info messages cannot be used: {reason}" for reason, count in self._unusable.most_common()]
         if self._other_frame:
-            found.append(f"{self.topics.camera_info} is of frame {self._info_frame!r}, the pictures are of {self._other_frame!r}: "
-                         "is it the calibration of the colour picture? (--camera-info-topic)")
+            words = foreign_calibration(self._info_frame, self._other_frame)
+            found.append(f"{self.topics.camera_info}: {words} (--camera-info-topic)")
         if self._unpaired:
             nearest = f"the nearest is {1e-6 * median(self._gaps_ns):+.1f} ms away" if self._gaps_ns else "there is none near them"
             found.append(f"{self._unpaired} pictures have no depth within {1e-6 * self._tolerance_ns:g} ms of their stamps "
@@ -165,7 +165,7 @@ class Recording:
             except FrameError as error:
                 self.skipped[str(error)] += 1
                 continue
-            if self._info_frame not in ("", frame.frame_id) and not self._frame_id:
+            if not self._frame_id and foreign_calibration(self._info_frame, frame.frame_id):
                 self._other_frame = frame.frame_id
             yield Picture(frame, waiting.colour.raw, None if depth is None else depth.raw, waiting.belt)
 

@@ -26,6 +26,7 @@ from perception_node.bag.summary import Tally, text
 from perception_node.config import Config
 from perception_node.errors import DatasetError
 from perception_node.files import folder_aside, put, put_json
+from perception_node.locate.belt import calibrated_plane
 from perception_node.pipeline import Pipeline
 
 
@@ -89,7 +90,7 @@ def replay_one(path: Path, out: Path, settings: Settings, *, replace: bool = Fal
 
 def _write(recording: Recording, name: str, part: Path, settings: Settings, pipeline: Pipeline,
            progress: bool) -> tuple[dict[str, Any], dict[str, Any]]:
-    tally, times = Tally(), Times()
+    tally, times = Tally(calibrated_plane(settings.config.belt)), Times()
     rate_hz = film_rate_hz(recording)
     published = PublishedWriter(part / "published") if settings.published else None
     film = FilmWriter(part / "overlay.mp4", rate_hz) if settings.film else None

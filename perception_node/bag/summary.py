@@ -9,19 +9,22 @@ from typing import Any
 import numpy as np
 
 from perception_node import __version__
+from perception_node.bag.depth_check import DepthCheck
 from perception_node.bag.reader import Recording
 from perception_node.bag.replay import Step
 from perception_node.bag.results import without_numbers
+from perception_node.types import F64
 
 _SHOWN = 5
 """Reasons of rejections in the text, the most frequent ones; all are in the JSON."""
 
 
 class Tally:
-    """Counts what a replay finds, step by step."""
+    """Counts what a replay finds, step by step. `belt_plane`: (4,) as calibrated, None = it is not."""
 
-    def __init__(self) -> None:
+    def __init__(self, belt_plane: F64 | None = None) -> None:
         self.frames = 0
+        self._belt_plane, self._depth_check, self._doubts = belt_plane, DepthCheck(), dict[str, str]()
         self.failed: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self._counts: Counter[str] = Counter()
@@ -47,6 +50,10 @@ class Tally:
         if scene is None:
             self.failed[step.failure] += 1
             return
+        self._depth_check.look(step.frame, scene.segmentation.labels, self._belt_plane)
+        for name, words in (("unit", self._depth_check.unit), ("plane", self._depth_check.plane)):
+            if words:
+                self._doubts.setdefault(name, words)
         self._counts["packages"] += len(scene.tracks)
         self._ids.update((self._run, track.track_id) for track in scene.tracks if track.track_id)
         self._grasps.update(grasp.kind for grasp in scene.grasps)
@@ -67,7 +74,8 @@ class Tally:
             "duration_s": round(recording.span.duration_s, 6), "pictures": recording.span.frames, "frames": self.frames,
             "frames_with_depth": self._counts["with_depth"], "frames_failed": dict(sorted(self.failed.items())),
             "frames_dropped": dict(sorted(self.dropped.items())),
-            "skipped": dict(sorted(recording.skipped.items())), "notes": recording.notes, "restarts": self._run,
+            "skipped": dict(sorted(recording.skipped.items())),
+            "notes": [*recording.notes, *self._doubts.values()], "restarts": self._run,
             "packages": self._counts["packages"], "tracks": len(self._ids),
             "grasps": dict(sorted(self._grasps.items())), "rejections": dict(self._rejections.most_common()),
             "frames_degraded": dict(self._degraded.most_common()),

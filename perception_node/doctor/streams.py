@@ -24,9 +24,6 @@ OTHER_CLOCK_S = 60.0
 LOST_SHARE = 0.05
 """Share of pictures lost on the way that is worth a word. Source: judgement; with a fitting transport none are."""
 
-NEAR_M, FAR_M = 0.1, 20.0
-"""Plausible medians of depth above a belt. Source: judgement; a wrong unit is wrong by a thousand."""
-
 HOLES_SHARE = 0.5
 """Share of depth without readings that is worth a word. Source: judgement; stereo cameras lack 5 to 20 % on packages."""
 
@@ -165,13 +162,15 @@ def _contents(alive: Mapping[str, Stream]) -> Iterator[Finding]:
 
 
 def _depth(stream: Stream, depth: Any) -> Iterator[Finding]:
+    from perception_node.bag.depth_check import unit_fault
+
     seen = depth[np.isfinite(depth)]
     holes = 1.0 - seen.size / depth.size
     if not seen.size:
         yield error("depth_holes", f"{stream.topic}: no reading anywhere", "sensor covered, too near, or its projector off?")
         return
     median = float(np.median(seen))
-    if not NEAR_M <= median <= FAR_M:
+    if unit_fault(seen):
         yield error("depth_unit", f"{stream.topic}: its median is {median:.3g} m with encoding "
                     f"{getattr(stream.last, 'encoding', 'compressed')}",
                     "16UC1 must hold millimetres and 32FC1 metres (REP-118): correct the driver's unit")

@@ -59,9 +59,10 @@ def summary(state: Status, others: Sequence[Status]) -> Status:
     return state
 
 
-def camera_status(inbox: Inbox, publishers: dict[str, int], topics: dict[str, str], exposure: Exposure | None = None) -> Status:
+def camera_status(inbox: Inbox, publishers: dict[str, int], topics: dict[str, str], exposure: Exposure | None = None,
+                  doubts: Sequence[tuple[str, str]] = ()) -> Status:
     """Is the camera alive, complete and consistent, and does it see? `publishers` counts and `topics` names what it publishes, by
-    colour, depth, info."""
+    colour, depth, info; `doubts` are the worker's."""
     node, colour, drops = inbox.config, inbox.colour_rate, inbox.drops
     status = Status("camera", words=f"{colour.hz():.1f} Hz")
     silent_s, interval_s = colour.silent_s(), colour.interval_s()
@@ -92,6 +93,8 @@ def camera_status(inbox: Inbox, publishers: dict[str, int], topics: dict[str, st
         status.worsen(WARN, "pictures without their depth" + inbox.skew_words())
     if exposure is not None and not exposure.fault() and exposure.bright > WARN_BRIGHT_SHARE:
         status.worsen(WARN, f"{exposure.bright:.0%} of the picture is blown out: shorten the exposure")
+    for how, words in doubts:
+        status.worsen(ERROR if how == "error" else WARN, words)
     status.values = {
         **{f"{name}_{key}": text for name, rate in (("colour", colour), ("depth", inbox.depth_rate), ("info", inbox.info_rate))
            for key, text in _rate_values(rate).items()},

@@ -40,7 +40,7 @@ class Health:
             state.worsen(STALE, "configured, not active" if node.configured else "not configured")
         if worker is None or inputs is None:
             return [state]
-        camera = camera_status(node.inbox, inputs.publishers(), inputs.topics, worker.exposure)
+        camera = camera_status(node.inbox, inputs.publishers(), inputs.topics, worker.exposure, worker.doubts)
         camera.hardware = worker.frame_id
         hint = transport_hint()
         if camera.level == ERROR and hint and node.inbox.colour_rate.total == 0 and not self._said_transport:

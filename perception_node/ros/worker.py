@@ -8,16 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from perception_node.bag.camera import frame_from_messages
+from perception_node.bag.camera import foreign_calibration, frame_from_messages
+from perception_node.bag.depth_check import DepthCheck
 from perception_node.bag.reader import RESTART_NS
 from perception_node.bag.watch import Exposure, UnusablePicture, Watch
 from perception_node.errors import FrameError, PerceptionError, unexpected
+from perception_node.locate.belt import calibrated_plane
 from perception_node.pipeline import Pipeline
 from perception_node.ros import drops as reasons
 from perception_node.ros.belt import BeltInput
 from perception_node.ros.drops import Rate
 from perception_node.ros.inbox import Inbox, Item, Raw
-from perception_node.types import Frame, Scene
+from perception_node.types import CameraModel, Frame, Scene
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ class CameraWorker:
     def exposure(self) -> Exposure | None:
         """Of the last picture, None = not looked at."""
         return None
+
+    @property
+    def doubts(self) -> list[tuple[str, str]]:
+        """What makes results wrong without any error: ("warn" | "error", words)."""
+        return []
 
     def start(self) -> None:
         """Start computing."""
@@ -193,11 +200,21 @@ class Worker(CameraWorker):
         super().__init__(pipeline, inbox, links)
         self.last: tuple[Frame, Scene] | None = None
         self.pipeline, self.belt, self._watch = pipeline, belt, Watch()
+        self._camera: tuple[Any, CameraModel] | None = None
+        """The last calibration's message, and what it was read as."""
+        self._depth_check = DepthCheck()
+        self._foreign = ""
 
     @property
     def exposure(self) -> Exposure | None:
         """Of the last picture, None = none came."""
         return self._watch.exposure
+
+    @property
+    def doubts(self) -> list[tuple[str, str]]:
+        """Depth in a wrong unit, a belt that is not where it was calibrated, the calibration of another camera."""
+        found = (("error", self._depth_check.unit), ("warn", self._depth_check.plane), ("warn", self._foreign))
+        return [(level, words) for level, words in found if words]
 
     def _process(self, item: Item) -> None:
         began = time.perf_counter()
@@ -206,10 +223,13 @@ class Worker(CameraWorker):
             return
         colour = self.links.decode("colour", item.colour.data)
         depth = None if item.depth is None else self.links.decode("depth", item.depth.data)
-        frame = frame_from_messages(colour, depth, info)
+        camera = self._camera[1] if self._camera is not None and self._camera[0] is info else info
+        frame = frame_from_messages(colour, depth, camera)
+        self._camera = info, frame.camera
         limits = self.pipeline.config.node
         self._watch.check(item, frame, limits.max_age_s, limits.detect_frozen)
         self._follow(frame.frame_id)
+        self._foreign = foreign_calibration(info.header.frame_id, frame.frame_id)
         decoded = time.perf_counter()
         scene = self.pipeline.process(frame, self.belt.velocity(frame.frame_id, self.pipeline.config.belt))
         computed = time.perf_counter()
@@ -220,6 +240,9 @@ class Worker(CameraWorker):
         self.age_s = 1e-9 * (self.links.now_ns() - frame.stamp_ns)
         self.timing_ms = {"decode": 1e3 * (decoded - began), **scene.timing_ms, "publish": 1e3 * (time.perf_counter() - computed)}
         self.results.tick()
+        self._depth_check.look(frame, scene.segmentation.labels, calibrated_plane(self.pipeline.config.belt))
+        for level, words in self.doubts:
+            self.links.say(words[:20], words, level)
 
 
 def _clock_hint(age_s: float) -> str:

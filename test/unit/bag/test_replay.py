@@ -136,6 +136,19 @@ def test_pictures_without_stamps_get_the_time_of_recording(tmp_path, small_frame
     assert all(frame.depth_m is not None for frame in back)
 
 
+@pytest.mark.parametrize(("plane", "scale", "words"), [
+    ([0.0, 0.0, -1.0, 1.0], 1.0, ""), ([0.0, 0.0, -1.0, 1.2], 1.0, "belt.plane is not where the belt is"),
+    ([0.0, 0.0, -1.0, 1.0], 1000.0, "32FC1 metres (REP-118)")])
+def test_depth_that_contradicts_the_configuration_is_noted(tmp_path, small_frames, write_raw, monkeypatch, plane, scale, words):
+    monkeypatch.setattr("perception_node.bag.depth_check._STRIDE", 1)  # the pictures are tiny
+    frames = [dataclasses.replace(frame, depth_m=frame.depth_m * np.float32(scale)) for frame in small_frames(10)]
+    write_raw(tmp_path / "bag", frames)
+    config = from_flat({"segment.min_area_px": 20, "belt.plane": plane, "node.detect_frozen": False})
+    summary = replay_one(tmp_path / "bag", tmp_path / "out", Settings(config=config, film=False), progress=False)
+    assert len(summary["notes"]) == bool(words)
+    assert words in "".join(summary["notes"])
+
+
 def test_calibration_given_on_the_command_line(tmp_path, small_frames, write_raw, capsys):
     write_raw(tmp_path / "bare", small_frames(), info=False, topics=("/odd/name",))
     arguments = ["replay", str(tmp_path / "bare"), "--out", str(tmp_path / "out"), "--no-film"]

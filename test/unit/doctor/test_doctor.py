@@ -117,6 +117,7 @@ def shifted(seconds):
     ({"colour__arrivals": shifted(-0.5)}, "warn", "clock", "0.50 s ahead"),
     ({"colour__arrivals": shifted(1e6)}, "error", "clock", "+1000000 s"),
     ({"depth__last": depth_picture(1)}, "error", "depth_unit", "0.001 m with encoding 16UC1"),
+    ({"depth__last": depth_picture(10_800)}, "error", "depth_unit", "10.8 m with encoding 16UC1"),
     ({"depth__last": depth_picture(0)}, "error", "depth_holes", "no reading anywhere"),
     ({"colour__last": picture(2)}, "error", "picture", "black"),
 ])

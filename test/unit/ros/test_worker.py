@@ -199,7 +199,7 @@ def test_change_of_frame_id_starts_over(stand):
     stand.send(1 * SECOND)
     stand.send(2 * SECOND, b"other")
     assert stand.resets == 1
-    assert "from 'camera' to 'other'" in stand.said[-1][1]
+    assert any("from 'camera' to 'other'" in words for _, words, _ in stand.said)
 
 
 def test_live_parameters_reach_the_pipeline(stand):
@@ -211,8 +211,26 @@ def test_live_parameters_reach_the_pipeline(stand):
 
 def statuses(stand, publishers=1):
     counts, topics = {"colour": publishers, "depth": 0, "info": 1}, {"colour": "/image", "depth": "/depth"}
-    camera = camera_status(stand.inbox, counts, topics, stand.worker.exposure)
+    camera = camera_status(stand.inbox, counts, topics, stand.worker.exposure, stand.worker.doubts)
     return camera, pipeline_status(stand.worker)
+
+
+def test_what_makes_results_wrong_in_silence_is_said(stand, monkeypatch):
+    monkeypatch.setenv("RMW_IMPLEMENTATION", "rmw_cyclonedds_cpp")
+    stand.send(1 * SECOND)
+    assert statuses(stand)[0].level == OK
+    stand.send(2 * SECOND, b"other")  # its calibration is the first camera's
+    camera, _ = statuses(stand)
+    assert camera.level == WARN
+    assert "camera_info is of frame 'camera', the pictures are of 'other'" in camera.words
+    assert stand.published == [1 * SECOND, 2 * SECOND]
+    stand.worker._depth_check.unit = "depth: its median is 900 m"
+    assert statuses(stand)[0].level == ERROR
+    stand.send(3 * SECOND)
+    stand.send(4 * SECOND)  # what the third has to say is said
+    stand.worker._depth_check.unit = ""
+    assert statuses(stand)[0].level == OK
+    assert {words for _, words, level in stand.said if level == "error"} == {"depth: its median is 900 m"}
 
 
 def test_statuses(stand, monkeypatch):
