@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from perception_node.errors import FrameError, PerceptionError
 
@@ -71,7 +71,7 @@ def _all_rigid(transforms: F64) -> bool:
 
 
 def _placed_many(kind: type[_T], fields: Sequence[Mapping[str, Any]], shapes: Mapping[str, tuple[int, ...]],
-                 **arrays: F64) -> list[_T]:
+                 **arrays: ArrayLike) -> list[_T]:
     """N objects with a `T_cam_package`, their arrays checked as each by itself would be, but all at once.
 
     Args:
@@ -245,7 +245,7 @@ class Package:
         _require(min(self.size_m) >= 0.0, f"size_m: expected lengths of at least 0, got {self.size_m}")
 
     @classmethod
-    def many(cls, fields: Sequence[Mapping[str, Any]], T_cam_package: F64, covariance: F64) -> list[Package]:
+    def many(cls, fields: Sequence[Mapping[str, Any]], T_cam_package: ArrayLike, covariance: ArrayLike) -> list[Package]:
         """N packages, checked as each by itself would be, but all at once; `fields`: their other values by name."""
         for one in fields:
             _require(min(one["size_m"]) >= 0.0, f"size_m: expected lengths of at least 0, got {one['size_m']}")
@@ -310,8 +310,8 @@ class Track:
                            _frozen_array(self.velocity_covariance, (3, 3), "velocity_covariance"))
 
     @classmethod
-    def many(cls, fields: Sequence[Mapping[str, Any]], T_cam_package: F64, covariance: F64, velocity_m_s: F64,
-             velocity_covariance: F64) -> list[Track]:
+    def many(cls, fields: Sequence[Mapping[str, Any]], T_cam_package: ArrayLike, covariance: ArrayLike, velocity_m_s: ArrayLike,
+             velocity_covariance: ArrayLike) -> list[Track]:
         """N tracks, checked as each by itself would be, but all at once; `fields`: their other values by name."""
         shapes = {"T_cam_package": (4, 4), "covariance": (6, 6), "velocity_m_s": (3,), "velocity_covariance": (3, 3)}
         return _placed_many(cls, fields, shapes, T_cam_package=T_cam_package, covariance=covariance, velocity_m_s=velocity_m_s,

@@ -17,6 +17,7 @@ from perception_node.compiled import compiled
 from perception_node.types import F64, Package, Packages
 
 Cells = NDArray[np.int32]
+Ids = NDArray[np.int64]
 NO_CELLS: Cells = np.empty((0, 2), np.int32)
 
 
@@ -52,7 +53,7 @@ class Shared:
     ours: F64
     theirs: F64
 
-    def some(self, rows: Sequence[int]) -> Shared:
+    def some(self, rows: Ids) -> Shared:
         """Of some of the T."""
         return Shared(self.both[rows], self.ours[rows], self.theirs)
 

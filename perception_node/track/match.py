@@ -57,13 +57,13 @@ class Outlines:
         """The outlines after (N, 3) shifts in the camera frame, in metres."""
         depth = np.maximum(self.depth_m + shift_m[:, 2], 0.1 * self.depth_m)
         scale = (self.depth_m / depth)[:, None]
-        bounds = self.bounds * scale + np.tile(shift_m[:, :2], 2) / depth[:, None]
+        bounds = self.bounds * scale + shift_m[:, (0, 1, 0, 1)] / depth[:, None]
         return Outlines(bounds, self.cut, depth, self.area_m2, self.classes)
 
-    def some(self, rows: Sequence[int]) -> Outlines:
+    def some(self, rows: Ids) -> Outlines:
         """Some of the outlines."""
         return Outlines(self.bounds[rows], self.cut[rows], self.depth_m[rows], self.area_m2[rows],
-                        tuple(self.classes[row] for row in rows))
+                        tuple(self.classes[row] for row in rows.tolist()))
 
 
 def outlines_of(packages: Sequence[Package]) -> Outlines:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +37,7 @@ class History:
         """Time in seconds, x, y, z in metres in the camera frame, weight in 1/m^2; weight 0 = not filled yet."""
         self.count = 0
 
-    def append(self, time_s: float, position: F64, sigma_m: float) -> None:
+    def append(self, time_s: float, position: Sequence[float], sigma_m: float) -> None:
         """Add a measurement, unless it is too uncertain to tell motion."""
         if sigma_m <= _TRUST_M:
             self.rows[self.count % HISTORY] = time_s, *position, 1.0 / sigma_m**2

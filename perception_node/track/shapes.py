@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perception_node.compiled import compiled
 from perception_node.track.masks import NO_CELLS, Cells, Grid, Shared, shared
-from perception_node.track.match import Flags, Ids, Outlines
+from perception_node.track.match import PLAIN, Flags, Ids, Outlines
 from perception_node.types import F64
 
 _KEPT = 3
@@ -33,6 +32,9 @@ _WITHIN = 0.75
 """Share of a track's outline that must lie in a mask which holds it."""
 _FILLS = 0.7
 """A track that shares so much of its union with a mask explains that mask alone."""
+_BACK_OVERLAP, _BACK_DEPTH_M = 0.5, 0.03
+"""What a track that was missed for long must share of both masks' union, and how near it must be along the optical axis, to be
+beyond doubt. Source: judgement."""
 _SPARE = 0.2
 """The masks of tracks that share one may fill it by so much less, or (where they lie over each other) more."""
 
@@ -60,14 +62,14 @@ class Shapes:
     kept: list[Shape] = field(default_factory=list)
 
     @property
-    def last(self) -> Shape:
-        """The one that was seen last."""
-        return max(self.kept, key=lambda shape: shape.stamp_ns)
+    def last_place(self) -> int:
+        """Place in `kept` of the one that was seen last."""
+        return _place_of_most([shape.stamp_ns for shape in self.kept])
 
     @property
-    def main(self) -> Shape:
-        """The steadiest one, of equals the one that was remembered first."""
-        return max(self.kept, key=lambda shape: shape.count)
+    def main_place(self) -> int:
+        """Place in `kept` of the steadiest one, of equals of the one that was remembered first."""
+        return _place_of_most([shape.count for shape in self.kept])
 
     def see(self, found: Outlines, column: int, stamp_ns: int, grid: Grid | None = None, held: bool = False) -> bool:
         """Take in what the track looks like now.
@@ -82,7 +84,7 @@ class Shapes:
         seen = Shape(found.bounds[column], found.cut[column], float(found.depth_m[column]), float(found.area_m2[column]),
                      found.classes[column], self.carried_m.copy(), stamp_ns, NO_CELLS if grid is None else grid.of(column))
         self.kept = [shape for shape in self.kept if (stamp_ns - shape.stamp_ns) * 1e-9 <= _MEMORY_S]
-        before = self.main if self.kept else None
+        before = self.kept[self.main_place] if self.kept else None
         for place, shape in enumerate(self.kept):
             error = _step(shape, self.carried_m, seen, held)
             if error is None:
@@ -93,7 +95,7 @@ class Shapes:
                     other.count = max(other.count - 1, 1)
             seen.count = min(shape.count + 1, _STEADY)
             self.kept[place] = seen
-            return before is shape or self.main is seen
+            return before is shape or self.main_place == place
         if len(self.kept) == _KEPT:
             least = min(range(_KEPT), key=lambda place: (self.kept[place].count, self.kept[place].stamp_ns))
             del self.kept[least]
@@ -101,25 +103,23 @@ class Shapes:
         return before is None
 
 
-def predicted(shapes: Sequence[Shape], owners: Sequence[Shapes]) -> Outlines:
-    """Shapes of tracks, carried to where these are now."""
+def _place_of_most(values: list[int]) -> int:
+    return values.index(max(values))
+
+
+def predicted(shapes: Sequence[Shape], carried_m: F64, grid: Grid | None) -> tuple[Outlines, Shared | None]:
+    """S shapes of tracks, carried to where these are now, and what their masks then share with those of a frame.
+
+    Args:
+        carried_m: (S, 3) how far the track of each shape has come. grid: of the frame; None where it has no masks.
+    """
     bounds = np.array([shape.bounds for shape in shapes], dtype=np.float64).reshape(-1, 4)
     cut = np.array([shape.cut for shape in shapes], dtype=np.bool_).reshape(-1, 4)
     still = Outlines(bounds, cut, np.array([shape.depth_m for shape in shapes]), np.array([shape.area_m2 for shape in shapes]),
                      tuple(shape.class_name for shape in shapes))
-    return still.moved(_way_m(shapes, owners))
-
-
-def on_masks(shapes: Sequence[Shape], owners: Sequence[Shapes], grid: Grid | None) -> Shared | None:
-    """What the masks of tracks' shapes, carried to where these are now, share with those of a frame; None where it has none."""
-    if grid is None:
-        return None
-    return shared([shape.cells for shape in shapes], np.array([shape.depth_m for shape in shapes]), _way_m(shapes, owners), grid)
-
-
-def _way_m(shapes: Sequence[Shape], owners: Sequence[Shapes]) -> F64:
-    way = [owner.carried_m - shape.carried_m for shape, owner in zip(shapes, owners, strict=True)]
-    return np.array(way).reshape(-1, 3)
+    way_m = carried_m - np.array([shape.carried_m for shape in shapes])
+    masks = None if grid is None else shared([shape.cells for shape in shapes], still.depth_m, way_m, grid)
+    return still.moved(way_m), masks
 
 
 def _step(shape: Shape, carried_m: F64, seen: Shape, held: bool) -> F64 | None:
@@ -164,9 +164,9 @@ def holders(masks: Shared, cost: F64, plain: float, been_ns: Ids) -> dict[int, l
         masks: what the main shapes of T tracks share with P packages. cost: (T, P) of pairing these. plain: a pair that costs less
             is beyond doubt: such a package is one track's, such a track is in no other package. been_ns: (T, P) as of `been`.
     """
-    held = _held(masks, cost, plain)
+    held = _held(masks.both, masks.ours, masks.theirs, cost, plain)
     answer: dict[int, list[int]] = {}
-    for column in np.flatnonzero(held.sum(axis=0) > 1).tolist():
+    for column in np.flatnonzero(held.any(axis=0)).tolist():
         members = np.flatnonzero(held[:, column]).tolist()
         if not any(row in others for others in answer.values() for row in members):
             answer[column] = sorted(members, key=lambda row: (-int(been_ns[row, column]), -masks.both[row, column], row))
@@ -181,23 +181,58 @@ def pieces(masks: Shared, cost: F64, plain: float, been_ns: Ids) -> dict[int, in
         masks: what the last shapes of T tracks share with P packages. cost: (T, P) of pairing the tracks with these. plain: a pair
             that costs less is beyond doubt. been_ns: (T, P) as of `been`.
     """
-    easy = cost < plain
-    others = easy.sum(axis=0) > easy
-    part = (masks.both >= _WITHIN * masks.theirs) & (masks.theirs > 0) & ~others & ~(been_ns > 0).any(axis=1, keepdims=True)
-    part &= (part.sum(axis=1, keepdims=True) > 1) & (part.sum(axis=0) == 1)
-    return {row: int(np.where(part[row], masks.both[row], -1.0).argmax()) for row in np.flatnonzero(part.any(axis=1)).tolist()}
+    return {row: column for row, column in enumerate(_largest_pieces(masks.both, masks.theirs, cost, plain, been_ns).tolist())
+            if column >= 0}
 
 
-def been(masks: Shared, stamps_ns: Ids, starts: Ids) -> Ids:
-    """(T, P) when a track was last seen in a shape that fills the package's mask alone; 0 = never.
+@compiled
+def _largest_pieces(both: F64, theirs: F64, cost: F64, plain: float, been_ns: Ids) -> Ids:
+    """(T,) the answer of `pieces`, -1 = this track does not fall apart."""
+    count, width = cost.shape
+    part, largest, easy, tracks = np.zeros((count, width), np.bool_), np.full(count, -1), np.zeros(width), np.zeros(width)
+    for t in range(count):
+        for p in range(width):
+            easy[p] += cost[t, p] < plain
+    for t in range(count):
+        known = (been_ns[t] > 0).any()
+        for p in range(width):
+            others = easy[p] > (cost[t, p] < plain)
+            part[t, p] = both[t, p] >= _WITHIN * theirs[p] and theirs[p] > 0.0 and not others and not known
+            tracks[p] += part[t, p]
+    for t in range(count):
+        most = -1.0
+        for p in range(width if part[t].sum() > 1 else 0):
+            if part[t, p] and tracks[p] == 1 and both[t, p] > most:
+                largest[t], most = p, both[t, p]
+    return largest
+
+
+@compiled
+def by_track(costs: F64, both: F64, ours: F64, theirs: F64, depth_m: F64, their_depth_m: F64, stamps_ns: Ids, starts: Ids,
+             long_missed: Flags) -> tuple[F64, Ids]:
+    """What the shapes of T tracks together say of P packages.
 
     Args:
-        masks: what all shapes of T tracks share with P packages. stamps_ns: when each shape was seen. starts: (T,) where those of
-            each track begin.
+        costs: (S, P) of pairing all shapes with these. both, ours, theirs: what they share, as in `Shared`. depth_m,
+            their_depth_m: (S,), (P,) along the optical axis. stamps_ns: (S,) when each shape was seen. starts: (T + 1,) where those
+            of each track begin. long_missed: (T,) these get back only what is beyond doubt: what was picked meanwhile does not hand
+            its id on to what lay below.
+
+    Returns:
+        (T, P) least cost, and when the track was last seen in a shape that fills the package's mask alone, 0 = never.
     """
-    alone = (masks.both >= _FILLS * (masks.ours[:, None] + masks.theirs - masks.both)) & (masks.both > 0)
-    latest: Ids = np.maximum.reduceat(np.where(alone, stamps_ns[:, None], 0), starts, axis=0)
-    return latest
+    cost, been_ns = np.full((len(long_missed), costs.shape[1]), np.inf), np.zeros((len(long_missed), costs.shape[1]), np.int64)
+    for t in range(len(long_missed)):
+        for s in range(starts[t], starts[t + 1]):
+            for p in range(costs.shape[1]):
+                union = ours[s] + theirs[p] - both[s, p]
+                if both[s, p] >= _FILLS * union and both[s, p] > 0.0:
+                    been_ns[t, p] = max(been_ns[t, p], stamps_ns[s])
+                sure = (costs[s, p] < PLAIN and both[s, p] >= _BACK_OVERLAP * union
+                        and abs(depth_m[s] - their_depth_m[p]) <= _BACK_DEPTH_M)
+                if sure or not long_missed[t]:
+                    cost[t, p] = min(cost[t, p], costs[s, p])
+    return cost, been_ns
 
 
 def rectangles(shapes: Outlines, found: Outlines) -> Shared:
@@ -208,13 +243,20 @@ def rectangles(shapes: Outlines, found: Outlines) -> Shared:
                   np.prod(found.bounds[:, 2:] - found.bounds[:, :2], axis=1))
 
 
-def _held(masks: Shared, cost: F64, plain: float) -> NDArray[np.bool_]:
+@compiled
+def _held(both: F64, ours: F64, theirs: F64, cost: F64, plain: float) -> Flags:
     """(T, P) which tracks a package that holds several holds, as `holders`: their masks fill it together, and none does alone."""
-    whole = masks.ours[:, None]
-    fills = masks.both >= _FILLS * (whole + masks.theirs - masks.both)
-    easy = cost < plain
-    elsewhere = easy.sum(axis=1, keepdims=True) > easy
-    held: NDArray[np.bool_] = (masks.both >= _WITHIN * whole) & (whole > 0) & ~elsewhere & ~fills.any(axis=0)
-    together = (masks.both * held).sum(axis=0)
-    held &= (held.sum(axis=0) > 1) & (np.abs(together - masks.theirs) <= _SPARE * masks.theirs)
+    count, width = cost.shape
+    held = np.zeros((count, width), np.bool_)
+    for p in range(width):
+        alone, tracks, together = False, 0, 0.0
+        for t in range(count):
+            alone = alone or both[t, p] >= _FILLS * (ours[t] + theirs[p] - both[t, p])
+            elsewhere = (cost[t] < plain).sum() > (cost[t, p] < plain)
+            if both[t, p] >= _WITHIN * ours[t] and ours[t] > 0.0 and not elsewhere:
+                held[t, p] = True
+                tracks += 1
+                together += both[t, p]
+        if alone or tracks < 2 or abs(together - theirs[p]) > _SPARE * theirs[p]:
+            held[:, p] = False
     return held

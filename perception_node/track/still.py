@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -74,9 +75,11 @@ class StillWatch:
             if track.track_id == 0 or not track.package.placed:
                 continue
             place_m = track.package.T_cam_package[:3, 3]
-            seen = self._seen.setdefault(track.track_id, _Seen(place_m, stamp_ns, stamp_ns))
+            if track.track_id not in self._seen:
+                self._seen[track.track_id] = _Seen(place_m, stamp_ns, stamp_ns)
+            seen = self._seen[track.track_id]
             seen.last_ns = stamp_ns
-            way_m = float(np.linalg.norm(seen.way_m))
+            way_m = math.sqrt(seen.way_m @ seen.way_m)
             if way_m < _RIDE_FROM_M or _cut_at_both_ends(track, seen.way_m):
                 continue
             moved_m = float((place_m - seen.first_m) @ seen.way_m) / way_m

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from perception_node.config import BeltConfig, TrackConfig
 from perception_node.track.assign import assign
-from perception_node.track.masks import Grid, Shared, grid_of
+from perception_node.track.masks import Grid, grid_of
 from perception_node.track.match import ALONE, PLAIN, Outlines, fit_cost, likely_shift, outlines_of
 from perception_node.track.motion import HISTORY, History, Velocity, belt_velocity, own_slopes
 from perception_node.track.pose import MIN_POSITION_SIGMA_M, correct
-from perception_node.track.shapes import Shapes, been, holders, on_masks, pieces, predicted, rectangles
+from perception_node.track.shapes import Shapes, by_track, holders, pieces, predicted, rectangles
 from perception_node.track.still import Stay, StillWatch
 from perception_node.types import F64, Package, Packages, Track
 
@@ -37,9 +37,7 @@ With one it could not be told from one package that is missed while another come
 _STALE_COST = 0.05
 """What a track costs more that was not seen in the last frame: of two in the same place the one in sight is continued."""
 _LONG_S = 0.6
-"""A track that was not seen for longer only gets back what is beyond doubt, shares so much of both masks' union, and is so near
-along the optical axis: what was picked meanwhile does not hand its id on to what lay below. Source: judgement."""
-_BACK_OVERLAP, _BACK_DEPTH_M = 0.5, 0.03
+"""A track that was not seen for longer only gets back what is beyond doubt. Source: judgement."""
 _OLD_SHAPE_COST = 0.1
 """What a shape costs more that is not the one a track was last seen in."""
 
@@ -58,14 +56,6 @@ class TrackUpdate:
     belt_velocity_m_s: F64 | None
     reset: bool
     still: Mapping[int, Stay] = field(default_factory=dict)
-
-
-def _sure(costs: F64, masks: Shared, expected: Outlines, found: Outlines) -> NDArray[np.bool_]:
-    """(S, P) which package is beyond doubt what a shape was, also after a long time."""
-    union = masks.ours[:, None] + masks.theirs - masks.both
-    near = np.abs(expected.depth_m[:, None] - found.depth_m) <= _BACK_DEPTH_M
-    sure: NDArray[np.bool_] = (costs < PLAIN) & (masks.both >= _BACK_OVERLAP * union) & near
-    return sure
 
 
 @dataclass
@@ -151,7 +141,7 @@ class Tracker:
                 by_label[package.label].shapes.see(found, column, stamp_ns, grid)
         if not again:
             self._learn_velocity(packages.belt_plane, stamp_ns, measured is not None)
-        tracks = tuple(self._track(package, by_label.get(package.label), stamp_ns) for package in packages.items)
+        tracks = self._tracks(packages.items, by_label, stamp_ns)
         velocity = None if self._belt is None else self._belt.value.copy()
         still = self._watch.update(tracks, velocity, stamp_ns, self.track.still_s, self.track.max_missed_s)
         return TrackUpdate(tracks, velocity, jumped, still)
@@ -162,12 +152,13 @@ class Tracker:
         A belt that stops or turns moves all of its packages otherwise than predicted, and alike: where that explains the picture
         better, it is how far every track is carried, those out of sight included.
         """
-        for state in self._states:
-            self._carry(state, self._velocity(state).value * step_s)
-        if not self._states or not len(found.bounds):
+        if not self._states:
+            return [], {}
+        self._carry(np.array([self._velocity(state).value for state in self._states]) * step_s)
+        if not len(found.bounds):
             return [], {}
         newest_ns = max(state.stamp_ns for state in self._states)
-        in_sight = [row for row, long_missed in enumerate(self._long_missed()) if not long_missed]
+        in_sight = np.flatnonzero(~self._long_missed())
         stale = np.where([state.stamp_ns < newest_ns for state in self._states], _STALE_COST, 0.0)
         pairs, held, cost, main = self._pair(found, grid, stale)
         if step_s > 0:
@@ -175,24 +166,24 @@ class Tracker:
             length_m = float(np.linalg.norm(shift))
             if length_m > _STEP_M:
                 price = 0.0 if self._belt is None else _LEAP_COST * ALONE * min(length_m / self.track.gate_m, 1.0)
-                for state in self._states:
-                    self._carry(state, shift)
+                self._carry(shift)
                 shifted, other_held, other_cost, _ = self._pair(found, grid, stale)
                 if other_cost + price < cost:
                     return shifted, other_held
-                for state in self._states:
-                    self._carry(state, -shift)
+                self._carry(-shift)
         return pairs, held
 
-    def _long_missed(self) -> list[bool]:
+    def _long_missed(self) -> NDArray[np.bool_]:
         """Of each track, whether it was not seen for longer than `_LONG_S`."""
         oldest_ns = (self._stamp_ns or 0) - round((_LONG_S + 1e-9) * 1e9)
-        return [max(state.stamp_ns, state.held_ns) < oldest_ns for state in self._states]
+        return np.array([max(state.stamp_ns, state.held_ns) < oldest_ns for state in self._states])
 
-    @staticmethod
-    def _carry(state: _State, way_m: F64) -> None:
-        state.drift_m = state.drift_m + way_m
-        state.shapes.carried_m = state.shapes.carried_m + way_m
+    def _carry(self, way_m: F64) -> None:
+        """Move all tracks on: (3,) all alike, or (T, 3)."""
+        drifts_m = np.array([state.drift_m for state in self._states]) + way_m
+        carried_m = np.array([state.shapes.carried_m for state in self._states]) + way_m
+        for state, drift_m, whole_m in zip(self._states, drifts_m, carried_m, strict=True):
+            state.drift_m, state.shapes.carried_m = drift_m, whole_m
 
     def _pair(self, found: Outlines, grid: Grid | None,
               stale: F64) -> tuple[list[tuple[int, int]], dict[int, list[int]], float, Outlines]:
@@ -203,22 +194,20 @@ class Tracker:
         What plainly fits comes first, so that no doubtful pair takes its partner; then the best of what is left. Each package or
         track without a partner, whichever are fewer, costs `ALONE`.
         """
-        kept = [(shape, state.shapes) for state in self._states for shape in state.shapes.kept]
-        shapes, owners = [shape for shape, _ in kept], [owner for _, owner in kept]
-        expected = predicted(shapes, owners)
-        old = np.array([_OLD_SHAPE_COST if shape is not owner.last else 0.0 for shape, owner in kept])
-        masks = on_masks(shapes, owners, grid)
-        costs = fit_cost(expected, found, self.track.gate_m, masks) + old[:, None]
-        masks = rectangles(expected, found) if masks is None else masks
+        shapes = [shape for state in self._states for shape in state.shapes.kept]
         counts = [len(state.shapes.kept) for state in self._states]
-        starts = np.cumsum([0, *counts[:-1]])
-        doubtful = np.repeat(self._long_missed(), counts)[:, None] & ~_sure(costs, masks, expected, found)
-        cost = np.minimum.reduceat(np.where(doubtful, np.inf, costs), starts, axis=0) + stale[:, None]
-        all_kept = list(zip(starts.tolist(), (state.shapes for state in self._states), strict=True))
-        rows_of_main = [start + of.kept.index(of.main) for start, of in all_kept]
-        rows_of_last = [start + of.kept.index(of.last) for start, of in all_kept]
+        starts = np.cumsum([0, *counts])
+        rows_of_main = starts[:-1] + [state.shapes.main_place for state in self._states]
+        rows_of_last = starts[:-1] + [state.shapes.last_place for state in self._states]
+        expected, masks = predicted(shapes, np.repeat([state.shapes.carried_m for state in self._states], counts, axis=0), grid)
+        old = np.full((len(shapes), 1), _OLD_SHAPE_COST)
+        old[rows_of_last] = 0.0
+        costs = fit_cost(expected, found, self.track.gate_m, masks) + old
+        masks = rectangles(expected, found) if masks is None else masks
+        cost, been_ns = by_track(costs, masks.both, masks.ours, masks.theirs, expected.depth_m, found.depth_m,
+                                 np.array([shape.stamp_ns for shape in shapes]), starts, self._long_missed())
+        cost += stale[:, None]
         main = expected.some(rows_of_main)
-        been_ns = been(masks, np.array([shape.stamp_ns for shape in shapes]), starts)
         held = holders(masks.some(rows_of_main), costs[rows_of_main], PLAIN, been_ns)
         members = {row for rows in held.values() for row in rows}
         settled = [(row, column) for row, column in pieces(masks.some(rows_of_last), cost, PLAIN, been_ns).items()
@@ -229,8 +218,8 @@ class Tracker:
             cost[row, column] = 0.0
         rest = cost.copy()
         plain = assign(cost, PLAIN)
-        for row, column in plain:
-            rest[row], rest[:, column] = np.inf, np.inf
+        rest[[row for row, _ in plain]] = np.inf
+        rest[:, [column for _, column in plain]] = np.inf
         pairs = plain + assign(rest, ALONE)
         return pairs, held, sum(float(cost[pair]) for pair in pairs) + ALONE * (min(cost.shape) - len(pairs)), main
 
@@ -288,7 +277,8 @@ class Tracker:
         # The middle one: one direction (the height, or the viewing ray without depth) may be in doubt, but always by the same.
         middle = np.linalg.eigvalsh(np.array([state.package.covariance[:3, :3] for state in states]))[:, 1]
         for state, sigma in zip(states, np.sqrt(np.maximum(middle, MIN_POSITION_SIGMA_M**2)).tolist(), strict=True):
-            state.history.append(stamp_ns * 1e-9, state.package.T_cam_package[:3, 3], 1.0 if state.package.truncated else sigma)
+            state.history.append(stamp_ns * 1e-9, state.package.T_cam_package[:3, 3].tolist(),
+                                 1.0 if state.package.truncated else sigma)
 
     def _learn_velocity(self, plane: F64 | None, stamp_ns: int, measured: bool) -> None:
         """Estimate the belt's velocity (unless it was given), then which packages plainly move otherwise."""
@@ -321,24 +311,32 @@ class Tracker:
             return direction * float(direction @ velocity)
         return velocity if plane is None else velocity - plane[:3] * float(plane[:3] @ velocity)
 
-    def _track(self, package: Package, state: _State | None, stamp_ns: int) -> Track:
-        if state is None:
-            return Track(track_id=0, label=package.label, class_name=package.class_name, T_cam_package=package.T_cam_package,
-                         size_m=package.size_m, velocity_m_s=np.zeros(3), stamp_ns=stamp_ns, covariance=package.covariance,
-                         velocity_covariance=np.eye(3) * self.track.max_speed_m_s**2, package=package)
-        velocity = self._velocity(state)
-        spread = _EYE * velocity.variance
-        pose, covariance = state.pose, state.covariance
-        elapsed_s = (stamp_ns - state.stamp_ns) * 1e-9
-        if elapsed_s > 0:  # held by a mask together with others: where it should be by now
-            pose, covariance = pose.copy(), covariance.copy()
-            pose[:3, 3] += state.drift_m
-            covariance[:3, :3] += _EYE * (velocity.variance + _PROCESS_M_PER_S**2) * elapsed_s**2
-        if not package.from_depth:  # how fast a picture moves depends on the distance, and that is in doubt
-            position = package.T_cam_package[:3, 3]
-            doubt = float(np.linalg.eigvalsh(package.covariance[:3, :3])[2]) / max(float(position @ position), 1e-9)
-            spread += np.outer(velocity.value, velocity.value) * doubt
-        length, width, height = (float(side) for side in state.size_m)
-        return Track(track_id=state.track_id, label=package.label, class_name=state.class_name, T_cam_package=pose,
-                     size_m=(length, width, height), velocity_m_s=velocity.value, stamp_ns=stamp_ns, covariance=covariance,
-                     velocity_covariance=spread, package=package)
+    def _tracks(self, packages: Sequence[Package], states: Mapping[int, _State], stamp_ns: int) -> tuple[Track, ...]:
+        """One track of each package, by label from `states`; what has none there is not tracked."""
+        poses, covariances, velocities, spreads, fields = [], [], [], [], []
+        for package in packages:
+            state = states.get(package.label)
+            if state is None:
+                velocity = Velocity(np.zeros(3), self.track.max_speed_m_s**2)
+                track_id, class_name, size_m = 0, package.class_name, package.size_m
+                pose, covariance, spread = package.T_cam_package, package.covariance, _EYE * velocity.variance
+            else:
+                velocity = self._velocity(state)
+                track_id, class_name, size_m = state.track_id, state.class_name, tuple(state.size_m.tolist())
+                pose, covariance, spread = state.pose, state.covariance, _EYE * velocity.variance
+                elapsed_s = (stamp_ns - state.stamp_ns) * 1e-9
+                if elapsed_s > 0:  # held by a mask together with others: where it should be by now
+                    pose, covariance = pose.copy(), covariance.copy()
+                    pose[:3, 3] += state.drift_m
+                    covariance[:3, :3] += _EYE * (velocity.variance + _PROCESS_M_PER_S**2) * elapsed_s**2
+                if not package.from_depth:  # how fast a picture moves depends on the distance, and that is in doubt
+                    position = package.T_cam_package[:3, 3]
+                    doubt = float(np.linalg.eigvalsh(package.covariance[:3, :3])[2]) / max(float(position @ position), 1e-9)
+                    spread += np.outer(velocity.value, velocity.value) * doubt
+            poses.append(pose)
+            covariances.append(covariance)
+            velocities.append(velocity.value)
+            spreads.append(spread)
+            fields.append({"track_id": track_id, "label": package.label, "class_name": class_name, "size_m": size_m,
+                           "stamp_ns": stamp_ns, "package": package})
+        return tuple(Track.many(fields, poses, covariances, velocities, spreads))
