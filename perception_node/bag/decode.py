@@ -60,7 +60,7 @@ def stamp_ns(header: Any) -> int:
 
 
 def colour_from_image(message: Any) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of a sensor_msgs/Image.
+    """(H, W, 3) uint8 RGB of a sensor_msgs/Image; of rgb8 without padding it is the message's own memory, not to be written to.
 
     Raises:
         FrameError: encoding unknown, size 0, step or data too short.
@@ -76,7 +76,7 @@ def colour_from_image(message: Any) -> NDArray[np.uint8]:
         raise FrameError(f"colour: expected an even width with encoding {encoding}, got {width}x{height}")
     picture = pixels.reshape(height, width, bytes_per_pixel) if bytes_per_pixel > 1 else pixels
     if conversion is None:
-        return picture.copy()
+        return np.ascontiguousarray(picture)
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(picture), conversion), dtype=np.uint8)
 
 

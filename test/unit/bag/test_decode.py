@@ -28,6 +28,25 @@ def test_colour_encodings_give_the_same_rgb(encoding, array, pad):
     assert np.array_equal(decode.colour_from_image(image(array, encoding, pad)), RGB)
 
 
+@pytest.mark.parametrize(("pad", "shared"), [(0, True), (5, False)])
+def test_rgb8_is_not_copied_where_its_rows_follow_each_other(pad, shared):
+    message = image(RGB, "rgb8", pad)
+    rgb = decode.colour_from_image(message)
+    assert np.shares_memory(rgb, np.frombuffer(message.data, np.uint8)) is shared
+    assert rgb.flags.c_contiguous
+
+
+@pytest.mark.parametrize("bigendian", [False, True])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_depth_is_read_wherever_it_lies(bigendian, offset):
+    raw = np.arange(1 << 16, dtype=np.uint16).reshape(256, 256)
+    message = image(raw.astype(">u2" if bigendian else "<u2")[..., None], "16UC1", bigendian=bigendian)
+    message.data = memoryview(bytes(offset) + message.data)[offset:]
+    known = raw.astype(np.float32) * np.float32(1e-3)
+    known[0, 0] = known[-1, -1] = np.nan
+    assert np.array_equal(decode.depth_from_image(message), known, equal_nan=True)
+
+
 def test_mono_becomes_grey():
     rgb = decode.colour_from_image(image(RGB[..., 0], "mono8"))
     assert np.array_equal(rgb, np.repeat(RGB[..., :1], 3, axis=2))
