@@ -92,7 +92,7 @@ def _checked(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise DatasetError(f"{where}: expected one JSON object: {error}") from None
+        raise DatasetError(f"{where}: expected one JSON object: {error} (cut off by a crash? then delete that line)") from None
     expected = {"kind": str, "success": bool, "failure": str, "degraded": bool, "terms": dict, "score": (int, float),
                 "scene_stamp_ns": int, "label": int}
     if not isinstance(row, dict):

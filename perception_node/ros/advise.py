@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +67,11 @@ class AdviseDesk:
         except Exception as error:  # a fault of ours must cost advice, not frames
             self._fault(error)
 
-    def learn(self, grasp: Any, success: bool, weight_kg: float | None) -> None:
-        """An outcome was accepted; `grasp`: the message that was executed."""
-        terms = dict(zip(grasp.term_names, grasp.term_values, strict=False))
-        candidate = self.advisor.candidate(grasp.track_id, grasp.kind, float(grasp.score), terms, bool(grasp.degraded))
-        self.advisor.learn(grasp.track_id, grasp.kind, success, weight_kg, candidate)
+    def learn(self, entry: Mapping[str, Any]) -> None:
+        """An outcome was accepted; `entry`: as in the log, with the grasp as it was proposed."""
+        track_id, kind = entry["track_id"], entry["kind"]
+        candidate = self.advisor.candidate(track_id, kind, entry["score"], entry["terms"], entry["degraded"])
+        self.advisor.learn(track_id, kind, entry["success"], entry["weight_kg"], candidate)
 
     def _ask(self, request: Any, response: Any) -> Any:
         now = time.monotonic()

@@ -25,6 +25,8 @@ REMEMBERED = 3000
 MAX_WORDS = 200
 """Characters of a failure's description at most."""
 
+MAX_WEIGHT_KG = 500.0
+"""Source: the largest payload that a gripper may have (`gripper.suction.payload_kg`)."""
 
 SAME_M = 1e-3
 """A reported grasp is the proposed one when its position is within this. Source: judgement; proposals are a cup's radius apart."""
@@ -92,14 +94,18 @@ class Outcomes:
             self._scenes[scene.stamp_ns] = _remembered(scene)
 
     def report(self, request: Any, stamp_ns: int, scene_stamp_ns: int) -> Path:
-        """Check and append one ReportOutcome request; returns the log's path.
+        """Check and append one ReportOutcome request; returns the log's path. Arguments and errors as `checked` and `append`."""
+        return self.append(self.checked(request, stamp_ns, scene_stamp_ns))
+
+    def checked(self, request: Any, stamp_ns: int, scene_stamp_ns: int) -> dict[str, Any]:
+        """The log's entry of one ReportOutcome request: what the grasp was as proposed, whatever the request repeats of it.
 
         Args:
             request: the service's request. stamp_ns: now. scene_stamp_ns: stamp of the scene that the grasp came from.
 
         Raises:
             PerceptionError: unknown scene, package or grasp (kind, label and position within a millimetre), contradictory or
-                impossible values, or the log cannot be written.
+                impossible values.
         """
         grasp = request.grasp
         known = self._scenes.get(scene_stamp_ns)
@@ -125,10 +131,10 @@ class Outcomes:
             raise PerceptionError(f"failure: expected no words with success, got {request.failure[:MAX_WORDS]!r}")
         if len(request.failure) > MAX_WORDS:
             raise PerceptionError(f"failure: expected at most {MAX_WORDS} characters, got {len(request.failure)}")
-        if request.has_weight and not (math.isfinite(request.weight_kg) and request.weight_kg >= 0):
-            raise PerceptionError(f"weight_kg: expected a number of at least 0, got {request.weight_kg}")
+        if request.has_weight and not 0.0 <= request.weight_kg <= MAX_WEIGHT_KG:  # NaN is not
+            raise PerceptionError(f"weight_kg: expected 0 to {MAX_WEIGHT_KG:g} kg, got {request.weight_kg}")
         width_m, score, degraded, *terms = proposed.table[k, 3:].tolist()
-        line = {
+        return {
             "stamp_ns": stamp_ns, "scene_stamp_ns": scene_stamp_ns, "frame_id": known.frame_id, "model_id": known.model_id,
             "track_id": track_id, "label": int(grasp.label), "class_name": class_name, "package_score": package_score,
             "kind": grasp.kind, "success": bool(request.success), "failure": request.failure,
@@ -137,14 +143,19 @@ class Outcomes:
             "width_m": _short(width_m), "score": _short(score), "degraded": bool(degraded),
             "terms": {name: _short(value) for name, value in zip(proposed.names, terms, strict=True)},
         }
-        return self._append(json.dumps(line, allow_nan=False))
 
-    def _append(self, text: str) -> Path:
-        path = self.path
+    def append(self, entry: dict[str, Any]) -> Path:
+        """Write an entry behind the others, on a line of its own also where a crash has cut the last one off.
+
+        Raises:
+            PerceptionError: the log cannot be written.
+        """
+        path, text = self.path, json.dumps(entry, allow_nan=False)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as log:
-                log.write(text + "\n")
+            with path.open("a+b") as log:
+                whole = log.seek(0, os.SEEK_END) == 0 or (log.seek(-1, os.SEEK_END), log.read(1))[1] == b"\n"
+                log.write(("" if whole else "\n").encode() + text.encode() + b"\n")
                 log.flush()
                 os.fsync(log.fileno())
         except OSError as error:

@@ -42,11 +42,12 @@ class Services:
         stamp = request.scene_stamp
         try:
             now_ns, scene_stamp_ns = self._node.get_clock().now().nanoseconds, stamp.sec * 1_000_000_000 + stamp.nanosec
-            path = self.outcomes.report(request, now_ns, scene_stamp_ns)
+            entry = self.outcomes.checked(request, now_ns, scene_stamp_ns)
+            path = self.outcomes.append(entry)
         except PerceptionError as error:
             response.message = str(error)
             return response
-        self.advise.learn(request.grasp, bool(request.success), float(request.weight_kg) if request.has_weight else None)
+        self.advise.learn(entry)
         if not request.success:
             grasp = request.grasp
             self.capture.failed(scene_stamp_ns, f"{grasp.kind} of track {grasp.track_id}: {request.failure or 'failed'}")

@@ -65,7 +65,8 @@ def test_the_log_keeps_what_was_proposed_and_teaches_the_ranking(tmp_path, scene
 @pytest.mark.parametrize(("changes", "words"), [
     ({"kind": "magnet"}, "magnet"), ({"label": 77}, "77"), ({"track_id": 77}, "77"), ({"label": 1, "track_id": 1}, "not proposed"),
     ({"failure": "dropped"}, "no words with success"), ({"success": False, "failure": "x" * 999}, "999"),
-    ({"has_weight": True, "weight_kg": -1.0}, "weight_kg"), ({"pose": pose_at(float("nan"))}, "finite"),
+    ({"has_weight": True, "weight_kg": -1.0}, "weight_kg"), ({"has_weight": True, "weight_kg": float("nan")}, "0 to 500 kg"),
+    ({"has_weight": True, "weight_kg": 1e30}, "0 to 500 kg"), ({"pose": pose_at(float("nan"))}, "finite"),
     ({"pose": pose_at(5.0)}, "mm from the nearest"),
 ])
 def test_nonsense_is_refused(tmp_path, scene_and_frame, changes, words):
@@ -77,6 +78,32 @@ def test_nonsense_is_refused(tmp_path, scene_and_frame, changes, words):
     with pytest.raises(PerceptionError, match="scene_stamp"):
         outcomes.report(request(scene.grasps[0]), 5, 12345)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_line_that_a_crash_cut_off_spoils_no_other(tmp_path, scene_and_frame):
+    scene, _ = scene_and_frame
+    outcomes = Outcomes(tmp_path)
+    outcomes.remember(scene)
+    path = outcomes.report(request(scene.grasps[0]), 5, scene.stamp_ns)
+    before = path.read_text()
+    path.write_text(before + before[:40])
+    outcomes.report(request(scene.grasps[0]), 6, scene.stamp_ns)
+    outcomes.report(request(scene.grasps[0]), 7, scene.stamp_ns)
+    lines = path.read_text().split("\n")
+    assert lines[:2] == [before[:-1], before[:40]]
+    assert [json.loads(line)["stamp_ns"] for line in lines[2:4]] == [6, 7]
+    assert lines[4:] == [""]
+
+
+def test_the_advisor_learns_what_was_proposed_not_what_the_request_repeats(tmp_path, scene_and_frame):
+    """A planner may leave the terms out, or send nonsense."""
+    scene, _ = scene_and_frame
+    outcomes = Outcomes(tmp_path)
+    outcomes.remember(scene)
+    grasp, nan = scene.grasps[0], float("nan")
+    entry = outcomes.checked(request(grasp, term_names=["seal"], term_values=[nan], score=nan, width_m=nan), 5, scene.stamp_ns)
+    assert entry["terms"] == pytest.approx(dict(grasp.terms))
+    assert entry["score"] == pytest.approx(grasp.score)
 
 
 def test_unwritable_folder_is_one_line(tmp_path, scene_and_frame):
