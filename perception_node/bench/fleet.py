@@ -2,8 +2,10 @@
 
 Each cell has a place, a camera, a light and makes of packages of its own; the third brings a mix of classes that neither of the
 others has. When a cell joins, the champion is adapted with the training pictures of all cells that joined so far (merged, so that
-each counts alike) and simulated ones; the result takes its place only if `perception promote` lets it. The same with the new cell's
-pictures alone, without rehearsal, is judged beside it, never promoted.
+each counts alike) and simulated ones; the result, or a mixture of it and the champion, takes its place only if `perception promote
+--mix` lets it. All cells' judging pictures are registered from the start, as those of a cell that is to join should be: what a new
+model would lose there speaks against it, too. The same with the new cell's pictures alone, without rehearsal, is judged beside it,
+never promoted.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from perception_node.arguments import file_to_write, folder_to_write, zero_or_mo
 from perception_node.errors import DatasetError, PerceptionError
 from perception_node.files import aside, put_json
 from perception_node.fleet.command import add_set
+from perception_node.fleet.mix import SHARES
 from perception_node.fleet.promote import promote
 from perception_node.fleet.registry import champion_of, read_registry
 from perception_node.learn.dataset import read_dataset
@@ -37,24 +40,25 @@ from perception_node.sim.cell import SimulatedCell
 from perception_node.sim.synthesize import synthesize
 
 NAMES = ("chute", "tote", "belt")
-SHARES = ((0.7, 0.2, 0.1), (0.3, 0.6, 0.1), (0.1, 0.1, 0.8))
+_CLASS_SHARES = ((0.7, 0.2, 0.1), (0.3, 0.6, 0.1), (0.1, 0.1, 0.8))
 """Of boxes, padded mailers and poly bags in each cell: the third sees mostly what is rare in the others."""
 
 
 @dataclass(frozen=True)
 class Size:
     """How much is made and trained: pictures of each cell to train on and to judge by, simulated pictures mixed in, steps at each
-    join (None = as many as `perception finetune` takes for that many pictures)."""
+    join (None = as many as `perception finetune` takes for that many pictures), shares of the candidate in the mixtures tried."""
 
     train: int = 20
     judge: int = 40
     replay: int = 100
     steps: int | None = None
     resamples: int = 1000
+    shares: tuple[float, ...] = SHARES
 
 
 _STATE = "bench-fleet.json"
-QUICK = Size(train=4, judge=4, replay=4, steps=4, resamples=50)
+QUICK = Size(train=4, judge=4, replay=4, steps=4, resamples=50, shares=(0.5,))
 
 
 def run_fleet(out: Path, size: Size, seed: int = 11, progress: bool = True) -> dict[str, Any]:
@@ -73,7 +77,7 @@ def run_fleet(out: Path, size: Size, seed: int = 11, progress: bool = True) -> d
     _claim(out, {"seed": seed, **asdict(size)})
     registry = out / "fleet.yaml"
     registry.unlink(missing_ok=True)
-    cells = {name: SimulatedCell(seed + k, shares) for k, (name, shares) in enumerate(zip(NAMES, SHARES, strict=True))}
+    cells = {name: SimulatedCell(seed + k, shares) for k, (name, shares) in enumerate(zip(NAMES, _CLASS_SHARES, strict=True))}
     for k, (name, cell) in enumerate(cells.items()):
         for split, count in (("train", size.train), ("judge", size.judge)):
             _made(out / name / split, count, 1000 * (seed + k) + (split == "judge"), cell, progress)
@@ -82,15 +86,21 @@ def run_fleet(out: Path, size: Size, seed: int = 11, progress: bool = True) -> d
     start = fleet_ap(default_weights(), judging, progress)
     steps: list[dict[str, Any]] = []
     joined: list[str] = []
+
+    def register(name: str, split: str) -> None:
+        add_set(registry, name, out / name / split, split, "generated", f"simulated, cell {cells[name].number}", {},
+                progress=progress)
+
     for name in cells:
-        for split in ("judge", "train"):
-            add_set(registry, name, out / name / split, split, "generated", f"simulated, cell {cells[name].number}", {},
-                    progress=progress)
+        register(name, "judge")
+    for name in cells:
+        register(name, "train")
         champion = champion_of(read_registry(registry))
         joined.append(name)
         data = _merged(out / f"train-{name}", [out / other / "train" for other in joined], progress)
         candidate = _adapted(out, name, data, [str(replay)], champion, size, progress, len(joined))
-        decision = promote(candidate, registry, out / f"decision-{name}", resamples=size.resamples, progress=progress)
+        decision = promote(candidate, registry, out / f"decision-{name}", resamples=size.resamples, progress=progress,
+                           shares=size.shares)
         step: dict[str, Any] = {"joins": name, "decision": decision.to_json()}
         if len(joined) > 1:
             bare = _adapted(out, f"{name}-without-rehearsal", out / name / "train", [], champion, size, progress)
@@ -102,7 +112,7 @@ def run_fleet(out: Path, size: Size, seed: int = 11, progress: bool = True) -> d
             "steps": steps, **_verdict(start, steps)}
 
 
-def _claim(out: Path, state: Mapping[str, int | None]) -> None:
+def _claim(out: Path, state: Mapping[str, Any]) -> None:
     """Make sure that a folder is new, empty or this run's; then note down whose it is."""
     path = out / _STATE
     try:
@@ -113,7 +123,7 @@ def _claim(out: Path, state: Mapping[str, int | None]) -> None:
     except (OSError, ValueError):
         raise DatasetError(f"{path}: expected the settings of a run, cannot be read") from None
     else:
-        if found != state:
+        if found != json.loads(json.dumps(state)):
             raise DatasetError(f"{out}: expected a run of {dict(state)}, got {found}; choose another --out or remove it"[:400])
     put_json(path, state)
 
@@ -164,13 +174,10 @@ def _line(aps: Mapping[str, float]) -> str:
 
 
 def _verdict(start: Mapping[str, float], steps: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Whether the mean of all cells rose at each step, and the most that any joined cell ever fell by a step."""
+    """Whether the mean of all cells rose at each step, and the most that any cell ever fell by a step."""
     rows = [start, *(step["fleet"] for step in steps)]
     means = [float(np.mean(list(row.values()))) for row in rows]
-    falls, joined = [0.0], []
-    for before, step in zip(rows, steps, strict=False):
-        joined.append(step["joins"])
-        falls += [before[name] - step["fleet"][name] for name in joined]
+    falls = [0.0, *(before[name] - after[name] for before, after in zip(rows, rows[1:], strict=False) for name in start)]
     return {"means": means, "rises": all(b > a for a, b in zip(means, means[1:], strict=False)), "worst_fall": max(falls)}
 
 
@@ -191,7 +198,7 @@ def report(result: Mapping[str, Any]) -> str:
         if "without_rehearsal" in step:
             row("  change by the candidate", _changes(step))
             row("  without rehearsal", step["without_rehearsal"])
-    lines.append(f"mean rises at each step: {'yes' if result['rises'] else 'no'}; a joined cell fell by at most "
+    lines.append(f"mean rises at each step: {'yes' if result['rises'] else 'no'}; a cell fell by at most "
                  f"{100 * result['worst_fall']:.2f} AP in a step")
     return "\n".join(lines)
 

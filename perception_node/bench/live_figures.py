@@ -87,7 +87,8 @@ def figures(run: Run) -> dict[str, Any]:
     return {
         **{f"BasicPerformanceMetrics.{name}": value for name, value in basic.items()},
         "stamp_to_publish_ms": _percentiles(publish), "stamp_to_receipt_ms": _percentiles(receipt),
-        "pipeline_ms": _percentiles(np.array([a.stages_ms["total"] for a in scenes])), "outside_of_pipeline_ms": _percentiles(outside),
+        "pipeline_ms": _percentiles(np.array([a.stages_ms["total"] for a in scenes])),
+        "outside_of_pipeline_ms": _percentiles(outside),
         "stages_ms": {stage: _percentiles(np.array([a.stages_ms[stage] for a in scenes]))
                       for stage in (scenes[0].stages_ms if scenes else ()) if stage != "total"},
         "first_half_p95_ms": _percentile(publish[:half], 95), "second_half_p95_ms": _percentile(publish[half:], 95),

@@ -44,12 +44,16 @@ class CellVerdict:
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether the candidate may take the champion's place, and why not."""
+    """Whether a model may take the champion's place, and why not; `model` is the candidate, or a mixture with this share of it,
+    `others` what was tried beside it."""
 
     cells: tuple[CellVerdict, ...]
     mean: Change
     strict: bool
     reasons: tuple[str, ...] = field(default=())
+    model: Path = Path()
+    share: float = 1.0
+    others: tuple[Decision, ...] = ()
 
     @property
     def promoted(self) -> bool:
@@ -58,10 +62,12 @@ class Decision:
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as a JSON mapping."""
-        return {"promoted": self.promoted, "reasons": list(self.reasons), "strict": self.strict, "coverage": COVERAGE,
+        return {"promoted": self.promoted, "model": str(self.model), "share": self.share, "reasons": list(self.reasons),
+                "strict": self.strict, "coverage": COVERAGE,
                 "mean": asdict(self.mean), "cells": {c.cell: {
                     "tolerance": c.tolerance, "loses": c.loses, "certain": c.certain, "change": c.change and asdict(c.change),
-                    "figures": c.figures, "replays": list(c.replays)} for c in self.cells}}
+                    "figures": c.figures, "replays": list(c.replays)} for c in self.cells},
+                **({"others": [other.to_json() for other in self.others]} if self.others else {})}
 
 
 def decide(cells: Sequence[tuple[JudgedCell, tuple[str, ...]]], strict: bool = False) -> Decision:
@@ -107,8 +113,16 @@ def table(decision: Decision) -> str:
         else:
             row(v.cell, v.change, f"-{100 * v.tolerance:.2f}", words)
     row("mean over cells", decision.mean, "> 0", "")
+    lines += [f"{_called(other)}: {100 * other.mean.gain:+.2f} AP on the mean" +
+              "".join(f"; refused: {reason}" for reason in other.reasons) for other in decision.others]
     lines += [f"refused: {reason}" for reason in decision.reasons] or ["nothing speaks against the candidate"]
+    if decision.others:
+        lines.insert(0, f"best that no cell loses by: {_called(decision)}" if decision.promoted else f"{_called(decision)}:")
     return "\n".join(lines)
+
+
+def _called(decision: Decision) -> str:
+    return "the candidate itself" if decision.share == 1.0 else f"{100 * decision.share:.0f} % of it, the rest the champion"
 
 
 def draw_losses(judged: JudgedCell, champion: Contender, candidate: Contender, path: Path) -> None:

@@ -19,10 +19,10 @@ def recorded(count=100, latency_ms=40.0, pipeline_ms=34.0, drops=(), growth_mb=0
     """Of `count` frames at 30 Hz the last ones were dropped, as `drops` say: (reason, number)."""
     stamps = [10**15 + round(k * 1e9 / 30) for k in range(count)]
     kept = count - sum(number for _, number in drops) - unaccounted
-    arrivals = []
+    arrivals, stages_ms = [], {"segment": pipeline_ms - 9.0, "grasp": 9.0, "total": pipeline_ms}
     for k, stamp in enumerate(stamps[:kept]):
         late_ms = latency_ms + drift_ms * k / count
-        arrivals.append(Arrival(stamp, stamp + round((late_ms + 1) * MS), 1e-3 * late_ms, {"segment": pipeline_ms - 9.0, "grasp": 9.0, "total": pipeline_ms}, 20, True))
+        arrivals.append(Arrival(stamp, stamp + round((late_ms + 1) * MS), 1e-3 * late_ms, stages_ms, 20, True))
     memory = list(100.0 + growth_mb * np.linspace(0, 1, 41))
     return Run(stamps, arrivals, {"results": kept, "reset": 0, **dict(drops)}, memory, 2.0, 4.0, 0.001)
 

@@ -8,20 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 import perception_node
 from perception_node.cli import main
 from perception_node.errors import ModelError
 from perception_node.fleet import judging
-from perception_node.fleet.bootstrap import SetAp, change
+from perception_node.fleet import promote as promotion
+from perception_node.fleet.bootstrap import Change, SetAp, change
 from perception_node.fleet.command import add_replay
 from perception_node.fleet.judging import Contender, Judged, judge_replay, weigh
 from perception_node.fleet.promote import check_classes, promote
 from perception_node.fleet.registry import Cell, held, read_registry, write_registry
-from perception_node.fleet.verdict import decide, table
+from perception_node.fleet.verdict import Decision, decide, table
 from perception_node.learn.dataset import Entry
 from perception_node.learn.judge import coco_ap, coco_matches, compare
-from perception_node.segment.weights import file_sha256, read_card
+from perception_node.segment.weights import default_weights, file_sha256, read_card
 from perception_node.spread import Spread
 from perception_node.types import Instance, Segmentation
 
@@ -123,6 +125,55 @@ def test_a_worse_model_is_refused_with_pictures_and_a_better_one_is_crowned(two_
     assert crowned.champion.resolve() == models["near"].resolve()
     assert crowned.data["promotions"][0]["instead_of"] == file_sha256(models["worse"])
     assert set(crowned.data["promotions"][0]["cells"]) == {"north", "south"}
+
+
+def test_mixtures_are_judged_and_kept_with_their_lineage(two_cells, models, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["promote", str(models["worse"]), str(two_cells), "--mix", "--resamples", "50"]) == 2
+    assert "--mix: expected a folder for the mixtures (--out), got none" in capsys.readouterr().err
+    assert main(["promote", str(models["worse"]), str(two_cells), "--mix", "1", "--out", str(out), "--resamples", "50"]) == 2
+    assert "--mix: expected shares of the candidate from 0.01 to 0.99, got [1.0]" in capsys.readouterr().err
+    before = two_cells.read_bytes()
+    assert main(["promote", str(models["worse"]), str(two_cells), "--mix", "0.5", "--out", str(out), "--resamples", "50"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("the candidate itself:")
+    assert "50 % of it, the rest the champion: " in said
+    assert two_cells.read_bytes() == before
+    assert [one["share"] for one in json.loads((out / "decision.json").read_text())["others"]] == [0.5]
+    ours, theirs, half = (load_file(path) for path in (
+        models["worse"].with_suffix(".safetensors"), default_weights().with_suffix(".safetensors"), out / "worse-50.safetensors"))
+    for name, value in half.items():
+        middle = (ours[name].astype(np.float32) + theirs[name].astype(np.float32)) / 2
+        assert np.abs(value - middle).max() <= np.abs(middle).max() / 64, name
+    card = read_card(out / "worse-50.onnx")
+    assert card.training["mixed"] == {"share": 0.5, "candidate_sha256": file_sha256(models["worse"]),
+                                      "champion_sha256": file_sha256(default_weights())}
+    assert set(read_card(default_weights()).training["data_sha256"]) <= set(card.training["data_sha256"])
+    assert "worse-50.int8.onnx" in card.sha256
+
+
+def test_the_mixture_that_gains_most_without_a_loser_becomes_the_champion(two_cells, models, tmp_path, monkeypatch, capsys):
+    verdicts_of = {1.0: (0.05, ("south: loses 4.00 AP, allowed 2.00",)), 0.7: (0.01, ("no",)), 0.5: (0.02, ("no",)),
+                   0.35: (-0.01, ("no",))}
+
+    def attempt(registry, entries, old, new, share, *rest):
+        gain, reasons = verdicts_of[share]
+        return Decision((), Change(0.5, 0.5 + gain, 0.0, 0.1), False, reasons, new.path, share), new, ()
+
+    monkeypatch.setattr(promotion, "_attempt", attempt)
+    monkeypatch.setattr(promotion, "mixed", lambda candidate, card, champion, share, folder, *rest: shutil.copyfile(
+        models["near"], tmp_path / f"{share}.onnx"))
+    call = ["promote", str(models["near"]), str(two_cells), "--out", str(tmp_path / "out"), "--mix"]
+    before = two_cells.read_bytes()
+    assert main(call) == 1
+    assert capsys.readouterr().out.startswith("the candidate itself:\n")
+    assert two_cells.read_bytes() == before
+    verdicts_of.update({0.7: (0.01, ()), 0.5: (0.02, ())})
+    assert main(call) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("best that no cell loses by: 50 % of it, the rest the champion\n")
+    assert "the candidate itself: +5.00 AP on the mean; refused: south: loses 4.00 AP" in said
+    assert read_registry(two_cells).data["champion"]["model"].endswith("0.5.onnx")
 
 
 def test_what_cannot_be_judged_leaves_the_champion(two_cells, models, without_lineage, tmp_path, capsys):
