@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.compiled import compiled
 from perception_node.locate.cover import MIN_AREA_M2, covers
 from perception_node.locate.packages import covered_anew
-from perception_node.types import Packages
+from perception_node.types import F64, Packages
 
 _WEIGHT = 0.2
 """Least weight of the newest frame in the mean: what comes is noticed after 2 frames, what goes after 9 at most."""
@@ -20,6 +21,40 @@ _COME_M2 = 2e-4
 _TURN_M2 = 1e-4
 """To be turned round, a relation needs this much more for the other way. Source of all four: simulated belts other than those
 in docs/grasping.md, `perception bench cover --belts`."""
+
+
+@compiled
+def _learn(frames: NDArray[np.int64], mean_m2: F64, slots: NDArray[np.int64], over_m2: F64, here: NDArray[np.int64],
+           deep: NDArray[np.bool_], again: bool) -> None:
+    """One frame's evidence into the means of all pairs.
+
+    Args:
+        frames, mean_m2: (S, S) of all tracks, brought up to date. slots: (N,) rows there of this frame. over_m2: of `Packages`.
+        here: (N,) rows of the same there. deep: (N,) which have depth. again: only pairs that were never seen are new.
+    """
+    for i in range(len(slots)):
+        for j in range(len(slots)):
+            u, low = slots[i], slots[j]
+            if not (deep[i] and deep[j]) or (again and frames[u, low] > 0):
+                continue
+            area_m2, before_m2 = over_m2[here[i], here[j]], min(mean_m2[u, low], _MOST_M2)
+            frames[u, low] += 1
+            weight = max(_WEIGHT, 1.0 / frames[u, low])
+            mean_m2[u, low] = area_m2 if frames[u, low] == 1 else before_m2 + weight * (min(area_m2, _MOST_M2) - before_m2)
+
+
+@compiled
+def _evidence(frames: NDArray[np.int64], mean_m2: F64, lies: NDArray[np.bool_], slots: NDArray[np.int64]) -> tuple[F64, F64]:
+    """(N, N) area that speaks for each pair of this frame's tracks, and what it must come to; both as `covers` takes them."""
+    count = len(slots)
+    evidence_m2, least_m2 = np.empty((count, count)), np.empty((count, count))
+    for i in range(count):
+        for j in range(count):
+            lay, known = lies[slots[i], slots[j]], frames[slots[i], slots[j]]
+            bonus_m2 = _TURN_M2 if lay else 0.0
+            evidence_m2[i, j] = mean_m2[slots[i], slots[j]] + bonus_m2
+            least_m2[i, j] = (MIN_AREA_M2 if lay or known == 1 else _COME_M2) + bonus_m2
+    return evidence_m2, least_m2
 
 
 class CoverMemory:
@@ -57,24 +92,14 @@ class CoverMemory:
         slots = self._slots([track_ids[i] for i in here], stamp_ns, stamp_ns - round(keep_s * 1e9))
         if not here:
             return packages
-        pairs = slots[:, None], slots
-        frames, mean_m2, lies = self._frames[pairs], self._mean_m2[pairs], self._lies[pairs]
         if packages.over_m2 is not None:
-            area_m2 = packages.over_m2[np.ix_(here, here)]
             deep = np.array([packages.items[i].from_depth for i in here])
-            new = deep[:, None] & deep & ~(again & (frames > 0))
-            frames = frames + new
-            weight = np.maximum(_WEIGHT, 1.0 / np.maximum(frames, 1))
-            before_m2 = np.minimum(mean_m2, _MOST_M2)
-            after_m2 = before_m2 + weight * (np.minimum(area_m2, _MOST_M2) - before_m2)
-            mean_m2 = np.where(new, np.where(frames == 1, area_m2, after_m2), mean_m2)
-        bonus_m2 = np.where(lies, _TURN_M2, 0.0)
-        least_m2 = np.where(lies | (frames == 1), MIN_AREA_M2, _COME_M2)
-        covered = covers(mean_m2 + bonus_m2, range(len(here)), least_m2 + bonus_m2)
-        lies = np.zeros_like(lies)
+            _learn(self._frames, self._mean_m2, slots, packages.over_m2, np.array(here), deep, again)
+        evidence_m2, least_m2 = _evidence(self._frames, self._mean_m2, self._lies, slots)
+        covered = covers(evidence_m2, range(len(here)), least_m2)
+        self._lies[slots[:, None], slots] = False
         for lower, uppers in covered.items():
-            lies[list(uppers), lower] = True
-        self._frames[pairs], self._mean_m2[pairs], self._lies[pairs] = frames, mean_m2, lies
+            self._lies[slots[list(uppers)], slots[lower]] = True
         labels = [packages.items[i].label for i in here]
         return covered_anew(packages, {labels[lower]: tuple(sorted(labels[upper] for upper in uppers))
                                        for lower, uppers in covered.items()})

@@ -137,7 +137,7 @@ def _fit(points: F64, valid: NDArray[np.bool_], tolerance: F64, up: F64, draws: 
     """
     count = len(points)
     total = _TRIPLES + _LEVELS
-    seen = np.empty((SAMPLES, 3))
+    seen, near = np.empty((SAMPLES, 3)), np.empty(SAMPLES, np.int64)
     tried, support = np.empty((4, total)), np.empty(total)
     for p in range(count):
         readings = 0
@@ -183,15 +183,14 @@ def _fit(points: F64, valid: NDArray[np.bool_], tolerance: F64, up: F64, draws: 
             for k in range(readings):
                 x, y, z = seen[k, 0], seen[k, 1], seen[k, 2]
                 if abs(nx * x + ny * y + nz * z + d) < reach:
+                    near[on] = k
                     on += 1
                     sx, sy, sz = sx + x, sy + y, sz + z
             sx, sy, sz = sx / max(on, 1), sy / max(on, 1), sz / max(on, 1)
             xx, xy, xz, yy, yz, zz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-            for k in range(readings):
-                x, y, z = seen[k, 0], seen[k, 1], seen[k, 2]
-                if abs(nx * x + ny * y + nz * z + d) < reach:
-                    x, y, z = x - sx, y - sy, z - sz
-                    xx, xy, xz, yy, yz, zz = xx + x * x, xy + x * y, xz + x * z, yy + y * y, yz + y * z, zz + z * z
+            for n in range(on):
+                x, y, z = seen[near[n], 0] - sx, seen[near[n], 1] - sy, seen[near[n], 2] - sz
+                xx, xy, xz, yy, yz, zz = xx + x * x, xy + x * y, xz + x * z, yy + y * y, yz + y * z, zz + z * z
             if on >= _MIN_READINGS:
                 x, y, z = plane_normal(xx, xy, xz, yy, yz, zz)
                 if x * nx + y * ny + z * nz < 0.0:
