@@ -12,7 +12,7 @@ from perception_node.errors import ModelError
 from perception_node.learn.dataset import Entry
 from perception_node.segment.weights import ModelCard, file_sha256
 
-SHARES = (0.7, 0.5, 0.35)
+SHARES = (0.6, 0.35, 0.2)
 """Shares of the candidate in the mixtures that are judged. Source: measured: docs/fleet.md."""
 
 

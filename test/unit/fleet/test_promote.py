@@ -153,8 +153,8 @@ def test_mixtures_are_judged_and_kept_with_their_lineage(two_cells, models, tmp_
 
 
 def test_the_mixture_that_gains_most_without_a_loser_becomes_the_champion(two_cells, models, tmp_path, monkeypatch, capsys):
-    verdicts_of = {1.0: (0.05, ("south: loses 4.00 AP, allowed 2.00",)), 0.7: (0.01, ("no",)), 0.5: (0.02, ("no",)),
-                   0.35: (-0.01, ("no",))}
+    verdicts_of = {1.0: (0.05, ("south: loses 4.00 AP, allowed 2.00",)), 0.6: (0.01, ("no",)), 0.35: (0.02, ("no",)),
+                   0.2: (-0.01, ("no",))}
 
     def attempt(registry, entries, old, new, share, *rest):
         gain, reasons = verdicts_of[share]
@@ -168,12 +168,12 @@ def test_the_mixture_that_gains_most_without_a_loser_becomes_the_champion(two_ce
     assert main(call) == 1
     assert capsys.readouterr().out.startswith("the candidate itself:\n")
     assert two_cells.read_bytes() == before
-    verdicts_of.update({0.7: (0.01, ()), 0.5: (0.02, ())})
+    verdicts_of.update({0.6: (0.01, ()), 0.35: (0.02, ())})
     assert main(call) == 0
     said = capsys.readouterr().out
-    assert said.startswith("best that no cell loses by: 50 % of it, the rest the champion\n")
+    assert said.startswith("best that no cell loses by: 35 % of it, the rest the champion\n")
     assert "the candidate itself: +5.00 AP on the mean; refused: south: loses 4.00 AP" in said
-    assert read_registry(two_cells).data["champion"]["model"].endswith("0.5.onnx")
+    assert read_registry(two_cells).data["champion"]["model"].endswith("0.35.onnx")
 
 
 def test_what_cannot_be_judged_leaves_the_champion(two_cells, models, without_lineage, tmp_path, capsys):
