@@ -17,7 +17,7 @@ from perception_node.advise.replies import Advice
 from perception_node.advise.request import CHOICES, Request
 from perception_node.advise.session import PENDING_NS, Session, Sessions
 from perception_node.advise.view import View
-from perception_node.advise.words import MAX_CHARACTERS
+from perception_node.advise.words import MAX_CHARACTERS, tokens
 from perception_node.types import Grasp, GraspKind, Scene
 
 LEFT_NS = 1_000_000_000
@@ -51,6 +51,20 @@ class Standing:
     preference: Preference | None
     never: tuple[int, ...]
     later: tuple[int, ...]
+
+
+_STOPS = frozenset({"stop", "halt", "freeze", "estop", "emergency", "abort"})
+_HAPPENED = frozenset({"failed", "fell", "fallen", "dropped", "slipped", "missed", "lost"})
+
+
+def _elsewhere(text: str, advice: Advice) -> list[str]:
+    """What was said and is not for the advisor, though somebody may believe that it is: to stop, and what happened to a pick."""
+    words = frozenset(tokens(text)) if len(text) <= MAX_CHARACTERS else frozenset()
+    if words & _STOPS and advice.understood.action == "unknown":
+        return ["I cannot stop the arm or the belt: use the cell's own stop."]
+    if words & _HAPPENED and not advice.done and advice.understood.action in ("select", "filter", "describe", "unknown"):
+        return ["Nothing was noted: what happened to a pick is reported with the buttons below the picture."]
+    return []
 
 
 class Advisor:
@@ -88,6 +102,7 @@ class Advisor:
                 self._like(advice, session)
             listed = advice.ranked or ranked_list(view, self._orders(scene), self.ranking, session.state.filters)
             session.state = replace(session.state, shown=tuple(entry.track_id for entry in listed))
+            notes += _elsewhere(text, advice)
             return replace(advice, reply=" ".join([*notes, advice.reply]), ranked=listed)
 
     def point(self, track_ids: Sequence[int], scene: Scene, session_id: str = "") -> None:
@@ -96,7 +111,8 @@ class Advisor:
             self._observe(scene)
             session, _ = self._sessions.get(session_id[:_MAX_ID], scene.stamp_ns)
             known = {track.track_id for track in scene.tracks}
-            session.state = replace(session.state, focus=tuple(number for number in track_ids if number in known))
+            session.state = replace(session.state, focus=tuple(number for number in track_ids if number in known),
+                                    stale=False)
 
     def listed(self, scene: Scene, session_id: str = "") -> tuple[replies.Ranked, ...]:
         """The order of picking within what a conversation has narrowed down to. Nothing is said by it, and its time-out runs on."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from perception_node.advise import replies
 from perception_node.advise.order import Orders, narrowed, ranked_list
 from perception_node.advise.ranking import Ranking
-from perception_node.advise.replies import Advice, Ranked, numbers, percent
-from perception_node.advise.request import CHOICES, Action, Description, Request
+from perception_node.advise.replies import MOST_NAMED, Advice, Ranked, names_of, numbers, percent, quoted, standing
+from perception_node.advise.request import CHOICES, Action, Condition, Description, Request
 from perception_node.advise.resolve import Context, Found, in_words, resolve
 from perception_node.advise.session import MOST_RULES, Pending, Session, State, Take
 from perception_node.advise.view import Item, View, counted
@@ -17,7 +17,6 @@ from perception_node.advise.view import Item, View, counted
 HOLDS_NS = 30_000_000_000
 """A wish to take a package holds for this long at most. Source: judgement; longer than any belt's way through a cell."""
 _VERBS: Mapping[Action, str] = {"take": "Take", "never": "Never pick", "later": "Leave for later"}
-_MOST_NAMED = 6
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +59,11 @@ def answer(request: Request, talk: Talk) -> Advice:
         answered = None if request.asked else _to_our_question(request, pending, talk)  # "yes?" is no answer
         if answered is not None:
             return answered
-    if request.action in CHOICES:
-        return _choice(request, talk)
-    return _ANSWERS[request.action](request, talk)
+    advice = _choice(request, talk) if request.action in CHOICES else _ANSWERS[request.action](request, talk)
+    missed = not request.what.empty and request.action not in ("filter", "count")
+    focus = () if missed and not advice.highlights else talk.state.focus  # "take it" must not mean what was meant before
+    talk.session.state = replace(talk.state, focus=focus, stale=request.action == "unknown")
+    return advice
 
 
 def _to_our_question(request: Request, pending: Pending, talk: Talk) -> Advice | None:
@@ -89,7 +90,7 @@ def _choice(request: Request, talk: Talk) -> Advice:
     action, what = request.action, request.what
     if what.empty:
         if request.unknown:
-            return _refuse(request, f"I do not understand {_quoted(request.unknown)}. Which one do you mean?", talk, asks=True)
+            return _refuse(request, f"I do not understand {quoted(request.unknown)}. Which one do you mean?", talk, asks=True)
         shown = tuple(entry.track_id for entry in talk.ranked() if entry.grasp is not None)[:3]
         return _ask_which(request, action, shown, talk) if shown else _refuse(request, "There is nothing to pick.", talk)
     found = talk.find(what)
@@ -102,11 +103,12 @@ def _choice(request: Request, talk: Talk) -> Advice:
     several = action in ("never", "later") and (what.plural or len(what.numbers) == len(ids))
     if len(ids) > 1 and not several:
         return _ask_which(request, action, ids, talk, kind)
-    doubt = request.unknown or request.unsure or request.asked or _reads_two_ways(what, talk, ids)
+    stale = what.deixis == "that" and talk.state.stale
+    doubt = stale or request.unknown or request.unsure or request.asked or _reads_two_ways(what, talk, ids)
     if doubt:
-        words = f"I do not understand {_quoted(request.unknown)}. " if request.unknown else ""
+        words = f"I do not understand {quoted(request.unknown)}. " if request.unknown else ""
         talk.session.state = replace(talk.state, pending=Pending(action, ids, talk.view.scene.stamp_ns, kind, whole=True))
-        question = f"{_VERBS[action]} {_names(found.items)}? Say yes or no."
+        question = f"{_VERBS[action]} {names_of(found.items)}? Say yes or no."
         return Advice(words + question, talk.ranked(), ids, request, refused="nothing is done before you confirm it", asks=True,
                       suggestions=("yes", "no"))
     return _do(action, found.items, request, talk, kind)
@@ -139,7 +141,7 @@ def _do(action: Action, items: Sequence[Item], request: Request, talk: Talk, kin
     after = replace(state, take=take, focus=ids)
     talk.session.step(replace(after, never=tracks, never_rules=rules) if name == "never" else
                       replace(after, later=tracks, later_rules=rules))
-    what = f"all {in_words(rule)}, now {numbers(ids)}" if rule else _names(items)
+    what = f"all {in_words(rule)}, now {numbers(ids)}" if rule else names_of(items)
     return _done(name, f"{'Never' if name == 'never' else 'Later'}: {what}. \"undo\" takes it back.", ids, request, talk)
 
 
@@ -182,11 +184,11 @@ def _reads_two_ways(what: Description, talk: Talk, ids: tuple[int, ...]) -> bool
 def _ask_which(request: Request, action: Action, ids: tuple[int, ...], talk: Talk, kind: str = "") -> Advice:
     order = [entry.track_id for entry in talk.ranked(()) if entry.track_id in ids]
     talk.session.state = replace(talk.state, pending=Pending(action, tuple(order), talk.view.scene.stamp_ns, kind))
-    named = ", ".join(talk.view.items[number].name for number in order[:_MOST_NAMED])
-    more = f" and {len(order) - _MOST_NAMED} more" if len(order) > _MOST_NAMED else ""
+    named = ", ".join(talk.view.items[number].name for number in order[:MOST_NAMED])
+    more = f" and {len(order) - MOST_NAMED} more" if len(order) > MOST_NAMED else ""
     return Advice(f"Which one: {named}{more}? Click on it or say its number.", talk.ranked(), tuple(order), request,
                   refused="one package at a time, and only when it is clear which", asks=True,
-                  suggestions=tuple(f"number {number}" for number in order[:_MOST_NAMED]))
+                  suggestions=tuple(f"number {number}" for number in order[:MOST_NAMED]))
 
 
 def _recommend(request: Request, talk: Talk) -> Advice:
@@ -221,9 +223,13 @@ def _filter(request: Request, talk: Talk) -> Advice:
     if not left:
         return _say(request, f"There are no {in_words(what)}; the list stays as it is.", talk)
     focus = (left[0].track_id,) if len(left) == 1 else ()
-    talk.session.step(replace(talk.state, filters=filters[-MOST_RULES:], focus=focus))
+    take = talk.state.take
+    if take is not None and Condition("number", str(take.track_id), negated=True) in what.conditions:
+        instead = f"Number {take.track_id} is no longer wanted next. {instead}"
+        take = None
+    talk.session.step(replace(talk.state, filters=filters[-MOST_RULES:], focus=focus, take=take))
     ids = tuple(item.track_id for item in left)
-    note = f" I do not understand {_quoted(request.unknown)}." if request.unknown else ""
+    note = f" I do not understand {quoted(request.unknown)}." if request.unknown else ""
     return Advice(f"{instead}{counted(left)}: {numbers(ids)}.{note}", talk.ranked(), ids, request)
 
 
@@ -236,7 +242,7 @@ def _select(request: Request, talk: Talk) -> Advice:
     ids = tuple(item.track_id for item in found.items)
     talk.session.state = replace(talk.state, focus=ids)
     if len(ids) > 1:
-        return Advice(f"{len(ids)} fit: {_names(found.items)}.", talk.ranked(), ids, request)
+        return Advice(f"{len(ids)} fit: {names_of(found.items)}.", talk.ranked(), ids, request)
     entry = next((entry for entry in talk.ranked(()) if entry.track_id == ids[0]), None)
     return Advice(replies.described(found.items[0], talk.view, entry), talk.ranked(), ids, request,
                   suggestions=("take that one", "why not that one?", "never this one", "undo", "start over"))
@@ -276,7 +282,7 @@ def _compare(request: Request, talk: Talk) -> Advice:
         ids = tuple(item.track_id for item in found.items)
         talk.session.state = replace(talk.state, focus=ids)
         entries = {entry.track_id: entry for entry in talk.ranked(())}
-        alike = f"These are alike: {_names(found.items)}. "
+        alike = f"These are alike: {names_of(found.items)}. "
         words = f"The {what.most} is number {found.items[0].name}. " if len(ids) == 1 else alike
         return Advice(words + replies.described(found.items[0], talk.view, entries.get(ids[0])), talk.ranked(), ids, request)
     found = resolve(replace(what, plural=True), talk.view, talk.context)
@@ -331,7 +337,7 @@ def _explain(request: Request, talk: Talk) -> Advice:
 def _undo(request: Request, talk: Talk) -> Advice:
     if not talk.session.undo():
         return _say(request, "There is nothing to undo.", talk)
-    return _changed("undo", f"Undone. {_standing(talk.state, talk.view)}", request)
+    return _changed("undo", f"Undone. {standing(talk.state, talk.view)}", request)
 
 
 def _start_over(request: Request, talk: Talk) -> Advice:
@@ -344,12 +350,20 @@ def _help(request: Request, talk: Talk) -> Advice:
 
 
 def _unknown(request: Request, talk: Talk) -> Advice:
-    words = f"I do not understand {_quoted(request.unknown)}." if request.unknown else "I do not understand that."
+    words = f"I do not understand {quoted(request.unknown)}." if request.unknown else "I do not understand that."
     return Advice(f"{words} I answer questions about the packages in sight and note which to pick; say \"help\" for examples.",
                   talk.ranked(), (), request, refused="what I do not understand", asks=True)
 
 
 def _no_question(request: Request, talk: Talk) -> Advice:
+    """`yes` or `no` where nothing was asked: `ok take it` after a recommendation is asked back, `no` withdraws a wish."""
+    take = talk.state.take
+    if request.takes and len(talk.state.focus) == 1:
+        return _choice(Request("take", Description(deixis="that"), asked=True), talk)
+    if request.action == "deny" and take is not None and take.deadline_ns > talk.view.scene.stamp_ns:
+        talk.session.step(replace(talk.state, take=None))
+        words = f"All right: number {take.track_id} is no longer wanted next."
+        return _changed("undo", f"{words} {standing(talk.state, talk.view)}", request)
     return _say(request, "I asked nothing. " + replies.recommended(talk.ranked()), talk)
 
 
@@ -357,14 +371,6 @@ _ANSWERS: Mapping[Action, Callable[[Request, Talk], Advice]] = {
     "recommend": _recommend, "filter": _filter, "select": _select, "describe": _describe, "count": _count, "compare": _compare,
     "explain": _explain, "confirm": _no_question, "deny": _no_question, "undo": _undo, "start_over": _start_over, "help": _help,
     "unknown": _unknown}
-
-
-def _standing(state: State, view: View) -> str:
-    parts = [f"list: {' and '.join(in_words(what) for what in state.filters)}"] if state.filters else []
-    parts += [f"next: {state.take.track_id}"] if state.take else []
-    for name, tracks, rules in (("never", state.never, state.never_rules), ("later", state.later, state.later_rules)):
-        parts += [f"{name}: {', '.join([*map(str, tracks), *map(in_words, rules)])}"] if tracks or rules else []
-    return f"Now {'; '.join(parts)}." if parts else f"All {len(view.items)} packages are in the list."
 
 
 def _say(request: Request, words: str, talk: Talk) -> Advice:
@@ -389,12 +395,3 @@ def _none_fits(what: Description, talk: Talk) -> str:
         facts = " ".join(replies.described(talk.view.items[n], talk.view, None) for n in what.numbers if n in talk.view.items)
         return f"Number {numbers(what.numbers)} is not that: {facts}"
     return f"I see no {in_words(replace(what, plural=True))}."
-
-
-def _names(items: Sequence[Item]) -> str:
-    named = [item.name for item in items[:_MOST_NAMED]]
-    return ", ".join(named) + (f" and {len(items) - len(named)} more" if len(items) > len(named) else "")
-
-
-def _quoted(words: Sequence[str]) -> str:
-    return ", ".join(f'"{word[:24]}"' for word in words[:4])

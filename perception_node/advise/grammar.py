@@ -15,6 +15,8 @@ _WHOLE: tuple[Action, ...] = ("start_over", "undo", "help", "confirm", "deny")
 _PREDICATES = ("size", "height", "weight")
 _ASKING = frozenset({"what", "whats", "which", "who", "whos"})
 _NO = frozenset({"no", "nope", "nah"})
+_TAKING = frozenset({"take", "pick", "grab"})
+_JOINTS = frozenset({"and", "or", "nor", ","})
 _RATING = frozenset({"score", "scores", "scoring", "confidence", "rated", "chance", "chances", "odds", "probability", "rating"})
 _OF_THE = frozenset({("of", "the"), ("of", "these"), ("of", "those")})
 _SINGULAR = frozenset({"the", "a", "that", "this", "box", "bag", "mailer", "envelope", "carton", "crate", "sack", "pouch",
@@ -27,7 +29,7 @@ def understand(text: str) -> Request:
     words, unknown, unsure = read(text)
     whole = _whole(words)
     if whole is not None and not unknown:
-        return Request(whole, asked="?" in words)
+        return Request(whole, asked="?" in words, takes=bool(_TAKING & set(words)))
     reading = tagged(words)
     reading.unknown[:0] = unknown
     reading.unsure[:0] = unsure
@@ -202,6 +204,7 @@ def describe(reading: Reading, action: Action) -> tuple[Description, str]:
     """The packages that a tagged text is about, and the property that it asks for."""
     parts = [_Part()]
     about, negated, asking = "", False, False
+    bundle, before = 0, Tag("", "")
     comparing = action == "compare"
     refusing = action in ("never", "later")
     for place, tag in enumerate(reading.tags):
@@ -212,7 +215,7 @@ def describe(reading: Reading, action: Action) -> tuple[Description, str]:
         if action == "explain" and (tag.kind in ("not", "about") or reading.words[max(tag.at - 1, 0)] == "so"):
             continue
         if tag.kind == "not" or (tag.kind == "dont" and action == "filter"):
-            negated = True
+            negated, bundle = True, bundle + 1
         elif tag.kind in ("only", "but"):
             negated = False
         elif tag.kind == "about":
@@ -222,7 +225,10 @@ def describe(reading: Reading, action: Action) -> tuple[Description, str]:
         elif tag.kind == "is" or tag.kind == "modal" and reading.words[tag.at] == "does":
             asking = True
         elif tag.kind in SLOTS or tag.kind == "amount":
-            condition = _condition(tag, negated)
+            if negated and (before.kind != tag.kind or tag.kind == "class") and _JOINTS & set(reading.words[before.at:tag.at]):
+                bundle += 1  # "nothing white or covered" refuses either, "not the white or blue boxes" boxes alone
+            before = tag
+            condition = _condition(tag, negated, bundle if negated else 0)
             if action == "describe" and asking and part.named and tag.kind in SLOTS and (
                     about in ("", condition.slot) or tag.kind == "gripper"):
                 about = condition.slot  # "is it a box or a bag?" asks for one property
@@ -234,7 +240,10 @@ def describe(reading: Reading, action: Action) -> tuple[Description, str]:
             else:
                 part.add(condition)
         elif tag.kind == "number":
-            part.numbers.append(int(tag.value))
+            if negated and action in ("filter", "select", "recommend"):
+                part.add(Condition("number", tag.value, negated=True))
+            else:
+                part.numbers.append(int(tag.value))
         elif tag.kind == "deixis":
             part.deixis = part.deixis or tag.value
             part.among = tag.value == "them" and reading.words[max(tag.at - 1, 0)] in (
@@ -302,11 +311,11 @@ class _Part:
                            self.relation, anchor, plural, self.other)
 
 
-def _condition(tag: Tag, negated: bool) -> Condition:
+def _condition(tag: Tag, negated: bool, bundle: int) -> Condition:
     if tag.kind == "amount":
         slot, operator, value = tag.value.split(" ")
-        return Condition(slot, value, operator, negated)
-    return Condition(tag.kind, tag.value, "=", negated)
+        return Condition(slot, value, operator, negated, bundle)
+    return Condition(tag.kind, tag.value, "=", negated, bundle)
 
 
 def _whole(words: Sequence[str]) -> Action | None:

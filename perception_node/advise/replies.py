@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from perception_node.advise.ranking import weak_points
 from perception_node.advise.request import Request
+from perception_node.advise.resolve import in_words
+from perception_node.advise.session import State
 from perception_node.advise.view import CLASS_WORDS, Item, View
 from perception_node.types import Grasp
 
@@ -16,6 +18,9 @@ SUGGESTIONS = ("what should I pick next?", "only boxes", "only the free ones", "
 HELP = ("Ask \"what should I pick next?\", narrow with \"only the white boxes\" or \"under 20 cm\", point with \"number 7\", \"the "
         "one on the left\" or a click, ask \"how many bags?\", \"which is the biggest?\", \"why not the white box?\", choose with "
         "\"take that one\", \"never this one\", \"leave the bags for later\"; \"undo\" and \"start over\" take back.")
+
+MOST_NAMED = 6
+"""Packages that a sentence names."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +65,17 @@ def numbers(items: Sequence[int], joiner: str = "and") -> str:
     """`3`, `3 and 5`, `3, 5 and 7`."""
     words = [str(item) for item in items]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {joiner} {words[-1]}" if words else "none"
+
+
+def names_of(items: Sequence[Item]) -> str:
+    """`7 (box), 3 (bag) and 12 more`."""
+    named = [item.name for item in items[:MOST_NAMED]]
+    return ", ".join(named) + (f" and {len(items) - len(named)} more" if len(items) > len(named) else "")
+
+
+def quoted(words: Sequence[str]) -> str:
+    """Words that were not understood, a few of them."""
+    return ", ".join(f'"{word[:24]}"' for word in words[:4])
 
 
 def percent(share: float) -> str:
@@ -136,3 +152,12 @@ def explained(item: Item, place: int, ranked: Sequence[Ranked]) -> str:
 def _ordinal(number: int) -> str:
     ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
     return f"{number}{ending}"
+
+
+def standing(state: State, view: View) -> str:
+    """The narrowing and the choices that hold."""
+    parts = [f"list: {' and '.join(in_words(what) for what in state.filters)}"] if state.filters else []
+    parts += [f"next: {state.take.track_id}"] if state.take else []
+    for name, tracks, rules in (("never", state.never, state.never_rules), ("later", state.later, state.later_rules)):
+        parts += [f"{name}: {', '.join([*map(str, tracks), *map(in_words, rules)])}"] if tracks or rules else []
+    return f"Now {'; '.join(parts)}." if parts else f"All {len(view.items)} packages are in the list."

@@ -19,15 +19,17 @@ class Condition:
     """One property that a package has to have, or must not have.
 
     Attributes:
-        slot: "class", "colour", "size", "height", "weight", "where", "lies", "gripper" or "score".
+        slot: "class", "colour", "size", "height", "weight", "where", "lies", "gripper", "score" or "number" (negated only).
         value: a word ("box", "left") or, with an operator, a number in SI units. operator: "=", "<=" or ">=".
-        negated: True for "not the bags".
+        negated: True for "not the bags". bundle: negated conditions that are refused together have the same, as in "not the blue
+        box", which keeps other boxes; 0 = refused alone.
     """
 
     slot: str
     value: str
     operator: str = "="
     negated: bool = False
+    bundle: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         return f"{'not ' if self.negated else ''}{self.slot}{self.operator}{self.value}"
@@ -79,7 +81,7 @@ class Request:
     Attributes:
         action: what is wanted. what: the packages it is about. about: the property asked for ("weight"), "" = none.
         unknown: words that were not understood. unsure: words that may mean something else than was taken.
-        asked: True when it was put as a question ("can you take 7?").
+        asked: True when it was put as a question ("can you take 7?"). takes: True for "ok take it".
     """
 
     action: Action
@@ -88,6 +90,7 @@ class Request:
     unknown: tuple[str, ...] = ()
     unsure: tuple[str, ...] = ()
     asked: bool = False
+    takes: bool = False
 
     def slots(self) -> frozenset[str]:
         """All arguments as text, for comparison."""

@@ -18,6 +18,18 @@ BESIDE = 0.06
 _RELATIVE = {"size", "height", "weight", "where"}
 _AXES = {"left": "u", "right": "u", "top": "v", "bottom": "v"}
 
+_SIDES = {"leftmost": "left", "rightmost": "right", "topmost": "top", "bottommost": "bottom", "middlemost": "middle"}
+_OUTERMOST = {side: most for most, side in _SIDES.items()}
+_NEVER_LEAVES = float("inf")
+_KEYS: dict[str, Callable[[Item], float]] = {
+    "biggest": lambda i: i.area_m2, "smallest": lambda i: -i.area_m2, "heaviest": lambda i: i.weight_kg or 0.0,
+    "lightest": lambda i: -(i.weight_kg or 0.0), "tallest": lambda i: i.size_m[2], "flattest": lambda i: -i.size_m[2],
+    "longest": lambda i: i.size_m[0], "shortest": lambda i: -i.size_m[0], "best": lambda i: i.score, "worst": lambda i: -i.score,
+    "leaving": lambda i: -min((g.deadline_ns or _NEVER_LEAVES for g in i.grasps.values()), default=_NEVER_LEAVES),
+    "leftmost": lambda i: -i.u, "rightmost": lambda i: i.u, "topmost": lambda i: -i.v, "bottommost": lambda i: i.v,
+    "middlemost": lambda i: -abs(i.u - 0.5)}
+"""What there is the most of, by superlative."""
+
 
 @dataclass(frozen=True)
 class Context:
@@ -60,10 +72,14 @@ def resolve(what: Description, view: View, context: Context, among: Sequence[int
             return Found((), "The one you pointed at has left.")
     elif what.deixis == "them":
         items = [item for item in items if item.track_id in context.shown] if context.shown else items
-    if what.ordinal:
+    sides = [c for c in what.conditions if c.slot == "where" and not c.negated]
+    along = what.most or (_OUTERMOST[sides[0].value] if len(sides) == 1 else "")
+    if what.ordinal and not along:
+        if not context.shown:
+            return Found((), "I have listed nothing yet: click on it, or say its number.")
         place = what.ordinal - 1 if what.ordinal > 0 else len(context.shown) + what.ordinal
         if not 0 <= place < len(context.shown) or context.shown[place] not in view.items:
-            return Found((), f"The list has {len(context.shown)} entries.")
+            return Found((), f"The list has {len(context.shown)} {'entry' if len(context.shown) == 1 else 'entries'}.")
         items = [item for item in items if item.track_id == context.shown[place]]
     unknown = _unknown(what, items, view)
     if unknown:
@@ -83,9 +99,14 @@ def resolve(what: Description, view: View, context: Context, among: Sequence[int
         near = [_related(what.relation, one, [item for item in items if item is not one], single) for one in anchor.items]
         items = list({item.track_id: item for group in near for item in group}.values())
     for condition in what.conditions:
-        if condition not in firm:
+        if condition not in firm and not (what.ordinal and condition in sides):
             items = _standing_out(condition, items, view)
-    if what.most:
+    if what.ordinal and along:  # "the second biggest", "third from the left"
+        ordered = sorted(items, key=_KEYS[along], reverse=True)
+        place = what.ordinal - 1 if what.ordinal > 0 else len(ordered) + what.ordinal
+        here = 0 <= place < len(ordered)
+        items = [item for item in ordered if here and _KEYS[along](item) == _KEYS[along](ordered[place])]
+    elif what.most:
         items = _most(what.most, items)
     return Found(tuple(items))
 
@@ -107,15 +128,20 @@ def _unknown(what: Description, items: Sequence[Item], view: View) -> str:
 
 
 def _fits(item: Item, conditions: Sequence[Condition], view: View) -> bool:
+    wanted = [c for c in conditions if not c.negated]
+    refused: dict[object, list[Condition]] = {}
+    for condition in conditions:
+        if condition.negated:
+            refused.setdefault(condition.bundle or condition, []).append(condition)
+    return _all_hold(item, wanted, view) and not any(_all_hold(item, together, view) for together in refused.values())
+
+
+def _all_hold(item: Item, conditions: Sequence[Condition], view: View) -> bool:
+    """`white or blue boxes`: one of the values of each property."""
     by_slot: dict[tuple[str, str], list[bool]] = {}
     for condition in conditions:
-        holds = _holds(item, condition, view)
-        if condition.negated:
-            if holds:
-                return False
-        else:
-            axis = _AXES.get(condition.value, "middle") if condition.slot == "where" else condition.operator
-            by_slot.setdefault((condition.slot, axis), []).append(holds)
+        axis = _AXES.get(condition.value, "middle") if condition.slot == "where" else condition.operator
+        by_slot.setdefault((condition.slot, axis), []).append(_holds(item, condition, view))
     return all(any(options) for options in by_slot.values())
 
 
@@ -126,6 +152,8 @@ def _holds(item: Item, condition: Condition, view: View) -> bool:
         amount = {"weight": item.weight_kg, "size": item.size_m[0], "height": item.size_m[2], "score": item.score}[slot]
         assert amount is not None  # _unknown has spoken
         return amount <= number if condition.operator == "<=" else amount >= number
+    if slot == "number":
+        return item.track_id == int(value)
     if slot == "class":
         return item.class_name == value
     if slot == "colour":
@@ -183,16 +211,9 @@ def _aside(side: str, items: list[Item], margin: float) -> list[Item]:
 def _most(word: str, items: list[Item]) -> list[Item]:
     if len(items) < 2:
         return items
-    sides = {"leftmost": "left", "rightmost": "right", "topmost": "top", "bottommost": "bottom", "middlemost": "middle"}
-    if word in sides:
-        return _aside(sides[word], items, JUST_ASIDE)
-    never = float("inf")
-    keys: dict[str, Callable[[Item], float]] = {
-        "biggest": lambda i: i.area_m2, "smallest": lambda i: -i.area_m2, "heaviest": lambda i: i.weight_kg or 0.0,
-        "lightest": lambda i: -(i.weight_kg or 0.0), "tallest": lambda i: i.size_m[2], "flattest": lambda i: -i.size_m[2],
-        "longest": lambda i: i.size_m[0], "shortest": lambda i: -i.size_m[0], "best": lambda i: i.score,
-        "worst": lambda i: -i.score, "leaving": lambda i: -min((g.deadline_ns or never for g in i.grasps.values()), default=never)}
-    key = keys[word]
+    if word in _SIDES:
+        return _aside(_SIDES[word], items, JUST_ASIDE)
+    key = _KEYS[word]
     ordered = sorted(items, key=key, reverse=True)
     first, second = abs(key(ordered[0])), abs(key(ordered[1]))
     if word in ("best", "worst", "leaving"):
@@ -231,6 +252,12 @@ def _related(relation: str, anchor: Item, items: list[Item], single: bool) -> li
 
 def in_words(what: Description) -> str:
     """A description said back: `white boxes on the left`."""
+    bundles: dict[int, list[Condition]] = {}
+    for c in what.conditions:
+        if c.negated and c.bundle:
+            bundles.setdefault(c.bundle, []).append(replace(c, negated=False, bundle=0))
+    refused = {number: in_words(Description(tuple(group))) for number, group in bundles.items() if len(group) > 1}
+    what = replace(what, conditions=tuple(c for c in what.conditions if not c.negated or c.bundle not in refused))
     words = [f"{'not ' if c.negated else ''}{c.value}" for c in what.conditions
              if c.slot in ("colour", "size", "height", "weight") and c.operator == "="]
     kinds = [CLASS_WORDS.get(c.value, c.value) for c in what.conditions if c.slot == "class" and not c.negated]
@@ -240,6 +267,8 @@ def in_words(what: Description) -> str:
         without = "not " if c.negated else ""
         if c.slot == "class" and c.negated:
             words.append(f"that are no {several[CLASS_WORDS[c.value]]}")
+        elif c.slot == "number":
+            words.append(f"without number {c.value}")
         elif c.slot == "where":
             where = {"middle": "in the middle", "top": "at the top", "bottom": "at the bottom"}.get(c.value, f"on the {c.value}")
             words.append(without + where)
@@ -253,6 +282,7 @@ def in_words(what: Description) -> str:
             unit = {"weight": "kg", "size": "m", "height": "m", "score": ""}[c.slot]
             limit = "at most" if c.operator == "<=" else "at least"
             words.append(f"{without}of {c.slot} {limit} {c.value} {unit}".rstrip())
+    words += [f"that are no {thing}" for thing in refused.values()]
     if what.relation and what.anchor is not None:
         names = {"front_of": "in front of", "left_of": "left of", "right_of": "right of", "beside": "next to"}
         words.append(f"{names.get(what.relation, what.relation)} {in_words(replace(what.anchor, plural=False))}")

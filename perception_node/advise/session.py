@@ -43,13 +43,15 @@ class State:
     """Everything that a step may change.
 
     Attributes:
-        filters: narrowing so far. focus: packages pointed at. shown: the list on the screen. never, later: track ids; never_rules,
-        later_rules: the same for whole kinds. take: what is wanted next. pending: a question of ours.
+        filters: narrowing so far. focus: packages pointed at. shown: the list on the screen. stale: the last
+        line was not understood. never, later: track ids; never_rules, later_rules: the same for whole kinds. take: what is wanted
+        next. pending: a question of ours.
     """
 
     filters: tuple[Description, ...] = ()
     focus: tuple[int, ...] = ()
     shown: tuple[int, ...] = ()
+    stale: bool = False
     never: tuple[int, ...] = ()
     later: tuple[int, ...] = ()
     never_rules: tuple[Description, ...] = ()
@@ -69,8 +71,14 @@ class State:
         pending = self.pending
         if pending is not None and len(kept(pending.candidates)) != len(pending.candidates):
             pending = None
-        return replace(self, focus=kept(self.focus), shown=kept(self.shown), never=kept(self.never), later=kept(self.later),
-                       take=None if self.take and gone(self.take.track_id) else self.take, pending=pending)
+        filters = tuple(replace(what, conditions=tuple(c for c in what.conditions if c.slot != "number" or not gone(int(c.value))))
+                        for what in self.filters)
+        return replace(self, filters=filters, focus=kept(self.focus), shown=kept(self.shown), never=kept(self.never),
+                       later=kept(self.later), take=None if self.take and gone(self.take.track_id) else self.take, pending=pending)
+
+
+def _lasting(state: State) -> State:
+    return replace(state, shown=(), pending=None, focus=(), stale=False)
 
 
 @dataclass
@@ -83,7 +91,7 @@ class Session:
 
     def step(self, state: State) -> None:
         """Go on to a new state; the old one can be returned to."""
-        if replace(state, shown=(), pending=None, focus=()) != replace(self.state, shown=(), pending=None, focus=()):
+        if _lasting(state) != _lasting(self.state):
             self.before = [*self.before[-(MOST_STEPS - 1):], replace(self.state, pending=None)]
         self.state = state
 

@@ -226,3 +226,90 @@ def test_an_empty_belt_is_answered(scenes):
     ((200, 30, 30), "red"), ((235, 205, 40), "yellow"), ((40, 70, 190), "blue"), ((40, 150, 60), "green")])
 def test_colours_have_the_names_that_people_use(rgb, name):
     assert name in colour_names(*rgb)
+
+
+@pytest.mark.parametrize(("text", "left"), [
+    ("i dont want the brown box", {2, 3, 4, 5, 7}), ("anything but the white bag", {1, 2, 3, 4, 6, 7}),
+    ("not the brown or white boxes", {3, 4, 5, 7}), ("no mailers and no bags", {1, 2, 6}), ("no brown boxes and bags", {2, 3, 7}),
+    ("nothing white or yellow", {1, 4, 6})])
+def test_what_is_refused_together_is_left_out_together(talk, text, left):
+    assert set(ids(talk(text))) == left
+
+
+def test_a_number_that_is_refused_leaves_the_list_and_is_not_meant(talk):
+    talk("take 6")
+    refused = talk("not 6")
+    assert 6 not in ids(refused)
+    assert "6 is no longer wanted" in refused.reply
+    assert talk.wanted().preference.source != "operator"
+    assert talk("take it").asks
+    assert "without number 6" in talk("what next?").reply
+    talk.later(10, without=(6,))
+    assert "without" not in talk("what next?").reply
+
+
+def test_i_said_the_other(talk):
+    assert ids(talk("not 6 but 1")) == [1]
+
+
+@pytest.mark.parametrize("no", ["no", "no not that one", "wait no"])
+def test_no_after_a_choice_withdraws_it(talk, no):
+    talk("take 6")
+    taken_back = talk(no)
+    assert taken_back.done == "undo"
+    assert "6 is no longer wanted" in taken_back.reply
+    assert talk.wanted().preference.source != "operator"
+    assert talk("undo").done == "undo"
+    assert talk.wanted().preference.track_id == 6
+
+
+def test_no_where_nothing_is_wanted_changes_nothing(talk):
+    assert talk("no").done == ""
+
+
+def test_it_is_nothing_that_was_meant_before_the_last_one_was_not_found(talk):
+    talk("what next?")
+    assert "no purple" in talk("the purple one").reply
+    assert talk("take it").asks
+    assert talk.wanted().preference.source != "operator"
+
+
+def test_it_after_words_that_were_not_understood_is_asked_back(talk):
+    talk("what next?")
+    assert talk("not that one, it looks damaged").asks
+    asked = talk("take it")
+    assert (asked.asks, asked.done, asked.highlights) == (True, "", (1,))
+    assert talk("yes").affected == (1,)
+
+
+def test_ok_take_it_is_asked_back_and_plain_ok_is_not(talk):
+    talk("what next?")
+    assert not talk("ok").asks
+    talk("what next?")
+    assert talk("ok take it").reply.startswith("Take 1 (box)?")
+    assert talk("yes").done == "take"
+
+
+@pytest.mark.parametrize(("text", "meant"), [
+    ("the second biggest box", 2), ("third from the left", 2), ("second from the right", 3),
+    ("the 2nd tallest", 2)])
+def test_places_are_counted_along_what_was_named(talk, text, meant):
+    talk("what next?")
+    assert talk(text).highlights == (meant,)
+
+
+def test_a_place_in_no_list_is_said_to_be_one(talk):
+    assert "listed nothing yet" in talk("the third one").reply
+    assert talk("the fifth biggest box").highlights == ()
+
+
+@pytest.mark.parametrize("text", ["stop", "STOP THE ROBOT", "emergency stop now"])
+def test_who_wants_a_stop_is_told_where(talk, text):
+    assert "cell's own stop" in talk(text).reply
+
+
+def test_who_tells_what_happened_is_told_where(talk):
+    told = talk("6 failed")
+    assert told.done == ""
+    assert "Nothing was noted" in told.reply
+    assert "Nothing was noted" not in talk("take 6").reply
