@@ -172,17 +172,25 @@ class Frame:
 @dataclass(frozen=True)
 class Instance:
     """One package in a label image: its label, class, score in [0, 1], bounding box (x0, y0, x1, y1; x1, y1 exclusive) in
-    pixels and visible area in pixels."""
+    pixels and visible area in pixels.
+
+    What the network says of the mask, 0..1; masks from elsewhere are taken to be right. foreground: mean probability of its
+    pixels that they are no background. seams: mean probability, inside it, of a border between packages.
+    """
 
     label: int
     class_name: str
     score: float
     bbox_xyxy: tuple[int, int, int, int]
     area_px: int
+    foreground: float = 1.0
+    seams: float = 0.0
 
     def __post_init__(self) -> None:
         _require(self.label >= 1, f"label: expected 1 or more, got {self.label}")
-        _require(0.0 <= self.score <= 1.0, f"score: expected 0..1, got {self.score}")
+        for name, share in (("score", self.score), ("foreground", self.foreground), ("seams", self.seams)):
+            if not 0.0 <= share <= 1.0:
+                raise PerceptionError(f"{name}: expected 0..1, got {share}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -248,7 +256,8 @@ class Package:
     def many(cls, fields: Sequence[Mapping[str, Any]], T_cam_package: ArrayLike, covariance: ArrayLike) -> list[Package]:
         """N packages, checked as each by itself would be, but all at once; `fields`: their other values by name."""
         for one in fields:
-            _require(min(one["size_m"]) >= 0.0, f"size_m: expected lengths of at least 0, got {one['size_m']}")
+            if min(one["size_m"]) < 0.0:
+                raise PerceptionError(f"size_m: expected lengths of at least 0, got {one['size_m']}")
         return _placed_many(cls, fields, {"T_cam_package": (4, 4), "covariance": (6, 6)}, T_cam_package=T_cam_package,
                             covariance=covariance)
 

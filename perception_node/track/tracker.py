@@ -216,11 +216,12 @@ class Tracker:
             cost[:, column] = np.inf
             cost[row, :] = np.inf
             cost[row, column] = 0.0
-        rest = cost.copy()
-        plain = assign(cost, PLAIN)
-        rest[[row for row, _ in plain]] = np.inf
-        rest[:, [column for _, column in plain]] = np.inf
-        pairs = plain + assign(rest, ALONE)
+        pairs = assign(cost, PLAIN)
+        if len(pairs) < min(cost.shape):
+            rest = cost.copy()
+            rest[[row for row, _ in pairs]] = np.inf
+            rest[:, [column for _, column in pairs]] = np.inf
+            pairs = pairs + assign(rest, ALONE)
         return pairs, held, sum(float(cost[pair]) for pair in pairs) + ALONE * (min(cost.shape) - len(pairs)), main
 
     def _velocity(self, state: _State) -> Velocity:
