@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from perception_node.bag.decode import depth_in_metres
+from perception_node.bag.watch import Exposure
 from perception_node.compiled import steady
 from perception_node.config import Config
 from perception_node.geometry import ray_image
@@ -67,8 +68,8 @@ def warm_up(pipeline: Pipeline) -> None:
 
 
 def compile_loops(config: Config) -> None:
-    """Read depth; encode and group an empty picture, as before and after the network; find, follow and grasp drawn packages, with
-    depth and without."""
+    """Read depth and a picture's exposure; encode and group an empty picture, as before and after the network; find, follow and
+    grasp drawn packages, with depth and without."""
     pipeline = Pipeline(config, _Drawn())
     rgb = np.zeros((480, 640, 3), np.uint8)
     depth_m = np.full((480, 640), _BELT_M, np.float32)
@@ -76,6 +77,7 @@ def compile_loops(config: Config) -> None:
         depth_m[y0:y1, x0:x1] = _BELT_M - number * _HEIGHT_M
     for kind in (np.uint16, np.float32):
         depth_in_metres(np.ones((480, 640), kind))
+    Exposure.of(rgb)
     inputs = encode_frame(Frame(rgb=rgb, depth_m=depth_m, camera=_CAMERA, stamp_ns=0, frame_id="warm_up"), None)
     shrunk_rgb(rgb, (320, 240))
     shrunk_depth(depth_m, (300, 200))

@@ -39,12 +39,15 @@ class SceneBytes:
         labels = scene.segmentation.labels
         image = _image_head(scene.stamp_ns, scene.frame_id, labels, "mono16")
         self._image = image, _octets(labels)
-        self._scene, self._poses = scene, pose_rows([grasp.T_cam_grasp for grasp in scene.grasps])
+        order = {label: place for place, label in enumerate(scene.pick_order)}
+        tracks = sorted(scene.tracks, key=lambda track: order.get(track.label, len(order)))
+        poses = pose_rows([*(track.T_cam_package for track in tracks), *(grasp.T_cam_grasp for grasp in scene.grasps)])
+        self._scene, self._poses = scene, poses[len(tracks):]
         begin = _Writer()
         begin.header(scene.stamp_ns, scene.frame_id)
         begin.align(4)  # an Image's largest member: from here on its bytes are those of an Image by itself
         rest = _Writer(begin.at + len(image) + labels.nbytes)
-        _packages(rest, scene)
+        _packages(rest, scene, tracks, order, poses[:len(tracks)])
         _grasps(rest, scene.grasps, self._poses)
         _rejections(rest, scene)
         velocity = (0.0, 0.0, 0.0) if scene.belt_velocity_m_s is None else scene.belt_velocity_m_s.tolist()
@@ -134,15 +137,12 @@ class _Writer:
         self.text(frame_id)
 
 
-def _packages(out: _Writer, scene: Scene) -> None:
-    order = {label: place for place, label in enumerate(scene.pick_order)}
-    last = len(order)
-    tracks = sorted(scene.tracks, key=lambda track: order.get(track.label, last))
+def _packages(out: _Writer, scene: Scene, tracks: Sequence[Track], order: Mapping[int, int], poses: F64) -> None:
     out.add("I", len(tracks))
     if not tracks:
         return
-    rows = np.hstack([pose_rows([track.T_cam_package for track in tracks]), *_stacked(tracks)]).astype("<f8").tobytes()
-    size = _PACKAGE_DOUBLES * 8
+    rows = np.hstack([poses, *_stacked(tracks)]).astype("<f8").tobytes()
+    size, last = _PACKAGE_DOUBLES * 8, len(order)
     for k, track in enumerate(tracks):
         instance, found, covers = scene.segmentation.instances[track.label - 1], track.package, track.package.covered_by
         x0, y0, x1, y1 = instance.bbox_xyxy

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.compiled import compiled, steady
 from perception_node.errors import PerceptionError
 from perception_node.types import Frame
 
@@ -41,11 +42,8 @@ class Exposure:
     @classmethod
     def of(cls, rgb: NDArray[np.uint8]) -> Exposure:
         """Of every eighth row and column of an (H, W, 3) picture."""
-        sample = rgb[::_STRIDE, ::_STRIDE]
-        red, green, blue = (np.ascontiguousarray(sample[..., channel]) for channel in range(3))
-        dark, bright = np.maximum(np.maximum(red, green), blue) < DARK, np.minimum(np.minimum(red, green), blue) >= BRIGHT
-        mean = (int(red.sum()) + int(green.sum()) + int(blue.sum())) / (3 * 255 * red.size)
-        return cls(mean, np.count_nonzero(dark) / red.size, np.count_nonzero(bright) / red.size)
+        total, dark, bright, pixels = _exposure(steady(rgb))
+        return cls(total / (3 * 255 * pixels), dark / pixels, bright / pixels)
 
     def fault(self) -> str:
         """Why nothing can be seen, "" = something can."""
@@ -54,6 +52,20 @@ class Exposure:
         if self.bright >= BLIND_SHARE:
             return f"expected a picture, got a blown out one ({self.bright:.1%} of it): exposure too long, lamp in view?"
         return ""
+
+
+@compiled
+def _exposure(rgb: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """Sum of all grey values, black pixels, blown out pixels, pixels: of every eighth row and column of an (H, W, 3) picture."""
+    total = dark = bright = pixels = 0
+    for row in range(0, rgb.shape[0], _STRIDE):
+        for column in range(0, rgb.shape[1], _STRIDE):
+            red, green, blue = int(rgb[row, column, 0]), int(rgb[row, column, 1]), int(rgb[row, column, 2])
+            total += red + green + blue
+            dark += max(red, green, blue) < DARK
+            bright += min(red, green, blue) >= BRIGHT
+            pixels += 1
+    return total, dark, bright, pixels
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,12 @@ def noise(low=60, high=180):
     return rng.integers(low, high, (*SHAPE, 3), dtype=np.uint8)
 
 
+def test_exposure_is_of_every_eighth_row_and_column():
+    rgb = np.zeros((17, 25, 3), np.uint8)
+    rgb[::8, ::8] = [[[250, 255, 250], [15, 15, 16], [15, 0, 0], [249, 255, 255]]] * 3
+    assert Exposure.of(rgb) == Exposure((755 + 46 + 15 + 759) / (4 * 3 * 255), 1 / 4, 1 / 4)
+
+
 @pytest.mark.parametrize(("low", "high", "word"), [
     (0, 12, "black"), (252, 256, "blown out"), (0, 40, ""), (200, 256, ""), (60, 61, "")])
 def test_exposure(low, high, word):
