@@ -70,7 +70,8 @@ class Stand:
         sec, nanosec = struct.unpack_from("<iI", data, 4)
         header = Thing(stamp=Thing(sec=sec, nanosec=nanosec), frame_id="other" if data.endswith(b"other") else "camera")
         if kind == "info":
-            return Thing(header=header, width=8, height=6, k=[10.0, 0, 3.5, 0, 10.0, 2.5, 0, 0, 1], d=[], distortion_model="",
+            focal_px = float(data[-1] - 48) * 10.0 if data[-1:].isdigit() else 10.0
+            return Thing(header=header, width=8, height=6, k=[focal_px, 0, 3.5, 0, 10.0, 2.5, 0, 0, 1], d=[], distortion_model="",
                          binning_x=0, binning_y=0, roi=Thing(x_offset=0, y_offset=0, width=0, height=0))
         if data.endswith(b"bad"):
             raise FrameError("colour: expected something else")
@@ -125,6 +126,16 @@ def test_an_error_costs_one_frame(stand, error, reason):
     assert str(error) in stand.said[-1][1]
     stand.send(2 * SECOND)
     assert stand.published == [2 * SECOND]
+
+
+def test_each_picture_has_the_calibration_that_came_last(stand):
+    seen = []
+    for number, focal in enumerate((1, 1, 2, 1, 0, 0, 2), start=1):  # 0: not calibrated
+        stand.inbox.put_info(raw(number * SECOND, str(focal).encode()))
+        stand.send(number * SECOND, info=False)
+        seen.append(stand.worker.last[0].camera.fx)
+    assert seen == [10.0, 10.0, 20.0, 10.0, 10.0, 10.0, 20.0]
+    assert stand.dropped("bad_frame") == 2
 
 
 def test_bad_message_and_missing_calibration(stand):
