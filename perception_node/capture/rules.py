@@ -48,7 +48,7 @@ class Rules:
         if "unsure" in self._active and (words := self._unsure(scene)):
             found["unsure"] = words
         if "random" in self._active and fraction(scene.stamp_ns, self._config.seed) < self._config.random_share:
-            found["random"] = f"one of {self._config.random_share:g} of all frames"
+            found["random"] = f"by chance, {self._config.random_share:g} of all frames"
         if not found:
             return None
         self._kept_ns = scene.stamp_ns

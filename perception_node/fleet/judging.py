@@ -133,12 +133,13 @@ def _figures(judged: Sequence[Judged]) -> dict[str, dict[str, dict[str, float]]]
 
 
 def judge_replay(one: Replay, candidate: Path, runtime: str, threads: int) -> str:
-    """Replay a recording with a model and compare; returns what is wrong, "" = nothing."""
+    """Replay a recording with a model, for as many frames as the golden has, and compare; returns what is wrong, "" = nothing."""
     config = replace(Config(), segment=replace(SegmentConfig(), model=str(candidate), runtime=runtime, threads=threads))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "replay"
-        replay_one(one.path, out, Settings(config, film=False, published=False), progress=False)
-        found = compare(read_results(one.golden), read_results(out / "results.jsonl"), replace(_GOLDEN, allowed=one.allowed))
+        golden = list(read_results(one.golden))
+        replay_one(one.path, out, Settings(config, film=False, published=False, frames=len(golden)), progress=False)
+        found = compare(golden, read_results(out / "results.jsonl"), replace(_GOLDEN, allowed=one.allowed))
     if found.same:
         return ""
     kinds = ", ".join(f"{count} {kind}" for kind, count in found.kinds.most_common(4))

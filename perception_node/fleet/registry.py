@@ -259,12 +259,13 @@ def check_golden(replay: Replay) -> None:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Hold a registry while it is changed; the lock ends with the process.
+    """Hold a registry while it is changed. The lock ends with the process; its file goes when the work is done.
 
     Raises:
         DatasetError: another process holds it, or its folder cannot be written.
     """
     lock = path.with_name(f".{path.name}.lock")
+    busy = f"{path}: another process is changing it; wait for that one to end"
     try:
         handle = lock.open("w")
     except OSError as error:
@@ -272,11 +273,23 @@ def held(path: Path) -> Iterator[None]:
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatasetError(busy) from None
         except OSError as error:
-            busy = isinstance(error, BlockingIOError)
-            words = "another process is changing it; wait for that one to end" if busy else f"cannot be locked ({error.strerror})"
-            raise DatasetError(f"{path}: {words}") from None
-        yield
+            raise DatasetError(f"{path}: cannot be locked ({error.strerror})") from None
+        if not _same_file(lock, handle.fileno()):
+            raise DatasetError(busy)  # its holder ended and took it away between our opening and locking it
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+
+
+def _same_file(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def write_registry(path: Path, data: Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import perception_node
+from perception_node.bag.results import read_results
 from perception_node.cli import main
 from perception_node.errors import ModelError
 from perception_node.fleet import judging
@@ -262,6 +263,11 @@ def test_golden_replays_judge_too(two_cells, models):
     add_replay(two_cells, "south", recording, golden, 0.2)
     one = read_registry(two_cells).cells[1].replays[0]
     assert "packages changed" in judge_replay(one, models["worse"], "onnxruntime", 2)
+    first = two_cells.parent / "first.jsonl"  # a golden replay of the first frames, `perception replay --frames`
+    first.write_text("".join(json.dumps(line) + "\n" for line in list(read_results(golden))[:3]))
+    add_replay(two_cells, "south", recording, first, 0.2)
+    one = read_registry(two_cells).cells[1].replays[0]
+    assert "0 frames missing" in judge_replay(one, models["worse"], "onnxruntime", 2)
 
 
 def test_over_two_processes_the_decision_is_the_same(two_cells, models, tmp_path):

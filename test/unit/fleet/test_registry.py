@@ -1,5 +1,6 @@
 """The registry: sets named by content; whatever was changed, is broken or leaks is named."""
 
+import fcntl
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import perception_node
 from perception_node.cli import main
 from perception_node.errors import DatasetError, ModelError
 from perception_node.fleet.command import add_replay, add_set
-from perception_node.fleet.registry import champion_of, read_registry, verify, write_registry
+from perception_node.fleet.registry import champion_of, held, read_registry, verify, write_registry
 from perception_node.learn.content import dataset_sha256
 from perception_node.learn.dataset import read_dataset
 from perception_node.segment.weights import default_weights
@@ -185,3 +186,27 @@ def test_two_writers_at_once(two_cells, tmp_path, make_dataset):
     assert "more" not in two_cells.read_text()
     register(two_cells, "south", tmp_path / "more", "judge")
     assert "more" in two_cells.read_text()
+
+
+def test_no_lock_is_left_behind_by_what_was_refused_or_done(two_cells, tmp_path, make_dataset):
+    fresh = tmp_path / "new.yaml"
+    with pytest.raises(DatasetError, match="expected a data set"):
+        register(fresh, "south", tmp_path / "nowhere", "judge")
+    register(two_cells, "south", make_dataset(tmp_path / "more", 2, seed=5), "judge")
+    with pytest.raises(DatasetError, match="judging"):
+        register(two_cells, "west", tmp_path / "more", "train")
+    assert not list(tmp_path.rglob("*.lock"))
+
+
+def test_a_lock_that_its_holder_has_just_taken_away_is_no_lock(tmp_path, monkeypatch):
+    path = tmp_path / "fleet.yaml"
+    lock = tmp_path / ".fleet.yaml.lock"
+    locked = fcntl.flock
+
+    def late(handle, how):
+        lock.unlink()
+        locked(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(DatasetError, match="another process"), held(path):
+        pytest.fail("held with a file that nobody else sees")
