@@ -88,7 +88,7 @@ class AdviseDesk:
         frame, scene = newest
         age_s = 1e-9 * (self._node.get_clock().now().nanoseconds - scene.stamp_ns)
         if age_s > STALE_S:
-            response.reply = f"the newest scene is {age_s:.1f} s old: is the camera silent?"
+            response.reply = f"the newest scene is {age_s:.1f} s old: is the camera silent or are frames dropped? See /diagnostics"
             return response
         try:
             return self._advised(request, response, scene, frame)

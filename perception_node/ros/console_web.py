@@ -125,7 +125,7 @@ class Console:
         """The first message has to carry the token; it may name an earlier conversation."""
         try:
             first = await socket.receive_json(timeout=HELLO_S)
-        except (ValueError, TypeError, asyncio.TimeoutError):
+        except (ValueError, TypeError, asyncio.TimeoutError, RecursionError):
             first = {}
         if not isinstance(first, dict) or not self._guard.token_right(first.get("token"), address):
             await socket.close(code=4401, message=b"wrong token")
@@ -183,7 +183,7 @@ class Console:
                 raise ValueError(kind)
         except PerceptionError as error:
             await self._said(page, {"type": "reply", "text": str(error), "refused": str(error)})
-        except (ValueError, KeyError, TypeError, OverflowError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):  # the last: 4,000 opening brackets
             await page.socket.send_json({"type": "refused", "words": "this message is not understood"})
 
     async def _ask(self, page: Page, text: str, point: list[int]) -> None:

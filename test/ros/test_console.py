@@ -305,7 +305,7 @@ def test_bad_messages_get_words_and_floods_are_limited(belt):
                 await socket.send_json({"token": token, "session": "../../etc"})
                 assert re.fullmatch("[0-9a-f]{32}", (await until(socket, "welcome"))["session"])
                 for bad in ("", "{", "[]", "7", '{"type": "explode"}', '{"type": "click", "x": "a", "y": 0}',
-                            '{"type": "outcome", "id": "x"}', '{"type": "click", "x": 1e999, "y": 0}'):
+                            '{"type": "outcome", "id": "x"}', '{"type": "click", "x": 1e999, "y": 0}', "[" * 4000):
                     await socket.send_str(bad)
                     assert (await until(socket, "refused"))["words"]
                 await socket.send_json({"type": "ask", "text": "   "})
