@@ -9,6 +9,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -106,7 +107,7 @@ def with_values(base: T, values: Mapping[str, Any]) -> T:
     known = {parameter.name: parameter for parameter in parameters(type(base))}
     for name in values:
         if name not in known:
-            close = [k for k in known if k.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]]
+            close = [k for k in known if k.rsplit(".", 1)[-1] == name.rsplit(".", 1)[-1]] or get_close_matches(name, known, 1)
             hint = f"; did you mean {close[0]}?" if close else ""
             raise ConfigError(f"unknown parameter {name!r}{hint}")
     return _replace(base, {name: check_value(known[name], value) for name, value in values.items()})

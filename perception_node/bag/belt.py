@@ -45,11 +45,12 @@ class Readings:
         return Reading(self._twists[place], 1e-9 * (logged_ns - self._times_ns[place])) if place >= 0 else None
 
 
-def measured_velocity(reading: Reading | None, frame_id: str, belt: BeltConfig) -> tuple[F64 | None, str]:
+def measured_velocity(reading: Reading | None, frame_id: str, belt: BeltConfig, max_speed_m_s: float) -> tuple[F64 | None, str]:
     """(3,) m/s in the camera's optical frame, or None = estimate it; and words that say which and why.
 
     A twist in the camera's own frame is taken as a vector; in any other frame (the belt's, none) its linear.x is the speed
-    along `belt.direction`, which must then be calibrated: no transforms are looked up.
+    along `belt.direction`, which must then be calibrated: no transforms are looked up. What is faster than `max_speed_m_s`
+    (`track.max_speed_m_s`) is no belt: millimetres, or a drive's own unit.
     """
     if reading is None:
         return None, "estimated from the packages: no belt_velocity came"
@@ -60,7 +61,12 @@ def measured_velocity(reading: Reading | None, frame_id: str, belt: BeltConfig) 
         return None, f"estimated from the packages: the last belt_velocity is {reading.age_s:.1f} s old"
     if not np.isfinite(vector).all():
         return None, "estimated from the packages: belt_velocity is not finite"
-    if twist.header.frame_id == frame_id:
+    own = twist.header.frame_id == frame_id
+    speed = float(np.linalg.norm(vector)) if own else abs(float(linear.x))
+    if speed > max_speed_m_s:
+        return None, (f"estimated from the packages: expected a belt_velocity of at most {max_speed_m_s:g} m/s "
+                      f"(track.max_speed_m_s), got {speed:.4g}: its unit is m/s")
+    if own:
         return vector, "measured, in the camera's frame"
     if not any(belt.direction):
         return None, (f"estimated from the packages: belt_velocity is in frame {twist.header.frame_id!r}; expected {frame_id!r}, "

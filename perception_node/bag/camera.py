@@ -24,6 +24,10 @@ _JPEG_SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _DEPTH_HEADER_BYTES = 12
 """Before the PNG of compressedDepth. Source: image_transport_plugins, compressed_depth_image_transport (ConfigHeader)."""
 
+_CENTRE, _FOCAL, _PIXEL = (0.1, 0.9), (0.2, 20.0), 2.0
+"""Where in the picture its optical axis is, in shares of its sides; focal lengths in shares of its width (136 to 3 degrees of
+view); ratio of both focal lengths. Source: judgement; a calibration for twice the resolution has its axis at the border."""
+
 _DISTORTION_SIZES = {"plumb_bob": (4, 5), "rational_polynomial": (8,)}
 """Coefficients of each model. Source: sensor_msgs/distortion_models.hpp and the text of CameraInfo.msg."""
 
@@ -110,6 +114,17 @@ def foreign_calibration(info_frame: str, frame_id: str) -> str:
         return ""
     return (f"camera_info is of frame {info_frame!r}, the pictures are of {frame_id!r}: is it the calibration of the colour "
             "picture?")
+
+
+def odd_calibration(camera: CameraModel) -> str:
+    """Why a calibration can hardly be that of its picture, "" = it can."""
+    across, down = camera.cx / camera.width, camera.cy / camera.height
+    focal = (camera.fx / camera.width, camera.fy / camera.width)
+    if all(_CENTRE[0] <= share <= _CENTRE[1] for share in (across, down)) and all(
+            _FOCAL[0] <= share <= _FOCAL[1] for share in focal) and max(focal) <= _PIXEL * min(focal):
+        return ""
+    return (f"camera_info: fx={camera.fx:.4g} fy={camera.fy:.4g} cx={camera.cx:.4g} cy={camera.cy:.4g} px hardly fit a picture of "
+            f"{camera.width}x{camera.height}: is it the calibration of this resolution, in pixels?")
 
 
 def _check_size(name: str, width: int, height: int) -> None:

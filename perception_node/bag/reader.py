@@ -12,7 +12,7 @@ from typing import Any
 
 from perception_node.bag import decode
 from perception_node.bag.belt import Reading, Readings
-from perception_node.bag.camera import camera_model, foreign_calibration, frame_from_messages
+from perception_node.bag.camera import camera_model, foreign_calibration, frame_from_messages, odd_calibration
 from perception_node.bag.storage import Storage, deserialize
 from perception_node.bag.topics import INFO, choose_topics
 from perception_node.bag.watch import Serialised
@@ -98,7 +98,7 @@ class Recording:
         self._unusable: Counter[str] = Counter()
         self._unpaired = 0
         self._gaps_ns: list[int] = []
-        self._info_frame, self._other_frame = "", ""
+        self._info_frame, self._other_frame, self._odd = "", "", ""
         self._storage = Storage(self._path)
         try:
             self.topics = choose_topics(self._storage.connections, str(self._path), colour=colour,
@@ -127,6 +127,7 @@ class Recording:
         if self._other_frame:
             words = foreign_calibration(self._info_frame, self._other_frame)
             found.append(f"{self.topics.camera_info}: {words} (--camera-info-topic)")
+        found += [self._odd] if self._odd else []
         if self._unpaired:
             nearest = f"the nearest is {1e-6 * median(self._gaps_ns):+.1f} ms away" if self._gaps_ns else "there is none near them"
             found.append(f"{self._unpaired} pictures have no depth within {1e-6 * self._tolerance_ns:g} ms of their stamps "
@@ -165,6 +166,7 @@ class Recording:
             except FrameError as error:
                 self.skipped[str(error)] += 1
                 continue
+            self._odd = self._odd or odd_calibration(frame.camera)
             if not self._frame_id and foreign_calibration(self._info_frame, frame.frame_id):
                 self._other_frame = frame.frame_id
             yield Picture(frame, waiting.colour.raw, None if depth is None else depth.raw, waiting.belt)

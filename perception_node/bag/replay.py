@@ -70,7 +70,7 @@ def replay(pictures: Iterable[Picture], pipeline: Pipeline, skipped: Counter[str
 
 def _step(number: int, picture: Picture, pipeline: Pipeline, restarted: bool) -> Step:
     frame = picture.frame
-    velocity, belt = measured_velocity(picture.belt, frame.frame_id, pipeline.config.belt)
+    velocity, belt = measured_velocity(picture.belt, frame.frame_id, pipeline.config.belt, pipeline.config.track.max_speed_m_s)
     try:
         return Step(number, frame, pipeline.process(frame, velocity), "", restarted, belt=belt)
     except PerceptionError as error:

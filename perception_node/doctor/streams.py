@@ -131,7 +131,7 @@ def _stamps(stream: Stream, simulated: bool) -> Iterator[Finding]:
 
 
 def _contents(alive: Mapping[str, Stream]) -> Iterator[Finding]:
-    from perception_node.bag.camera import camera_model, colour_pixels, depth_metres
+    from perception_node.bag.camera import camera_model, colour_pixels, depth_metres, odd_calibration
     from perception_node.bag.watch import Exposure
 
     if "colour" in alive:
@@ -156,7 +156,12 @@ def _contents(alive: Mapping[str, Stream]) -> Iterator[Finding]:
     if "info" in alive:
         try:
             camera = camera_model(alive["info"].last)
-            yield ok("calibration", f"{alive['info'].topic}: fx {camera.fx:.1f}, fy {camera.fy:.1f} px")
+            odd = odd_calibration(camera)
+            if odd:
+                yield warn("calibration", f"{alive['info'].topic}: {odd}", "have the driver publish the calibration of the "
+                           "pictures as they are")
+            else:
+                yield ok("calibration", f"{alive['info'].topic}: fx {camera.fx:.1f}, fy {camera.fy:.1f} px")
         except PerceptionError as wrong:
             yield error("calibration", f"{alive['info'].topic}: {wrong}", "calibrate the camera and have the driver publish it")
 
@@ -193,7 +198,7 @@ def _together(alive: Mapping[str, Stream], pair_tolerance_s: float) -> Iterator[
         yield error("frames", f"no frame_id on {', '.join(empty)}", "set the driver's frame: poses would be in no frame at all")
     elif len(set(frames.values())) > 1:
         yield error("frames", "frames differ: " + ", ".join(f"{topic} {frame}" for topic, frame in frames.items()),
-                    "publish depth aligned to colour, with colour's frame")
+                    "publish depth aligned to colour, with colour's frame, and remap camera_info to colour's")
     elif frames and not next(iter(frames.values())).endswith("optical_frame"):
         yield warn("frames", f"frame_id {next(iter(frames.values()))!r} is not an *_optical_frame",
                    "poses are x right, y down, z forward (REP-103): make sure that the frame is, too")

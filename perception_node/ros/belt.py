@@ -15,15 +15,18 @@ class BeltInput:
 
     def __init__(self) -> None:
         self._newest: tuple[float, Any] | None = None
-        self.words = measured_velocity(None, "", BeltConfig())[1]
+        self.refused = False
+        """True while somebody publishes a velocity, or did, and the newest one does not count."""
+        self.words = measured_velocity(None, "", BeltConfig(), 0.0)[1]
 
     def put(self, twist: Any) -> None:
         """Store a TwistStamped."""
         self._newest = time.monotonic(), twist
 
-    def velocity(self, frame_id: str, belt: BeltConfig) -> F64 | None:
+    def velocity(self, frame_id: str, belt: BeltConfig, max_speed_m_s: float) -> F64 | None:
         """(3,) m/s in the camera's optical frame, or None = estimate it; `words` say which and why (see `measured_velocity`)."""
         newest = self._newest
         reading = None if newest is None else Reading(newest[1], time.monotonic() - newest[0])
-        velocity, self.words = measured_velocity(reading, frame_id, belt)
+        velocity, self.words = measured_velocity(reading, frame_id, belt, max_speed_m_s)
+        self.refused = newest is not None and velocity is None
         return velocity

@@ -130,6 +130,8 @@ def pipeline_status(worker: Worker) -> Status:
         **{f"dropped_{reason}": str(drops.total(reason)) for reason in reasons.REASONS},
         "resets": str(worker.resets), "last_reset": worker.last_reset, "belt_velocity": worker.belt.words,
     }
+    if worker.belt.refused:
+        status.worsen(WARN, f"belt velocity {worker.belt.words}")
     if worker.last is not None and worker.last[1].degraded:
         status.worsen(WARN, f"degraded: {worker.last[1].degraded}")
     return status

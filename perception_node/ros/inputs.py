@@ -31,7 +31,7 @@ class Inputs:
         reliability = ReliabilityPolicy.RELIABLE if config.reliability == "reliable" else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(depth=1, reliability=reliability)
 
-        def subscribe(name: str, kind: Any, topic: str, callback: Any, raw: bool) -> None:
+        def subscribe(name: str, kind: Any, topic: str, callback: Any, raw: bool, qos: QoSProfile = qos) -> None:
             made = node.create_subscription(kind, topic, callback, qos, raw=raw,
                                             qos_overriding_options=QoSOverridingOptions.with_default_policies())
             self._subscriptions.append(made)
@@ -45,7 +45,8 @@ class Inputs:
             subscribe("depth", self.types["depth"], depth if depth_raw else f"{depth}/compressedDepth", inbox.put_depth, True)
         subscribe("info", CameraInfo, "camera_info", inbox.put_info, True)
         if belt is not None:
-            subscribe("belt", TwistStamped, "belt_velocity", belt.put, False)
+            any_drive = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+            subscribe("belt", TwistStamped, "belt_velocity", belt.put, False, any_drive)
 
     def decode(self, kind: str, data: bytes) -> Any:
         """The message of its serialised form, a picture's as a view of it; FrameError when it is damaged."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from perception_node.bag.camera import foreign_calibration, frame_from_messages
+from perception_node.bag.camera import foreign_calibration, frame_from_messages, odd_calibration
 from perception_node.bag.depth_check import DepthCheck
 from perception_node.bag.reader import RESTART_NS
 from perception_node.bag.watch import Exposure, UnusablePicture, Watch
@@ -203,7 +203,7 @@ class Worker(CameraWorker):
         self._camera: tuple[Any, CameraModel] | None = None
         """The last calibration's message, and what it was read as."""
         self._depth_check = DepthCheck()
-        self._foreign = ""
+        self._calibration_doubt = ""
 
     @property
     def exposure(self) -> Exposure | None:
@@ -212,8 +212,9 @@ class Worker(CameraWorker):
 
     @property
     def doubts(self) -> list[tuple[str, str]]:
-        """Depth in a wrong unit, a belt that is not where it was calibrated, the calibration of another camera."""
-        found = (("error", self._depth_check.unit), ("warn", self._depth_check.plane), ("warn", self._foreign))
+        """Depth in a wrong unit, a belt that is not where it was calibrated, the calibration of another camera or
+        picture size."""
+        found = (("error", self._depth_check.unit), ("warn", self._depth_check.plane), ("warn", self._calibration_doubt))
         return [(level, words) for level, words in found if words]
 
     def _process(self, item: Item) -> None:
@@ -229,9 +230,10 @@ class Worker(CameraWorker):
         limits = self.pipeline.config.node
         self._watch.check(item, frame, limits.max_age_s, limits.detect_frozen)
         self._follow(frame.frame_id)
-        self._foreign = foreign_calibration(info.header.frame_id, frame.frame_id)
+        self._calibration_doubt = foreign_calibration(info.header.frame_id, frame.frame_id) or odd_calibration(frame.camera)
         decoded = time.perf_counter()
-        scene = self.pipeline.process(frame, self.belt.velocity(frame.frame_id, self.pipeline.config.belt))
+        config = self.pipeline.config
+        scene = self.pipeline.process(frame, self.belt.velocity(frame.frame_id, config.belt, config.track.max_speed_m_s))
         computed = time.perf_counter()
         if not self._wanted(item, frame.stamp_ns):
             return
@@ -240,7 +242,7 @@ class Worker(CameraWorker):
         self.age_s = 1e-9 * (self.links.now_ns() - frame.stamp_ns)
         self.timing_ms = {"decode": 1e3 * (decoded - began), **scene.timing_ms, "publish": 1e3 * (time.perf_counter() - computed)}
         self.results.tick()
-        self._depth_check.look(frame, scene.segmentation.labels, calibrated_plane(self.pipeline.config.belt))
+        self._depth_check.look(frame, scene.segmentation.labels, calibrated_plane(config.belt))
         for level, words in self.doubts:
             self.links.say(words[:20], words, level)
 

@@ -177,15 +177,23 @@ def test_live_parameters(running, fault):
 
 
 def test_belt_velocity_is_taken_over(running, scenes, frames, messages):
+    """Also from a drive that publishes with best effort, whatever the camera's subscriptions ask for (here: reliable)."""
     from geometry_msgs.msg import TwistStamped
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
     twist = TwistStamped(header=messages.header(running.now_ns()))
     twist.twist.linear.x, twist.twist.linear.y = 0.25, 0.01
-    running.publisher("belt_velocity", TwistStamped).publish(twist)
+    drive = running.node.create_publisher(TwistStamped, "belt_velocity", QoSProfile(
+        depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    running.wait_until(lambda: drive.get_subscription_count() > 0, "the node listens to the drive")
 
     def measured():
-        running.publisher("belt_velocity", TwistStamped).publish(twist)
+        drive.publish(twist)
         return send_and_wait(running, scenes, *messages.triple(frames[0], running.now_ns())).belt_velocity
     running.wait_until(lambda: abs(measured().x - 0.25) < 1e-9, "the belt's velocity arrives")
+    twist.twist.linear.x = 250.0  # millimetres
+    running.wait_until(lambda: abs(measured().x) < 3.0, "no belt is so fast")
+    running.wait_until(lambda: "got 250: its unit is m/s" in running.said("pipeline"), "and that is said")
+    running.node.destroy_publisher(drive)
 
 
 def test_compressed_streams_of_a_named_camera(cell, frames, messages):

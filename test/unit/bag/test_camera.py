@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perception_node.bag.camera import camera_model, colour_pixels, depth_metres, frame_from_messages
+from perception_node.bag.camera import camera_model, colour_pixels, depth_metres, frame_from_messages, odd_calibration
 from perception_node.errors import FrameError
+from perception_node.types import CameraModel
 
 SIZES = {"rgb8": 3, "bgr8": 3, "8UC3": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1, "16UC1": 2, "32FC1": 4}
 
@@ -125,6 +126,16 @@ def test_calibration_that_can():
     assert camera_model(info()).distortion == ()
     assert camera_model(info(roi=(0, 0, 8, 6))).width == 8
     assert len(camera_model(info(d=(0.1,) * 8, model="rational_polynomial")).distortion) == 8
+
+
+@pytest.mark.parametrize(("numbers", "odd"), [
+    ((600.0, 610.0, 320.0, 240.0), False), ((150.0, 150.0, 300.0, 200.0), False), ((6000.0, 6000.0, 350.0, 260.0), False),
+    ((1900.0, 1900.0, 960.0, 540.0), True), ((640.0, 640.0, 640.0, 360.0), True),  # of 1920x1080, of 1280x720
+    ((1.93, 1.93, 320.0, 240.0), True), ((600.0, 3000.0, 320.0, 240.0), True), ((1e9, 1e9, 320.0, 240.0), True)])
+def test_a_calibration_that_is_hardly_the_pictures(numbers, odd):
+    words = odd_calibration(CameraModel(*numbers, 640, 480))
+    assert bool(words) == odd
+    assert not odd or "640x480: is it the calibration of this resolution, in pixels?" in words
 
 
 def test_frame_of_messages_and_what_does_not_fit():

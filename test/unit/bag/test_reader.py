@@ -112,6 +112,18 @@ def test_a_calibration_of_another_frame_is_said(tmp_path, scene, write_raw):
         assert opened.notes == []
 
 
+def test_a_calibration_of_another_resolution_is_said(tmp_path, scene, write_raw):
+    frames, _ = scene
+    write_raw(tmp_path / "raw", frames)
+
+    def of_twice_the_size(number, message):
+        message.k = np.array([100.0, 0.0, 47.5, 0.0, 100.0, 31.5, 0.0, 0.0, 1.0])
+    with Recording(rewritten(tmp_path / "raw", tmp_path / "twice", of_twice_the_size)) as opened:
+        assert len(list(opened.frames())) == 10
+        assert [note.split(":")[0] for note in opened.notes] == ["camera_info"]
+        assert "is it the calibration of this resolution" in opened.notes[0]
+
+
 def test_frames_without_depth_come_when_asked_for(recording):
     with Recording(recording, use_depth=False) as opened:
         assert opened.topics.depth is None

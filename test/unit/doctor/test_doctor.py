@@ -60,7 +60,7 @@ def depth_picture(millimetres=1000, width=8, height=6, **fields):
                       "data": pixels.tobytes(), **fields})
 
 
-def calibration(focal_px=600.0, **fields):
+def calibration(focal_px=10.0, **fields):
     k = [focal_px, 0.0, 3.5, 0.0, focal_px, 2.5, 0.0, 0.0, 1.0]
     return message(**{"width": 8, "height": 6, "k": k, "d": [], "distortion_model": "", "binning_x": 0, "binning_y": 0,
                       "roi": Thing(x_offset=0, y_offset=0, width=0, height=0), **fields})
@@ -118,6 +118,7 @@ def shifted(seconds):
     ({"colour__arrivals": shifted(1e6)}, "error", "clock", "+1000000 s"),
     ({"depth__last": depth_picture(1)}, "error", "depth_unit", "0.001 m with encoding 16UC1"),
     ({"depth__last": depth_picture(10_800)}, "error", "depth_unit", "10.8 m with encoding 16UC1"),
+    ({"info__last": calibration(1.2)}, "warn", "calibration", "hardly fit a picture of 8x6"),
     ({"depth__last": depth_picture(0)}, "error", "depth_holes", "no reading anywhere"),
     ({"colour__last": picture(2)}, "error", "picture", "black"),
 ])

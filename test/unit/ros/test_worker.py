@@ -244,6 +244,13 @@ def test_what_makes_results_wrong_in_silence_is_said(stand, monkeypatch):
     assert {words for _, words, level in stand.said if level == "error"} == {"depth: its median is 900 m"}
 
 
+def test_a_belt_velocity_that_does_not_count_is_said(stand):
+    stand.worker.belt.put(twist(250.0, "camera"))
+    stand.send(1 * SECOND)
+    assert "belt velocity estimated from the packages: expected a belt_velocity of at most 3 m/s" in statuses(stand)[1].words
+    assert statuses(stand)[1].level == WARN
+
+
 def test_statuses(stand, monkeypatch):
     for name in ("FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
         monkeypatch.delenv(name, raising=False)
@@ -298,12 +305,21 @@ def twist(x, frame_id, y=0.0):
 
 def test_belt_velocity():
     belt, calibrated = BeltInput(), BeltConfig(direction=(0.0, 1.0, 0.0))
-    assert belt.velocity("camera", calibrated) is None
+    assert belt.velocity("camera", calibrated, 3.0) is None
     belt.put(twist(0.3, "camera", 0.1))
-    assert belt.velocity("camera", BeltConfig()).tolist() == [0.3, 0.1, 0.0]
+    assert belt.velocity("camera", BeltConfig(), 3.0).tolist() == [0.3, 0.1, 0.0]
     belt.put(twist(0.3, "belt"))
-    assert belt.velocity("camera", calibrated).tolist() == [0.0, 0.3, 0.0]
-    assert belt.velocity("camera", BeltConfig()) is None
+    assert belt.velocity("camera", calibrated, 3.0).tolist() == [0.0, 0.3, 0.0]
+    assert belt.velocity("camera", BeltConfig(), 3.0) is None
     assert "belt.direction" in belt.words
+    assert belt.refused
     belt.put(twist(float("nan"), "camera"))
-    assert belt.velocity("camera", calibrated) is None
+    assert belt.velocity("camera", calibrated, 3.0) is None
+    for frame_id, x in (("belt", 250.0), ("belt", -3.1), ("camera", 250.0)):  # millimetres a second
+        belt.put(twist(x, frame_id))
+        assert belt.velocity("camera", calibrated, 3.0) is None
+        assert belt.refused
+        assert "at most 3 m/s (track.max_speed_m_s), got" in belt.words
+    belt.put(twist(-0.3, "belt"))
+    assert belt.velocity("camera", calibrated, 3.0).tolist() == [0.0, -0.3, 0.0]
+    assert not belt.refused
