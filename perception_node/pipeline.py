@@ -228,7 +228,8 @@ def reported(segmentation: Segmentation, segment: SegmentConfig) -> Segmentation
         return segmentation
     table = np.zeros(1 << 16, dtype=np.uint16)  # one for each label that there can be
     table[[i.label for i in keep]] = np.arange(1, len(keep) + 1)
-    instances = tuple(Instance(n, i.class_name, i.score, i.bbox_xyxy, i.area_px) for n, i in enumerate(keep, start=1))
+    instances = tuple(Instance(n, i.class_name, i.score, i.bbox_xyxy, i.area_px, i.foreground, i.seams)
+                      for n, i in enumerate(keep, start=1))
     return Segmentation(renumbered(segmentation.labels, table), instances)
 
 

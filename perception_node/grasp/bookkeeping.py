@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from perception_node.types import F64, GraspKind, Package, Rejection
+import numpy as np
+
+from perception_node.types import F64, GraspKind, Instance, Package, Rejection
+
+
+def _nothing_known(positions: F64) -> F64:
+    return np.full(len(positions), np.inf)
 
 
 def _no_deadlines(labels: Sequence[int], positions: F64) -> list[int | None]:
@@ -17,14 +23,17 @@ class Bookkeeping:
     Args:
         track_ids: track of each label, 0 or absent = not tracked.
         deadlines_ns: (N labels, (N, 3) positions in the camera frame) -> when they leave the reachable window, None = unknown.
-        boxes: (x0, y0, x1, y1) round each label's mask in pixels.
+        instances: what was segmented, by label.
+        heights_m: (N, 3) positions in the camera frame -> (N,) heights above the belt, infinite where the belt is not known.
     """
 
     def __init__(self, track_ids: Mapping[int, int], deadlines_ns: Callable[[Sequence[int], F64], list[int | None]] = _no_deadlines,
-                 boxes: Mapping[int, tuple[int, int, int, int]] | None = None) -> None:
-        self.boxes = boxes or {}
+                 instances: Mapping[int, Instance] | None = None,
+                 heights_m: Callable[[F64], F64] = _nothing_known) -> None:
+        self.instances = instances or {}
         self.track_ids = track_ids
         self.deadlines_ns = deadlines_ns
+        self.heights_m = heights_m
         self._rejections: dict[tuple[int, GraspKind], Rejection] = {}
 
     def reject(self, package: Package, kind: GraspKind, reason: str, **numbers: float) -> None:

@@ -47,8 +47,9 @@ def propose_grasps(frame: Frame, packages: Packages, segmentation: Segmentation,
         velocities = np.array([_velocity(track_of.get(label)) for label in labels]).reshape(-1, 3)
         return deadlines_ns(positions, velocities, frame.stamp_ns, belt, direction)
 
-    book = Bookkeeping({label: track.track_id for label, track in track_of.items()}, deadlines,
-                       {instance.label: instance.bbox_xyxy for instance in segmentation.instances})
+    plane, instances = packages.belt_plane, {instance.label: instance for instance in segmentation.instances}
+    book = Bookkeeping({label: track.track_id for label, track in track_of.items()}, deadlines, instances,
+                       *(() if plane is None else (lambda positions: positions @ plane[:3] + plane[3],)))
     reachable = [package for package in packages.items
                  if _can_be_tried(package, kinds, frame.depth_m is not None, track_of, belt, direction, book)]
     if not kinds or not reachable:
@@ -56,7 +57,6 @@ def propose_grasps(frame: Frame, packages: Packages, segmentation: Segmentation,
     depth_m = frame.depth_m if frame.depth_m is not None else np.full(segmentation.labels.shape, np.nan, dtype=np.float32)
     view = View(frame.camera, segmentation.labels, depth_m,
                 geometry.ray_image(frame.camera).reshape(-1, 2), frame.rgb)
-    plane = packages.belt_plane
     up = plane[:3] if plane is not None else np.array([0.0, 0.0, -1.0])
     with_depth = [package for package in reachable if package.from_depth]
     flat = [package for package in reachable if not package.from_depth]

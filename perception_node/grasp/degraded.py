@@ -22,7 +22,7 @@ def suction_on_belt(view: View, package: Package, edges: EdgeMap, plane: F64, co
     """One grasp where the mask is widest, its contact on the belt plane; the covariance says that the height is unknown."""
     focal = (view.camera.fx + view.camera.fy) / 2
     pixel_m = float(package.T_cam_package[2, 3]) / focal
-    u, v, half_px = edges.innermost(package.label, book.boxes[package.label])
+    u, v, half_px = edges.innermost(package.label, book.instances[package.label].bbox_xyxy)
     half = half_px * pixel_m
     needed = footprint_m(config) / 2
     if half < needed:

@@ -14,7 +14,7 @@ from perception_node.grasp import kernels
 from perception_node.grasp.bookkeeping import Bookkeeping
 from perception_node.grasp.edges import EdgeMap, places
 from perception_node.grasp.patch import Patches, View, cross, fit_patches, sunflower, tangent_axes
-from perception_node.grasp.score import SMALL_M3, RankingModel, uncovered_probability, unit, volume_m3
+from perception_node.grasp.score import RAISED_M, SMALL_M3, RankingModel, evidence, uncovered_probability, unit, volume_m3
 from perception_node.types import F64, Grasp, Package
 
 _SAMPLES_PER_CUP = 40
@@ -107,7 +107,7 @@ def _grasps(view: View, packages: Sequence[Package], edges: EdgeMap, up: F64, co
     found = np.bincount(owner, minlength=len(packages))
     few = [i for i in range(len(packages)) if found[i] < 2]
     for i in few:
-        package, box = packages[i], book.boxes[packages[i].label]
+        package, box = packages[i], book.instances[packages[i].label].bbox_xyxy
         u, v, half_px = edges.innermost(package.label, box)
         widest = 2 * half_px * float(pixel_m[i])
         if widest < 1.6 * config.cup_radius_m:
@@ -171,6 +171,8 @@ def _rank(view: View, packages: Sequence[Package], owner: NDArray[np.int64], pix
     pixel_m = patch.contact[:, 2] / ((view.camera.fx + view.camera.fy) / 2)
     inside_m = edges.at(pixels[best]) * pixel_m - np.linalg.norm(patch.contact - rough.contact, axis=1)
     values["margin"] = unit(inside_m / config.cup_radius_m - 1.0)
+    values["ground"], values["whole"], values["shown"] = evidence(packages, book.instances)[:, owner]
+    values["raised"] = unit(book.heights_m(patch.contact) / RAISED_M)
     return _choose(packages, owner, patch, hint, values, model, soft[owner], config, grasp, book, last)
 
 

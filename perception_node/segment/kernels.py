@@ -20,6 +20,7 @@ _MIN_SHARED_BORDER_PX = 4
 _CLEAR_BOUNDARY = 0.75
 _VOTE_STEP = 2  # the class is a vote of thousands: every fourth pixel will do
 _SMALL_PIECE = 0.2
+_INSIDE_PX = 2  # as far from the mask's edge, in grid pixels, a border is no longer its own
 _BLOCK = 8  # side in grid pixels of the squares that share a list of the peaks that may be nearest
 _WORD, _EACH_BYTE = 8, np.uint64(0x0101010101010101)  # pixels that are compared at once
 
@@ -238,6 +239,36 @@ def largest_pieces(labels: Labels, heads: F32, count: int, min_area_px: float) -
     for k in range(1, count + 1):
         certainty[k] /= max(whole[k], 1)
     return kept, certainty, votes
+
+
+@compiled
+def seams(labels: Labels, heads: F32, count: int) -> F64:
+    """(count + 1,) by label the mean probability of a border between packages inside its mask; where no pixel is inside, of all.
+
+    Args:
+        labels: (h, w) up to `count`. heads: (C, h, w).
+    """
+    boundary = heads[len(heads) - 4]
+    height, width = labels.shape
+    inside, every = np.zeros(count + 1), np.zeros(count + 1)
+    inner_px, all_px = np.zeros(count + 1, np.int64), np.zeros(count + 1, np.int64)
+    for v in range(0, height, _VOTE_STEP):
+        above, below = labels[max(v - _INSIDE_PX, 0)], labels[min(v + _INSIDE_PX, height - 1)]
+        line = labels[v]
+        for u in range(0, width, _VOTE_STEP):
+            here = line[u]
+            if here == 0:
+                continue
+            all_px[here] += 1
+            every[here] += boundary[v, u]
+            left, right = max(u - _INSIDE_PX, 0), min(u + _INSIDE_PX, width - 1)
+            if (above[left] == here and above[u] == here and above[right] == here and line[left] == here and line[right] == here
+                    and below[left] == here and below[u] == here and below[right] == here):
+                inner_px[here] += 1
+                inside[here] += boundary[v, u]
+    for k in range(1, count + 1):
+        inside[k] = inside[k] / inner_px[k] if inner_px[k] > 0 else every[k] / max(all_px[k], 1)
+    return inside
 
 
 @compiled

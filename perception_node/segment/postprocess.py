@@ -68,11 +68,12 @@ def group(heads: F32, size: tuple[int, int], grouping: Grouping | None = None,
                                   float(grouping.vote_error_share))
     kernels.merge_fragments(labels, heads, centres, float(grouping.merge_distance), float(grouping.merge_boundary))
     kept, certainty, votes = kernels.largest_pieces(labels, heads, len(centres), float(grouping.min_area_px))
-    scores = _scores(heads, centres, certainty, grouping)
+    scores, seams = _scores(heads, centres, certainty, grouping), kernels.seams(labels, heads, len(centres))
     ranked = sorted(np.flatnonzero(kept).tolist(), key=lambda label: (-scores[label], label))
     full, area_px, box = _upsample(labels, heads, size, ranked, grouping.foreground_threshold)
     instances = tuple(
-        Instance(new, classes[int(votes[:, label].argmax())], scores[label], (x0, y0, x1, y1), int(area_px[label]))
+        Instance(new, classes[int(votes[:, label].argmax())], scores[label], (x0, y0, x1, y1), int(area_px[label]),
+                 min(float(certainty[label]), 1.0), min(float(seams[label]), 1.0))
         for new, label in enumerate((label for label in ranked if area_px[label] > 0), start=1)
         for x0, y0, x1, y1 in [box[label].tolist()])
     return Segmentation(full, instances)

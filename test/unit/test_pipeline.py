@@ -86,13 +86,14 @@ def test_a_backward_stamp_resets_and_is_counted(setup):
 
 def test_packages_below_the_limits_are_not_reported(setup, belt):
     frame, answers, pipeline = setup
-    low = tuple(Instance(i.label, i.class_name, 0.2 if i.label == 1 else 0.9, i.bbox_xyxy, i.area_px)
+    low = tuple(Instance(i.label, i.class_name, 0.2 if i.label == 1 else 0.9, i.bbox_xyxy, i.area_px, 0.7, 0.1)
                 for i in answers.segmentation.instances)
     answers.segmentation = Segmentation(answers.segmentation.labels, low)
     scene = pipeline.process(frame)
     assert len(scene.tracks) == 1
     assert scene.segmentation.labels.max() == 1
-    assert scene.segmentation.instances[0].score == 0.9
+    kept, = scene.segmentation.instances
+    assert (kept.score, kept.foreground, kept.seams) == (0.9, 0.7, 0.1)
     pipeline.update_config(from_flat({"belt.plane": belt, "segment.score_threshold": 0.1}))
     assert len(pipeline.process(frame).tracks) == 2
 

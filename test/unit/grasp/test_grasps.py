@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -5,19 +7,19 @@ from perception_node.config import BeltConfig, Config, from_flat
 from perception_node.grasp import draw_grasps, propose_grasps
 from perception_node.grasp.draw import depth_colours
 from perception_node.grasp.planes import span_and_bend
-from perception_node.grasp.score import DEGRADED_CAP, PRIOR_SUCTION
+from perception_node.grasp.score import DEGRADED_CAP, PRIOR_SUCTION, PRIORS, load_ranking
 from perception_node.locate import locate_packages
 from perception_node.track import Tracker
 from perception_node.types import Frame, Instance, Segmentation
 
 
-def propose(frame, segmentation, belt, config=None, velocity=None, **belt_values):
+def propose(frame, segmentation, belt, config=None, velocity=None, models=PRIORS, **belt_values):
     config = config or Config()
     cell = BeltConfig(plane=belt, **belt_values)
     packages = locate_packages(frame, segmentation, cell)
     update = Tracker(config.track, cell).update(packages, frame.stamp_ns, velocity)
     return propose_grasps(frame, packages, segmentation, update.tracks, config.gripper, config.grasp, cell,
-                          update.belt_velocity_m_s)
+                          update.belt_velocity_m_s, models)
 
 
 def of(grasps, kind, label=None):
@@ -76,6 +78,36 @@ def test_what_lies_on_top_comes_first_and_the_covered_one_says_so(cast_boxes, be
     assert suction[0].terms["free"] == 1.0
     assert {g.label for g in suction} == {1, 2}
     assert all(g.terms["free"] == 0.0 for g in suction if g.label == 1)
+
+
+def with_evidence(segmentation, label, **said):
+    """The same masks, one of which the network said something else of."""
+    return Segmentation(segmentation.labels, tuple(
+        dataclasses.replace(one, **said) if one.label == label else one for one in segmentation.instances))
+
+
+@pytest.mark.parametrize(("said", "term", "value"), [({"foreground": 0.8}, "ground", 0.5), ({"seams": 0.4}, "whole", 0.2)])
+def test_what_the_network_doubts_is_less_probable(cast_boxes, belt, said, term, value):
+    pair = [(-0.12, 0.0, 0.12, 0.1, 0.06, 0.0), (0.12, 0.0, 0.12, 0.1, 0.06, 0.0)]
+    frame, segmentation = cast_boxes(pair)
+    models = load_ranking()
+    sure, _ = propose(frame, segmentation, belt, models=models)
+    grasps, _ = propose(frame, with_evidence(segmentation, 1, **said), belt, models=models)
+    for kind in ("suction", "parallel_jaw"):
+        before, after = of(sure, kind, 1), of(grasps, kind, 1)
+        assert all(g.terms[term] == pytest.approx(value) for g in after)
+        assert all(g.terms[term] == 1.0 for g in of(grasps, kind, 2))
+        assert after[0].score <= before[0].score
+        assert [g.score for g in of(grasps, kind, 2)] == [g.score for g in of(sure, kind, 2)]
+    assert of(grasps, "parallel_jaw", 1)[0].score < of(sure, "parallel_jaw", 1)[0].score
+    assert of(grasps, "parallel_jaw")[0].label == 2
+
+
+def test_a_place_says_how_far_it_stands_out_of_the_belt(cast_boxes, belt):
+    frame, segmentation = cast_boxes([(-0.1, 0.0, 0.14, 0.12, 0.006, 0.0), (0.1, 0.0, 0.14, 0.12, 0.05, 0.0)])
+    grasps, _ = propose(frame, segmentation, belt)
+    assert of(grasps, "suction", 1)[0].terms["raised"] == pytest.approx(0.006 / 0.015, abs=0.07)
+    assert of(grasps, "suction", 2)[0].terms["raised"] == 1.0
 
 
 def test_a_covered_package_is_judged_as_if_free_where_what_covers_it_can_be_picked(cast_boxes, belt):

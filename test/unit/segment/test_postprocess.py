@@ -138,7 +138,7 @@ def test_heads_may_lie_in_memory_in_any_way_and_are_compiled_for_once(scene: tup
     group(blank, (320, 180))
     for labels in (first.labels, fixed[0].astype(np.uint16), np.asfortranarray(first.labels)):
         kernels.renumbered(labels, np.zeros(1 << 16, np.uint16))
-    loops = (kernels.peaks, kernels.settle_votes, kernels.merge_fragments, kernels.largest_pieces, kernels.outline,
+    loops = (kernels.peaks, kernels.settle_votes, kernels.merge_fragments, kernels.largest_pieces, kernels.seams, kernels.outline,
              kernels._renumbered)
     assert [len(loop.signatures) for loop in loops] == [1] * len(loops)
 
@@ -160,6 +160,37 @@ def test_small_islands_go_large_ones_stay(seed: int) -> None:
     assert kept.tolist() == [False, (expected == 1).any(), (expected == 2).any(), False]
     assert np.allclose(certainty[kept], 0.75)
     assert np.allclose(votes[0, 1], 0.25 * (expected[::2, ::2] == 1).sum())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_seams_are_counted_where_a_mask_surrounds_them(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    labels = np.kron(rng.integers(0, 4, (5, 7)), np.ones((9, 9))).astype(np.uint8)
+    labels[-1], labels[-1, :2] = 0, 4  # a sliver has no inside
+    heads = rng.random((8, *labels.shape), dtype=np.float32)
+    around = np.zeros((5, 5), np.uint8)
+    around[::2, ::2] = 1
+    found = kernels.seams(labels, steady(heads), 4)
+    for label in range(1, 5):
+        mask = cv2.copyMakeBorder((labels == label).astype(np.uint8), 2, 2, 2, 2, cv2.BORDER_REPLICATE)
+        inside, whole = np.zeros(labels.shape, bool), labels == label
+        inside[::2, ::2] = cv2.erode(mask, around)[2:-2:2, 2:-2:2] > 0
+        whole[1::2], whole[:, 1::2] = False, False
+        assert (label < 4) == inside.any()
+        assert found[label] == pytest.approx(heads[4][inside if inside.any() else whole].mean(), abs=1e-6)
+
+
+def test_instances_say_how_sure_their_masks_are(scene: tuple[np.ndarray, dict[int, int]]) -> None:
+    labels, classes = scene
+    heads = heads_of(labels, classes)
+    heads[0][labels == 5] = 0.3
+    heads[4][18:32, 20:40] = 0.5  # a border through package 1, too weak to divide it
+    found = group(heads, (320, 180))
+    owner = {number: found.instances[int(np.bincount(found.labels[labels.repeat(2, 0).repeat(2, 1) == number]).argmax()) - 1]
+             for number in classes}
+    assert [round(owner[number].foreground, 2) for number in (1, 2, 3, 4, 5)] == [0.98, 0.98, 0.98, 0.98, 0.7]
+    assert owner[1].seams == pytest.approx(0.5 * 14 * 20 / (26 * 36), rel=0.15)
+    assert max(owner[number].seams for number in (2, 3, 4, 5)) < 0.1
 
 
 @pytest.mark.parametrize("limit", [-1, 0, 40, 255])
