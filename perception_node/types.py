@@ -63,13 +63,6 @@ def _is_rigid(transform: list[list[float]]) -> bool:
     return turning > 0 and skew <= _SKEW and max(lengths) <= 1.0 + _SKEW and min(lengths) >= 1.0 - _SKEW
 
 
-def _all_rigid(transforms: F64) -> bool:
-    """Whether (N, 4, 4) finite transforms all pass what `_frozen_transform` asks of one."""
-    rotations = transforms[:, :3, :3]
-    turned = rotations @ rotations.transpose(0, 2, 1)
-    return bool(np.abs(turned - np.eye(3)).max(initial=0.0) < _SKEW and np.linalg.det(rotations).min(initial=1.0) > 0)
-
-
 def _placed_many(kind: type[_T], fields: Sequence[Mapping[str, Any]], shapes: Mapping[str, tuple[int, ...]],
                  **arrays: ArrayLike) -> list[_T]:
     """N objects with a `T_cam_package`, their arrays checked as each by itself would be, but all at once.
@@ -388,7 +381,7 @@ class Grasp:
         poses, spreads = np.array(T_cam_grasp, dtype=np.float64), np.array(covariance, dtype=np.float64)
         count = len(values)
         if (kind not in GRASP_KINDS or poses.shape != (count, 4, 4) or spreads.shape != (count, 6, 6)
-                or not math.isfinite(poses.sum() + spreads.sum()) or not _all_rigid(poses)
+                or not math.isfinite(poses.sum() + spreads.sum()) or not all(map(_is_rigid, poses.tolist()))
                 or not all(0.0 <= one[1] <= 1.0 for one in values)):
             return [cls(kind, pose, width_m, score, label, track_id, dict(zip(term_names, row, strict=True)), deadline_ns, spread)
                     for pose, spread, (width_m, score, label, track_id, deadline_ns), row in zip(
