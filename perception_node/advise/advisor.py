@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from perception_node.advise import replies
-from perception_node.advise.answers import Talk, answer
-from perception_node.advise.grammar import understand
+from perception_node.advise.answers import Talk
+from perception_node.advise.exchange import respond
 from perception_node.advise.order import Orders, candidate_of, ranked_list
 from perception_node.advise.ranking import Candidate, Ranking
 from perception_node.advise.replies import Advice
 from perception_node.advise.request import CHOICES, Request
 from perception_node.advise.session import PENDING_NS, Session, Sessions
+from perception_node.advise.turns import hear
 from perception_node.advise.view import View
 from perception_node.advise.words import MAX_CHARACTERS, tokens
 from perception_node.types import Grasp, GraspKind, Scene
@@ -97,7 +98,7 @@ class Advisor:
             notes = ["I have forgotten our earlier conversation."] if forgotten else []
             notes += self._let_go(session, view)
             request, unread = self._read(text)
-            advice = unread if unread is not None else answer(request, Talk(session, view, self._orders(scene), self.ranking))
+            advice = unread if unread is not None else respond(request, Talk(session, view, self._orders(scene), self.ranking))
             if advice.done in ("take", "never", "later"):
                 self._like(advice, session)
             listed = advice.ranked or ranked_list(view, self._orders(scene), self.ranking, session.state.filters)
@@ -222,7 +223,7 @@ class Advisor:
             return nothing, Advice(said, (), (), nothing, refused=said)
         if not text.strip():
             return nothing, Advice("Ask about the packages, or click on one. " + replies.HELP, (), (), nothing, asks=True)
-        return understand(text), None
+        return hear(text), None
 
     def _orders(self, scene: Scene) -> Orders:
         return Orders.of([session.state for _, session in self._sessions.living(self._last_ns)], scene.stamp_ns)

@@ -82,6 +82,7 @@ class Request:
         action: what is wanted. what: the packages it is about. about: the property asked for ("weight"), "" = none.
         unknown: words that were not understood. unsure: words that may mean something else than was taken.
         asked: True when it was put as a question ("can you take 7?"). takes: True for "ok take it".
+        corrects: True for "no, 18" and "i meant 18".
     """
 
     action: Action
@@ -91,6 +92,7 @@ class Request:
     unsure: tuple[str, ...] = ()
     asked: bool = False
     takes: bool = False
+    corrects: bool = False
 
     def slots(self) -> frozenset[str]:
         """All arguments as text, for comparison."""

@@ -39,13 +39,22 @@ class Pending:
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """What the last turn has chosen: packages by track id, and rules for whole kinds."""
+
+    action: Action
+    tracks: tuple[int, ...]
+    rules: tuple[Description, ...] = ()
+
+
+@dataclass(frozen=True)
 class State:
     """Everything that a step may change.
 
     Attributes:
         filters: narrowing so far. focus: packages pointed at. shown: the list on the screen. stale: the last
         line was not understood. never, later: track ids; never_rules, later_rules: the same for whole kinds. take: what is wanted
-        next. pending: a question of ours.
+        next. pending: a question of ours. chosen: what the last turn has chosen.
     """
 
     filters: tuple[Description, ...] = ()
@@ -58,6 +67,7 @@ class State:
     later_rules: tuple[Description, ...] = ()
     take: Take | None = None
     pending: Pending | None = None
+    chosen: Chosen | None = None
 
     def tracks(self) -> set[int]:
         """Every track id in it."""
@@ -74,11 +84,12 @@ class State:
         filters = tuple(replace(what, conditions=tuple(c for c in what.conditions if c.slot != "number" or not gone(int(c.value))))
                         for what in self.filters)
         return replace(self, filters=filters, focus=kept(self.focus), shown=kept(self.shown), never=kept(self.never),
-                       later=kept(self.later), take=None if self.take and gone(self.take.track_id) else self.take, pending=pending)
+                       later=kept(self.later), chosen=None if self.chosen and any(map(gone, self.chosen.tracks)) else self.chosen,
+                       take=None if self.take and gone(self.take.track_id) else self.take, pending=pending)
 
 
 def _lasting(state: State) -> State:
-    return replace(state, shown=(), pending=None, focus=(), stale=False)
+    return replace(state, shown=(), pending=None, chosen=None, focus=(), stale=False)
 
 
 @dataclass

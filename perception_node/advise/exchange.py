@@ -1,0 +1,87 @@
+"""One turn of a conversation: corrections and what else depends on the turns before, then the answer."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from perception_node.advise.answers import Talk, answer
+from perception_node.advise.replies import Advice, numbers
+from perception_node.advise.request import CHOICES, Description, Request
+from perception_node.advise.resolve import in_words
+from perception_node.advise.session import Chosen, State
+
+
+def respond(request: Request, talk: Talk) -> Advice:
+    """Answer one request in its conversation; the session goes on to its next state."""
+    before = talk.state
+    advice = _corrected(request, talk) or answer(request, talk)
+    talk.session.state = replace(talk.state, chosen=_chosen(advice, before, talk.state))
+    return advice
+
+
+def _chosen(advice: Advice, before: State, after: State) -> Chosen | None:
+    """What a turn has chosen and was not chosen before."""
+    if advice.done not in CHOICES:
+        return None
+    if advice.done == "take":
+        return Chosen("take", advice.affected)
+    never = advice.done == "never"
+    tracks = set(after.never if never else after.later) - set(before.never if never else before.later)
+    earlier = before.never_rules if never else before.later_rules
+    rules = tuple(rule for rule in (after.never_rules if never else after.later_rules) if rule not in earlier)
+    return Chosen("never" if never else "later", tuple(sorted(tracks)), rules)
+
+
+def _corrected(request: Request, talk: Talk) -> Advice | None:
+    """`no, 18` after "take 16": 16 is no longer wanted, 18 is asked for; None = it corrects nothing."""
+    state, take = talk.state, talk.state.take
+    if take is not None and take.deadline_ns <= talk.view.scene.stamp_ns:
+        take = None
+    refused = {int(c.value) for c in request.what.conditions if c.slot == "number" and c.negated}
+    if take is not None and request.action == "filter" and take.track_id in refused:  # "not 16, 18"
+        meant = tuple(sorted({*request.what.numbers, *refused} - {take.track_id}))
+        if not meant:
+            return None
+        request = replace(request, action="select", what=Description(numbers=meant), corrects=True)
+    if not request.corrects:
+        return None
+    pending = state.pending
+    if pending is not None:
+        if not pending.whole or request.action in CHOICES:
+            return None
+        talk.session.state = replace(state, pending=None)
+        return answer(replace(request, action=pending.action, asked=True), talk)
+    chosen = state.chosen or (Chosen("take", (take.track_id,)) if take is not None else None)
+    if chosen is None or (chosen.action == "take" and take is None):
+        return None
+    if request.action in CHOICES and chosen.action != "take":
+        return None
+    if request.action == "filter" and not request.what.numbers and state.chosen is None:
+        return None
+    found = talk.find(request.what)
+    if take is not None and chosen.action == "take" and found.one is not None and found.one.track_id == take.track_id:
+        return Advice(f"Number {found.one.name} is what you want next already.", talk.ranked(), (take.track_id,), request)
+    asked = replace(request, action=chosen.action, asked=True) if request.action not in CHOICES else request
+    advice = answer(asked, talk)
+    if advice.done:
+        return advice
+    talk.session.step(replace(_without(chosen, talk.state), focus=advice.highlights))  # "it" is no longer the one taken back
+    return replace(advice, reply=f"{_withdrawn(chosen)} {advice.reply}".strip(), ranked=())
+
+
+def _without(chosen: Chosen, state: State) -> State:
+    if chosen.action == "take":
+        return replace(state, take=None)
+    if chosen.action == "never":
+        return replace(state, never=tuple(n for n in state.never if n not in chosen.tracks),
+                       never_rules=tuple(rule for rule in state.never_rules if rule not in chosen.rules))
+    return replace(state, later=tuple(n for n in state.later if n not in chosen.tracks),
+                   later_rules=tuple(rule for rule in state.later_rules if rule not in chosen.rules))
+
+
+def _withdrawn(chosen: Chosen) -> str:
+    if chosen.action == "take":
+        return f"Number {chosen.tracks[0]} is no longer wanted next."
+    names = [f"number {numbers(chosen.tracks)}"] if chosen.tracks else []
+    names += [f"all {in_words(rule)}" for rule in chosen.rules]
+    return f"Taken back: {chosen.action} {' and '.join(names)}." if names else ""
