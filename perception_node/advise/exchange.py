@@ -14,9 +14,19 @@ from perception_node.advise.session import Chosen, State
 def respond(request: Request, talk: Talk) -> Advice:
     """Answer one request in its conversation; the session goes on to its next state."""
     before = talk.state
-    advice = _corrected(request, talk) or answer(request, talk)
+    advice = _one_at_a_time(request, talk) or _corrected(request, talk) or answer(request, talk)
     talk.session.state = replace(talk.state, chosen=_chosen(advice, before, talk.state))
     return advice
+
+
+def _one_at_a_time(request: Request, talk: Talk) -> Advice | None:
+    """Two requests in one line are not carried out: None = there are not two."""
+    if not request.requests:
+        return None
+    talk.session.state = replace(talk.state, pending=None, stale=True)
+    first, second = request.requests
+    return Advice(f"One thing at a time, please: first \"{first}\", then \"{second}\". Nothing is done yet.", talk.ranked(), (),
+                  request, refused="two requests in one line", asks=True, suggestions=request.requests)
 
 
 def _chosen(advice: Advice, before: State, after: State) -> Chosen | None:

@@ -82,7 +82,7 @@ class Request:
         action: what is wanted. what: the packages it is about. about: the property asked for ("weight"), "" = none.
         unknown: words that were not understood. unsure: words that may mean something else than was taken.
         asked: True when it was put as a question ("can you take 7?"). takes: True for "ok take it".
-        corrects: True for "no, 18" and "i meant 18".
+        corrects: True for "no, 18" and "i meant 18". requests: the texts, when one line asks for two things.
     """
 
     action: Action
@@ -93,6 +93,7 @@ class Request:
     asked: bool = False
     takes: bool = False
     corrects: bool = False
+    requests: tuple[str, ...] = ()
 
     def slots(self) -> frozenset[str]:
         """All arguments as text, for comparison."""

@@ -6,16 +6,53 @@ from dataclasses import replace
 
 from perception_node.advise.grammar import understand
 from perception_node.advise.request import CHOICES, Request
+from perception_node.advise.tagging import read, tagged
 from perception_node.advise.words import tokens
 
 _MENDS = frozenset({"no", "nope", "nah", "sorry", "oops", "whoops", "wait", "actually", "correction", "rather", "argh", "ah"})
 """First words of a line that corrects what was said."""
 _MEANT = (("i", "meant"), ("i", "mean"), ("i", "said"), ("make", "that"), ("make", "it"), ("instead",), ("rather",))
 
+_VERBS = frozenset({"take", "never", "later", "dont", "count", "explain", "describe", "about", "wh"})
+_JOINTS = frozenset({"and", "then", "but", "also", "plus", ",", ".", ";", "!"})
+_LEADS = frozenset({"or", "nor", "is", "are", "was", "were", "be", "been", "that", "which", "to", "i", "we", "you"})
+_ASKING = frozenset({"count", "explain", "describe", "compare"})
+"""Kinds of tags that make a request, and words between two requests; words that a second one
+does not follow; actions that ask."""
+
 
 def hear(text: str) -> Request:
     """What a line asks for, and what it is to the lines before it. Never raises."""
-    return _correcting(understand(text), tokens(text))
+    words = tokens(text)
+    request = understand(text)
+    two = _two_requests(words)
+    return replace(request, requests=two) if two else _correcting(request, words)
+
+
+def _two_requests(words: list[str]) -> tuple[str, ...]:
+    """`take 6 and never 7`: two parts that are requests of their own, at least one of them a choice; () = the line is one."""
+    known, _, _ = read(" ".join(words))
+    verbs = [tag.at for tag in tagged(known).tags if tag.kind in _VERBS]
+    if len(verbs) < 2:
+        return ()
+    starts = verbs[1:] if len(known) == len(words) else []
+    for at in range(1, len(words)):
+        joint = words[at] in _JOINTS
+        if not joint and (at not in starts or words[at - 1] in _LEADS):
+            continue
+        start = next((i for i in range(at, len(words)) if words[i] not in _JOINTS), at)
+        first, second = " ".join(words[:at]), " ".join(words[start:])
+        one, other = understand(first), understand(second)
+        choices = CHOICES & {one.action, other.action} if joint else {one.action, other.action} <= CHOICES
+        again = {"it", "them"} & set(words[start:])  # "don't take 12 now, do it later"
+        if one.action != other.action and choices and _complete(one) and _complete(other) and not again:
+            return first, second
+    return ()
+
+
+def _complete(request: Request) -> bool:
+    """True when a part of a line would be a request if it stood alone."""
+    return (request.action in CHOICES or request.action in _ASKING) and not request.what.empty and not request.unknown
 
 
 def _correcting(request: Request, words: list[str]) -> Request:

@@ -1,4 +1,4 @@
-"""Lines that depend on the lines before: corrections."""
+"""Lines that depend on the lines before, and lines that hold two requests."""
 
 import pytest
 
@@ -66,3 +66,26 @@ def test_a_question_of_ours_is_corrected(talk):
     assert talk("can you take 11").asks
     assert talk("no, 14").highlights == (14,)
     assert talk("yes").affected == (14,)
+
+
+@pytest.mark.parametrize("text", ["take 11 and never 12", "never 12 and take 11", "take 11, never 12", "take 11 never 12",
+                                  "take 11 and leave 12 for later", "take 11. skip 12", "take 11 now and 12 later",
+                                  "take 11 and count the bags", "take 11 and tell me about 12", "no, take 11 and never 12"])
+@pytest.mark.parametrize("before", ["what next?", "can you take 14"])
+def test_two_requests_in_one_line_are_asked_for_one_at_a_time(talk, text, before):
+    talk(before)
+    advice = talk(text)
+    assert "One thing at a time" in advice.reply
+    assert (advice.asks, advice.done, advice.highlights) == (True, "", ())
+    assert talk("yes").done == ""
+    assert (wanted(talk), talk.standing().never, talk.standing().later) == (None, (), ())
+
+
+@pytest.mark.parametrize(("text", "never"), [("never 11 and 12", (11, 12)), ("never take 11", (11,)),
+                                             ("don't ever take 11", (11,))])
+def test_one_request_about_two_packages_is_one(talk, text, never):
+    assert talk(text).affected == never
+
+
+def test_a_refusal_of_two_verbs_is_one_request(talk):
+    assert talk("don't take 11 or pick 12").highlights == (11, 12)
