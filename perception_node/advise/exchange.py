@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perception_node.advise.answers import Talk, answer
-from perception_node.advise.replies import Advice, numbers
+from perception_node.advise.order import Orders
+from perception_node.advise.replies import Advice, names_of, numbers
 from perception_node.advise.request import CHOICES, Description, Request
 from perception_node.advise.resolve import in_words
 from perception_node.advise.session import Chosen, State
@@ -14,7 +15,8 @@ from perception_node.advise.session import Chosen, State
 def respond(request: Request, talk: Talk) -> Advice:
     """Answer one request in its conversation; the session goes on to its next state."""
     before = talk.state
-    advice = _one_at_a_time(request, talk) or _corrected(request, talk) or answer(request, talk)
+    special = _one_at_a_time(request, talk) or _past(request, talk) or _lifted(request, talk) or _corrected(request, talk)
+    advice = special or answer(request, talk)
     talk.session.state = replace(talk.state, chosen=_chosen(advice, before, talk.state))
     return advice
 
@@ -27,6 +29,54 @@ def _one_at_a_time(request: Request, talk: Talk) -> Advice | None:
     first, second = request.requests
     return Advice(f"One thing at a time, please: first \"{first}\", then \"{second}\". Nothing is done yet.", talk.ranked(), (),
                   request, refused="two requests in one line", asks=True, suggestions=request.requests)
+
+
+def _past(request: Request, talk: Talk) -> Advice | None:
+    """`did you take 15?` asks what happened and chooses nothing; None = it is no such question."""
+    if not request.past:
+        return None
+    found = talk.find(request.what)
+    if found.problem or not found.items:
+        words = found.problem or f"I see no {in_words(request.what)}."
+        return Advice(f"{words} I do not know what became of it.", talk.ranked(), (), request)
+    ids, take = tuple(item.track_id for item in found.items), talk.orders.take
+    talk.session.state = replace(talk.state, pending=None, focus=ids)
+    wish = f" Number {take.track_id} is wanted next." if take is not None and take.track_id in ids else ""
+    still = f"{names_of(found.items)} {'is' if len(ids) == 1 else 'are'} still in sight."
+    return Advice(still + wish, talk.ranked(), ids, request)
+
+
+def _lifted(request: Request, talk: Talk) -> Advice | None:
+    """`allow 10 again` takes back what was said of 10; `don't skip 10` says how to; None = nothing is taken back."""
+    if not request.lifts:
+        return None
+    found, state = talk.find(request.what), replace(talk.state, pending=None)
+    talk.session.state = state
+    ids = tuple(item.track_id for item in found.items)
+    if found.problem or not ids:
+        return _say(found.problem or f"I see no {in_words(request.what)}.", request, talk)
+    if len(ids) > 1 and not request.what.plural:
+        return replace(_say(f"Which one: {names_of(found.items)}? Say \"allow {ids[0]} again\".", request, talk), asks=True)
+    rules = tuple(r for r in (*state.never_rules, *state.later_rules) if r.conditions == request.what.conditions)
+    after = state
+    for action, tracks in (("never", state.never), ("later", state.later)):
+        if request.action not in CHOICES or request.action == action:
+            after = _without(Chosen("never" if action == "never" else "later", tuple(set(ids) & set(tracks)), rules), after)
+    talk.session.state = replace(state, focus=ids)
+    if after != state and request.asked:
+        words = f"{names_of(found.items)}: \"allow {numbers(ids)} again\" takes back what you said."
+        return replace(_say(words, request, talk), asks=True, highlights=ids, suggestions=(f"allow {numbers(ids)} again",))
+    if after != state:
+        talk.session.step(replace(after, focus=ids))
+    mine = Orders.of([state], talk.view.scene.stamp_ns)
+    left = Orders.of([after], talk.view.scene.stamp_ns)
+    held = [item for item in found.items if left.forbids(item, talk.view) or (
+        talk.orders.forbids(item, talk.view) and not mine.forbids(item, talk.view))]
+    still = f" Still refused, by a rule or by another operator: {names_of(held)}." if held else ""
+    if after == state:
+        words = f"You have said neither never nor later of {names_of(found.items)}: nothing is changed.{still}"
+        return replace(_say(words, request, talk), highlights=ids)
+    return Advice(f"Allowed again: {names_of(found.items)}.{still}", (), ids, request, done="undo")
 
 
 def _chosen(advice: Advice, before: State, after: State) -> Chosen | None:
@@ -77,6 +127,10 @@ def _corrected(request: Request, talk: Talk) -> Advice | None:
         return advice
     talk.session.step(replace(_without(chosen, talk.state), focus=advice.highlights))  # "it" is no longer the one taken back
     return replace(advice, reply=f"{_withdrawn(chosen)} {advice.reply}".strip(), ranked=())
+
+
+def _say(words: str, request: Request, talk: Talk) -> Advice:
+    return Advice(words, talk.ranked(), (), request)
 
 
 def _without(chosen: Chosen, state: State) -> State:

@@ -83,6 +83,7 @@ class Request:
         unknown: words that were not understood. unsure: words that may mean something else than was taken.
         asked: True when it was put as a question ("can you take 7?"). takes: True for "ok take it".
         corrects: True for "no, 18" and "i meant 18". requests: the texts, when one line asks for two things.
+        lifts: True for "don't skip 15" and "allow 15 again": a never or later is taken back. past: True for "did you take 15?".
     """
 
     action: Action
@@ -94,6 +95,8 @@ class Request:
     takes: bool = False
     corrects: bool = False
     requests: tuple[str, ...] = ()
+    lifts: bool = False
+    past: bool = False
 
     def slots(self) -> frozenset[str]:
         """All arguments as text, for comparison."""

@@ -20,13 +20,40 @@ _ASKING = frozenset({"count", "explain", "describe", "compare"})
 """Kinds of tags that make a request, and words between two requests; words that a second one
 does not follow; actions that ask."""
 
+_HAPPENED = (["did", "you"], ["have", "you"], ["has", "the"], ["did", "we"], ["have", "we"], ["did", "the"])
+_TAKEN = frozenset({"taken", "picked", "grabbed"})
+_ALLOWS = frozenset({"allow", "permit", "unblock", "reallow", "unforbid", "reenable"})
+_HEDGES = frozenset({"if", "maybe", "perhaps", "unless", "when", "not", "dont", "never", "only", "but", "until", "after"})
+
 
 def hear(text: str) -> Request:
     """What a line asks for, and what it is to the lines before it. Never raises."""
     words = tokens(text)
     request = understand(text)
     two = _two_requests(words)
-    return replace(request, requests=two) if two else _correcting(request, words)
+    if two:
+        return replace(request, requests=two)
+    past = request.action in ("take", "select") and not request.what.empty and (
+        words[:2] in _HAPPENED or (words[0] in ("was", "were", "is", "has") and bool(_TAKEN & set(words))))
+    return _lifting(_correcting(replace(request, past=past), words), words)
+
+
+def _lifting(request: Request, words: list[str]) -> Request:
+    """`don't skip 15`, `never leave 6 for later`, `allow 10 again`: nothing is forbidden by it, a choice is taken back."""
+    if request.what.empty:
+        return request
+    if request.action in ("select", "filter") and (words[1:] if words[0] == "please" else words)[0] in _ALLOWS and "?" not in words:
+        unknown = tuple(word for word in request.unknown if word not in _ALLOWS)
+        plain = not unknown and not any(c.negated for c in request.what.conditions) and not _HEDGES & set(words)
+        return replace(request, lifts=True, unknown=unknown, asked=not plain)
+    if request.action in ("never", "later"):
+        known, _, _ = read(" ".join(words))
+        reading = tagged(known)
+        kinds = [tag.kind for tag in reading.tags]
+        second = {reading.words[tag.at] for tag in reading.tags[1:] if tag.kind in ("never", "later")} - {"never"}
+        if kinds[0] in ("dont", "never") and second and not {",", "now"} & set(known):
+            return replace(request, lifts=True, asked=True)
+    return request
 
 
 def _two_requests(words: list[str]) -> tuple[str, ...]:

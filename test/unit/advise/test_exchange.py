@@ -89,3 +89,55 @@ def test_one_request_about_two_packages_is_one(talk, text, never):
 
 def test_a_refusal_of_two_verbs_is_one_request(talk):
     assert talk("don't take 11 or pick 12").highlights == (11, 12)
+
+
+@pytest.mark.parametrize("text", ["don't skip 11", "do not avoid 11", "never ignore 11", "don't postpone 11",
+                                  "don't exclude the red one"])
+def test_who_denies_a_refusal_refuses_nothing(talk, text):
+    advice = talk(text)
+    assert "nothing is changed" in advice.reply
+    assert talk("yes").done == ""
+    assert (talk.standing().never, talk.standing().later) == ((), ())
+
+
+@pytest.mark.parametrize("text", ["don't skip 11", "don't ignore 11", "allow 11?", "allow 11 if it is dry"])
+def test_what_is_no_plain_permission_lifts_nothing(talk, text):
+    talk("never 11")
+    talk(text)
+    assert talk.standing().never == (11,)
+
+
+@pytest.mark.parametrize("text", ["did you take 11?", "did you take 11", "have you taken 11?", "was 11 taken",
+                                  "has 11 been picked?"])
+def test_what_asks_for_the_past_is_no_choice(talk, text):
+    advice = talk(text)
+    assert "still in sight" in advice.reply
+    assert not advice.asks
+    assert talk("yes").done == ""
+    assert wanted(talk) is None
+
+
+@pytest.mark.parametrize("text", ["allow 11 again", "allow 11", "please allow 11", "unblock 11"])
+@pytest.mark.parametrize("before", ["never 11", "leave 11 for later"])
+def test_allow_takes_a_refusal_back(talk, text, before):
+    talk(before)
+    assert talk(text).done == "undo"
+    assert (talk.standing().never, talk.standing().later) == ((), ())
+    talk("undo")
+    assert (*talk.standing().never, *talk.standing().later) == (11,)
+
+
+def test_a_rule_is_allowed_again_as_a_whole_only(talk):
+    talk("never the bags")
+    assert "Still refused" in talk("allow 17 again").reply
+    assert talk.standing().never == (16, 17)
+    assert talk("allow the bags again").done == "undo"
+    assert talk.standing().never == ()
+
+
+def test_another_operators_never_is_not_lifted(scenes):
+    advisor, described = Advisor(), scenes["row"]
+    advisor.ask("never 11", described.scene, "one", described.rgb)
+    advice = advisor.ask("allow 11 again", described.scene, "two", described.rgb)
+    assert (advice.done, "another operator" in advice.reply) == ("", True)
+    assert advisor.standing(described.scene, described.rgb).never == (11,)
