@@ -33,6 +33,7 @@ _DOWNWARDS = frozenset(["less", "worse", "below", "under", "down", "lower", "lig
 _PLACES = frozenset(["line", "lane", "bay", "station", "dock", "gate", "room", "door", "shift", "floor", "camera", "cell", "level"])
 """What else has numbers."""
 _POINTERS = NUMBER_SIGNS | {"the", "that", "this", "one"}
+_FOR_NOW = frozenset({("for", "now"), ("for", "the", "moment"), ("for", "the", "time", "being"), ("for", "a", "while")})
 _LENGTHENED = re.compile(r"([a-z])\1{2,}")
 _COMPARED = {"heavier": "weight", "lighter": "weight", "heavy": "weight", "bigger": "size", "smaller": "size", "larger": "size",
              "longer": "size", "wider": "size", "taller": "height", "higher": "height", "flatter": "height", "thicker": "height",
@@ -78,6 +79,10 @@ def _plain(raw: Sequence[str]) -> list[str]:
         words = words[words.index(",") + 1:]  # "not this one, the one beside it"
     if "," in words and "take" in words[words.index(","):] and words[0] in ("not", "dont"):
         words = ["but", *words[words.index(",") + 1:]]  # "not 6, take 3"
+    bare = [word for word in words if word not in ("please", ".", "!")]
+    end = next((i for i in range(2, len(bare)) if tuple(bare[i:]) in _FOR_NOW), 0)
+    if end and bare[0] in ("leave", "skip", "ignore") and not {"out", "alone", "later"} & set(bare):
+        words = ["postpone", *bare[1:end]]  # "leave 7 for now"
     return ["why", *words[1:]] if len(words) > 1 and words[0] == "y" and words[1] not in ("es", "e") else words
 
 

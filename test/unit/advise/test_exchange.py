@@ -141,3 +141,18 @@ def test_another_operators_never_is_not_lifted(scenes):
     advice = advisor.ask("allow 11 again", described.scene, "two", described.rgb)
     assert (advice.done, "another operator" in advice.reply) == ("", True)
     assert advisor.standing(described.scene, described.rgb).never == (11,)
+
+
+@pytest.mark.parametrize(("text", "later"), [
+    ("leave seventeen for now", (17,)), ("leave 17 for now", (17,)), ("please leave the bags for now.", (16, 17)),
+    ("skip 17 for the moment", (17,)), ("leave 17 for the time being please", (17,)), ("leave it for now", (14,))])
+def test_leave_for_now_is_later(talk, text, later):
+    talk("number 14")
+    assert talk(text).done == "later"
+    assert talk.standing().later == later
+    assert talk.standing().never == ()
+
+
+@pytest.mark.parametrize("text", ["don't leave 17 for now", "leave 17 alone for now", "leave 17 for now?"])
+def test_what_is_no_plain_leave_for_now_is_not_carried_out(talk, text):
+    assert talk(text).done == ""
