@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from perception_node.advise.answers import Talk, answer
-from perception_node.advise.order import Orders
-from perception_node.advise.replies import Advice, names_of, numbers
+from perception_node.advise.order import Orders, narrowed
+from perception_node.advise.replies import KIND_WORDS, MOST_NAMED, Advice, names_of, numbers
 from perception_node.advise.request import CHOICES, Description, Request
-from perception_node.advise.resolve import in_words
+from perception_node.advise.resolve import in_words, resolve
 from perception_node.advise.session import Chosen, State
 
 
@@ -16,7 +16,7 @@ def respond(request: Request, talk: Talk) -> Advice:
     """Answer one request in its conversation; the session goes on to its next state."""
     before = talk.state
     special = _one_at_a_time(request, talk) or _past(request, talk) or _lifted(request, talk) or _corrected(request, talk)
-    advice = special or answer(request, talk)
+    advice = special or _graspless(request, talk) or answer(request, talk)
     talk.session.state = replace(talk.state, chosen=_chosen(advice, before, talk.state))
     return advice
 
@@ -77,6 +77,30 @@ def _lifted(request: Request, talk: Talk) -> Advice | None:
         words = f"You have said neither never nor later of {names_of(found.items)}: nothing is changed.{still}"
         return replace(_say(words, request, talk), highlights=ids)
     return Advice(f"Allowed again: {names_of(found.items)}.{still}", (), ids, request, done="undo")
+
+
+def _graspless(request: Request, talk: Talk) -> Advice | None:
+    """Those without a grasp, each with the reason; None = they are not asked for."""
+    if not request.graspless:
+        return None
+    kind = next((c.value for c in request.what.conditions if c.slot == "gripper"), "")
+    what = replace(request.what, plural=True, most="", ordinal=0, conditions=tuple(
+        c for c in request.what.conditions if c.slot not in ("gripper", "score") and not c.negated))
+    found = resolve(what, talk.view, talk.context, [item.track_id for item in narrowed(talk.view, talk.state.filters)])
+    talk.session.state = replace(talk.state, pending=None)
+    if found.problem:
+        return _say(found.problem, request, talk)
+    held = [item for item in found.items if item.grasps and (not kind or kind in item.grasps)]
+    without = [item for item in found.items if item not in held]
+    by = f" for {KIND_WORDS[kind]}" if kind else ""
+    words = f"{len(without)} of {len(found.items)} {'has' if len(without) == 1 else 'have'} no grasp{by}"
+    reasons = [f"{item.name}: " + ("; ".join(f"{KIND_WORDS.get(name, name)}: {reason}" for name, reason in item.reasons.items()
+                                             if kind in ("", name)) or "no reason was given") for item in without[:MOST_NAMED]]
+    more = f" And {len(without) - MOST_NAMED} more." if len(without) > MOST_NAMED else ""
+    said = f"{words}. {'. '.join(reasons)}.{more}" if without else f"{words}."
+    ids = tuple(item.track_id for item in without)
+    talk.session.state = replace(talk.state, focus=ids)
+    return replace(_say(said, request, talk), highlights=ids)
 
 
 def _chosen(advice: Advice, before: State, after: State) -> Chosen | None:

@@ -84,6 +84,7 @@ class Request:
         asked: True when it was put as a question ("can you take 7?"). takes: True for "ok take it".
         corrects: True for "no, 18" and "i meant 18". requests: the texts, when one line asks for two things.
         lifts: True for "don't skip 15" and "allow 15 again": a never or later is taken back. past: True for "did you take 15?".
+        graspless: True for "which ones can't be picked".
     """
 
     action: Action
@@ -97,6 +98,7 @@ class Request:
     requests: tuple[str, ...] = ()
     lifts: bool = False
     past: bool = False
+    graspless: bool = False
 
     def slots(self) -> frozenset[str]:
         """All arguments as text, for comparison."""

@@ -35,7 +35,19 @@ def hear(text: str) -> Request:
         return replace(request, requests=two)
     past = request.action in ("take", "select") and not request.what.empty and (
         words[:2] in _HAPPENED or (words[0] in ("was", "were", "is", "has") and bool(_TAKEN & set(words))))
-    return _lifting(_correcting(replace(request, past=past), words), words)
+    request = replace(request, past=past, graspless=_graspless(request, words))
+    return _lifting(_correcting(request, words), words)
+
+
+def _graspless(request: Request, words: list[str]) -> bool:
+    """`which ones cant be picked`, `how many bags have no grasp`: those without a grasp are asked for."""
+    asks = bool(words) and words[0] in ("which", "what", "how", "whats", "list", "show", "count") and "why" not in words
+    said = " ".join(words)
+    cannot = {"cant", "cannot", "couldnt"} & set(words) or any(phrase in said for phrase in ("can not", "can you not", "can we not"))
+    verbs = {"pick", "picked", "take", "taken", "grab", "grabbed", "grasp", "grasped", "lift", "lifted"} & set(words)
+    none = any(phrase in said for phrase in ("no grasp", "without a grasp", "without grasp", "unpickable", "not be picked"))
+    one = request.what.numbers or request.what.deixis == "that"
+    return bool(asks and not one and ((cannot and verbs) or none))
 
 
 def _lifting(request: Request, words: list[str]) -> Request:

@@ -156,3 +156,15 @@ def test_leave_for_now_is_later(talk, text, later):
 @pytest.mark.parametrize("text", ["don't leave 17 for now", "leave 17 alone for now", "leave 17 for now?"])
 def test_what_is_no_plain_leave_for_now_is_not_carried_out(talk, text):
     assert talk(text).done == ""
+
+
+@pytest.mark.parametrize(("text", "meant"), [
+    ("which ones cant be picked", (7,)), ("how many can't be picked", (7,)), ("which can you not pick?", (7,)),
+    ("what can't you take", (7,)), ("which boxes can't be picked", ()), ("which mailers have no grasp", (7,)),
+    ("how many can't be picked with the jaws", (1, 2, 3, 4, 5, 7))])
+def test_those_without_a_grasp_are_said_with_the_reason(scenes, text, meant):
+    described = scenes["mixed"]
+    advice = Advisor().ask(text, described.scene, "one", described.rgb)
+    assert advice.highlights == meant
+    assert advice.reply.startswith(f"{len(meant)} of ")
+    assert ("narrowest side 150 mm" in advice.reply) == bool(meant)
