@@ -43,7 +43,8 @@ def _graspless(request: Request, words: list[str]) -> bool:
     """`which ones cant be picked`, `how many bags have no grasp`: those without a grasp are asked for."""
     asks = bool(words) and words[0] in ("which", "what", "how", "whats", "list", "show", "count") and "why" not in words
     said = " ".join(words)
-    cannot = {"cant", "cannot", "couldnt"} & set(words) or any(phrase in said for phrase in ("can not", "can you not", "can we not"))
+    apart = any(phrase in said for phrase in ("can not", "can you not", "can we not"))
+    cannot = apart or bool({"cant", "cannot", "couldnt"} & set(words))
     verbs = {"pick", "picked", "take", "taken", "grab", "grabbed", "grasp", "grasped", "lift", "lifted"} & set(words)
     none = any(phrase in said for phrase in ("no grasp", "without a grasp", "without grasp", "unpickable", "not be picked"))
     one = request.what.numbers or request.what.deixis == "that"

@@ -77,7 +77,7 @@ def test_any_text_gets_an_answer_in_words(text):
     assert advice.reply
     if advice.done == "take":  # "atke1" is a slip of the finger: what is done is said, and done to packages in sight
         assert advice.affected
-        assert set(advice.affected) <= {package.track_id for package in described.scene.packages}
+        assert set(advice.affected) <= {track.track_id for track in described.scene.tracks}
 
 
 @settings(max_examples=150, deadline=None)
