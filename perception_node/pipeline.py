@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from perception_node import config as configuration
+from perception_node.checked import altered
 from perception_node.config import Config, GripperConfig, SegmentConfig
 from perception_node.errors import ModelError, PerceptionError
 from perception_node.grasp.candidates import propose_grasps
@@ -21,7 +22,7 @@ from perception_node.locate.flat import flat_masks
 from perception_node.locate.packages import locate_packages
 from perception_node.segment.kernels import renumbered
 from perception_node.track.tracker import Tracker, TrackUpdate
-from perception_node.types import F64, Frame, Grasp, GraspKind, Instance, Packages, Rejection, Scene, Segmentation, altered
+from perception_node.types import F64, Frame, Grasp, GraspKind, Packages, Rejection, Scene, Segmentation
 
 if TYPE_CHECKING:
     from perception_node.segment.infer import Segmenter
@@ -228,8 +229,7 @@ def reported(segmentation: Segmentation, segment: SegmentConfig) -> Segmentation
         return segmentation
     table = np.zeros(1 << 16, dtype=np.uint16)  # one for each label that there can be
     table[[i.label for i in keep]] = np.arange(1, len(keep) + 1)
-    instances = tuple(Instance(n, i.class_name, i.score, i.bbox_xyxy, i.area_px, i.foreground, i.seams)
-                      for n, i in enumerate(keep, start=1))
+    instances = tuple(altered(one, label=n) for n, one in enumerate(keep, start=1))
     return Segmentation(renumbered(segmentation.labels, table), instances)
 
 

@@ -6,20 +6,19 @@ optical frames (x right, y down, z forward; REP-103, REP-105). Pixels: integer (
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perception_node.checked import frozen_array, frozen_many, frozen_transform, require
 from perception_node.errors import FrameError, PerceptionError
 
 F64 = NDArray[np.float64]
 F32 = NDArray[np.float32]
-_T = TypeVar("_T")
 
 CLASS_NAMES: tuple[str, ...] = ("box", "padded_mailer", "poly_bag", "item")
 """Package classes, and "item" = goods without a package; a class id is the position in this tuple plus one, 0 is background."""
@@ -27,71 +26,6 @@ CLASS_NAMES: tuple[str, ...] = ("box", "padded_mailer", "poly_bag", "item")
 GraspKind = Literal["suction", "parallel_jaw"]
 GRASP_KINDS: tuple[GraspKind, ...] = ("suction", "parallel_jaw")
 _GraspValues = tuple[float, float, int, int, int | None]
-
-
-_SKEW = 1e-4
-"""By how much the axes of a rigid transform may differ from unit length and right angles."""
-
-
-def _require(condition: bool, message: str, error: type[PerceptionError] = PerceptionError) -> None:
-    if not condition:
-        raise error(message)
-
-
-def _frozen_array(value: Any, shape: tuple[int, ...], name: str) -> F64:
-    array = np.array(value, dtype=np.float64)
-    if array.shape != shape:
-        raise PerceptionError(f"{name}: expected shape {shape}, got {array.shape}")
-    if not math.isfinite(sum(array.ravel().tolist())):  # a sum is finite only when all are
-        raise PerceptionError(f"{name}: expected finite numbers, got {array.tolist()}")
-    array.setflags(write=False)
-    return array
-
-
-def _frozen_transform(value: Any, name: str) -> F64:
-    transform = _frozen_array(value, (4, 4), name)
-    if not _is_rigid(transform.tolist()):
-        raise PerceptionError(f"{name}: expected a rigid transform, got rotation part {transform[:3, :3].round(4).tolist()}")
-    return transform
-
-
-def _is_rigid(transform: list[list[float]]) -> bool:
-    (a, b, c, _), (d, e, f, _), (g, h, i, _), _ = transform
-    turning = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-    lengths = a * a + b * b + c * c, d * d + e * e + f * f, g * g + h * h + i * i
-    skew = max(abs(a * d + b * e + c * f), abs(a * g + b * h + c * i), abs(d * g + e * h + f * i))
-    return turning > 0 and skew <= _SKEW and max(lengths) <= 1.0 + _SKEW and min(lengths) >= 1.0 - _SKEW
-
-
-def _placed_many(kind: type[_T], fields: Sequence[Mapping[str, Any]], shapes: Mapping[str, tuple[int, ...]],
-                 **arrays: ArrayLike) -> list[_T]:
-    """N objects with a `T_cam_package`, their arrays checked as each by itself would be, but all at once.
-
-    Args:
-        fields: the other values of each, checked. shapes, arrays: by name, the shape of one and (N, *shape) of all.
-    """
-    own = {name: np.array(values, dtype=np.float64) for name, values in arrays.items()}
-    if (any(values.shape != (len(fields), *shapes[name]) for name, values in own.items())
-            or not math.isfinite(sum(float(values.sum()) for values in own.values()))
-            or not all(map(_is_rigid, own["T_cam_package"].tolist()))):
-        return [kind(**one, **{name: values[i] for name, values in own.items()}) for i, one in enumerate(fields)]
-    for values in own.values():
-        values.setflags(write=False)
-    made = []
-    for one, *rows in zip(fields, *own.values(), strict=True):
-        item = object.__new__(kind)
-        item.__dict__.update(one)
-        item.__dict__.update(zip(own, rows, strict=True))
-        made.append(item)
-    return made
-
-
-def altered(item: _T, **fields: Any) -> _T:
-    """The same with other values in fields that nothing is asked of; `dataclasses.replace` would check and copy its arrays anew."""
-    other = object.__new__(type(item))
-    other.__dict__.update(item.__dict__)
-    other.__dict__.update(fields)
-    return other
 
 
 @dataclass(frozen=True)
@@ -115,13 +49,13 @@ class CameraModel:
     distortion: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        _require(self.width > 0 and self.height > 0,
+        require(self.width > 0 and self.height > 0,
                  f"camera: expected a positive picture size, got {self.width}x{self.height}", FrameError)
         numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
-        _require(all(np.isfinite(numbers)), f"camera: expected finite calibration, got {numbers}", FrameError)
-        _require(self.fx > 0 and self.fy > 0,
+        require(all(np.isfinite(numbers)), f"camera: expected finite calibration, got {numbers}", FrameError)
+        require(self.fx > 0 and self.fy > 0,
                  f"camera: expected focal lengths above 0 px, got fx={self.fx} fy={self.fy} (is it calibrated?)", FrameError)
-        _require(-self.width <= self.cx <= 2 * self.width and -self.height <= self.cy <= 2 * self.height,
+        require(-self.width <= self.cx <= 2 * self.width and -self.height <= self.cy <= 2 * self.height,
                  f"camera: principal point ({self.cx}, {self.cy}) lies far outside of {self.width}x{self.height}", FrameError)
 
     @property
@@ -151,14 +85,14 @@ class Frame:
     frame_id: str
 
     def __post_init__(self) -> None:
-        _require(self.rgb.dtype == np.uint8 and self.rgb.ndim == 3 and self.rgb.shape[2] == 3,
+        require(self.rgb.dtype == np.uint8 and self.rgb.ndim == 3 and self.rgb.shape[2] == 3,
                  f"rgb: expected (H, W, 3) uint8, got {self.rgb.shape} {self.rgb.dtype}", FrameError)
         size = (self.camera.height, self.camera.width)
-        _require(self.rgb.shape[:2] == size,
+        require(self.rgb.shape[:2] == size,
                  f"rgb is {self.rgb.shape[1]}x{self.rgb.shape[0]}, camera_info says {size[1]}x{size[0]}", FrameError)
         if self.depth_m is not None:
-            _require(self.depth_m.dtype == np.float32, f"depth_m: expected float32, got {self.depth_m.dtype}", FrameError)
-            _require(self.depth_m.shape == size, f"depth_m: expected size {size[1]}x{size[0]} of the colour picture, got "
+            require(self.depth_m.dtype == np.float32, f"depth_m: expected float32, got {self.depth_m.dtype}", FrameError)
+            require(self.depth_m.shape == size, f"depth_m: expected size {size[1]}x{size[0]} of the colour picture, got "
                      f"{'x'.join(str(n) for n in self.depth_m.shape[::-1])}", FrameError)
 
 
@@ -180,7 +114,7 @@ class Instance:
     seams: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(self.label >= 1, f"label: expected 1 or more, got {self.label}")
+        require(self.label >= 1, f"label: expected 1 or more, got {self.label}")
         for name, share in (("score", self.score), ("foreground", self.foreground), ("seams", self.seams)):
             if not 0.0 <= share <= 1.0:
                 raise PerceptionError(f"{name}: expected 0..1, got {share}")
@@ -199,10 +133,10 @@ class Segmentation:
     instances: tuple[Instance, ...]
 
     def __post_init__(self) -> None:
-        _require(self.labels.dtype == np.uint16 and self.labels.ndim == 2,
+        require(self.labels.dtype == np.uint16 and self.labels.ndim == 2,
                  f"labels: expected (H, W) uint16, got {self.labels.shape} {self.labels.dtype}")
         got = [instance.label for instance in self.instances]
-        _require(got == list(range(1, len(got) + 1)), f"instances: expected labels 1..{len(got)} in order, got {got}")
+        require(got == list(range(1, len(got) + 1)), f"instances: expected labels 1..{len(got)} in order, got {got}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,9 +175,9 @@ class Package:
     cut_sides: tuple[bool, bool, bool, bool] = (False, False, False, False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "T_cam_package", _frozen_transform(self.T_cam_package, "T_cam_package"))
-        object.__setattr__(self, "covariance", _frozen_array(self.covariance, (6, 6), "covariance"))
-        _require(min(self.size_m) >= 0.0, f"size_m: expected lengths of at least 0, got {self.size_m}")
+        object.__setattr__(self, "T_cam_package", frozen_transform(self.T_cam_package, "T_cam_package"))
+        object.__setattr__(self, "covariance", frozen_array(self.covariance, (6, 6), "covariance"))
+        require(min(self.size_m) >= 0.0, f"size_m: expected lengths of at least 0, got {self.size_m}")
 
     @classmethod
     def many(cls, fields: Sequence[Mapping[str, Any]], T_cam_package: ArrayLike, covariance: ArrayLike) -> list[Package]:
@@ -251,7 +185,7 @@ class Package:
         for one in fields:
             if min(one["size_m"]) < 0.0:
                 raise PerceptionError(f"size_m: expected lengths of at least 0, got {one['size_m']}")
-        return _placed_many(cls, fields, {"T_cam_package": (4, 4), "covariance": (6, 6)}, T_cam_package=T_cam_package,
+        return frozen_many(cls, fields, {"T_cam_package": (4, 4), "covariance": (6, 6)}, T_cam_package=T_cam_package,
                             covariance=covariance)
 
 
@@ -276,9 +210,9 @@ class Packages:
 
     def __post_init__(self) -> None:
         if self.belt_plane is not None:
-            object.__setattr__(self, "belt_plane", _frozen_array(self.belt_plane, (4,), "belt_plane"))
+            object.__setattr__(self, "belt_plane", frozen_array(self.belt_plane, (4,), "belt_plane"))
         labels = sorted(package.label for package in self.items)
-        _require(sorted(self.pick_order) == labels, f"pick_order: expected each of {labels} once, got {self.pick_order}")
+        require(sorted(self.pick_order) == labels, f"pick_order: expected each of {labels} once, got {self.pick_order}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,18 +239,18 @@ class Track:
     package: Package
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "T_cam_package", _frozen_transform(self.T_cam_package, "T_cam_package"))
-        object.__setattr__(self, "velocity_m_s", _frozen_array(self.velocity_m_s, (3,), "velocity_m_s"))
-        object.__setattr__(self, "covariance", _frozen_array(self.covariance, (6, 6), "covariance"))
+        object.__setattr__(self, "T_cam_package", frozen_transform(self.T_cam_package, "T_cam_package"))
+        object.__setattr__(self, "velocity_m_s", frozen_array(self.velocity_m_s, (3,), "velocity_m_s"))
+        object.__setattr__(self, "covariance", frozen_array(self.covariance, (6, 6), "covariance"))
         object.__setattr__(self, "velocity_covariance",
-                           _frozen_array(self.velocity_covariance, (3, 3), "velocity_covariance"))
+                           frozen_array(self.velocity_covariance, (3, 3), "velocity_covariance"))
 
     @classmethod
     def many(cls, fields: Sequence[Mapping[str, Any]], T_cam_package: ArrayLike, covariance: ArrayLike, velocity_m_s: ArrayLike,
              velocity_covariance: ArrayLike) -> list[Track]:
         """N tracks, checked as each by itself would be, but all at once; `fields`: their other values by name."""
         shapes = {"T_cam_package": (4, 4), "covariance": (6, 6), "velocity_m_s": (3,), "velocity_covariance": (3, 3)}
-        return _placed_many(cls, fields, shapes, T_cam_package=T_cam_package, covariance=covariance, velocity_m_s=velocity_m_s,
+        return frozen_many(cls, fields, shapes, T_cam_package=T_cam_package, covariance=covariance, velocity_m_s=velocity_m_s,
                             velocity_covariance=velocity_covariance)
 
     def at(self, stamp_ns: int) -> tuple[F64, F64]:
@@ -363,10 +297,10 @@ class Grasp:
     degraded: bool = False
 
     def __post_init__(self) -> None:
-        _require(self.kind in GRASP_KINDS, f"kind: expected one of {GRASP_KINDS}, got {self.kind!r}")
-        _require(0.0 <= self.score <= 1.0, f"score: expected 0..1, got {self.score}")
-        object.__setattr__(self, "T_cam_grasp", _frozen_transform(self.T_cam_grasp, "T_cam_grasp"))
-        object.__setattr__(self, "covariance", _frozen_array(self.covariance, (6, 6), "covariance"))
+        require(self.kind in GRASP_KINDS, f"kind: expected one of {GRASP_KINDS}, got {self.kind!r}")
+        require(0.0 <= self.score <= 1.0, f"score: expected 0..1, got {self.score}")
+        object.__setattr__(self, "T_cam_grasp", frozen_transform(self.T_cam_grasp, "T_cam_grasp"))
+        object.__setattr__(self, "covariance", frozen_array(self.covariance, (6, 6), "covariance"))
         object.__setattr__(self, "terms", MappingProxyType(dict(self.terms)))
 
     @classmethod
@@ -378,25 +312,16 @@ class Grasp:
             T_cam_grasp: (N, 4, 4). covariance: (N, 6, 6). values: width_m, score, label, track_id, deadline_ns of each.
             term_names, terms: the names, and each grasp's values in their order.
         """
-        poses, spreads = np.array(T_cam_grasp, dtype=np.float64), np.array(covariance, dtype=np.float64)
-        count = len(values)
-        if (kind not in GRASP_KINDS or poses.shape != (count, 4, 4) or spreads.shape != (count, 6, 6)
-                or not math.isfinite(poses.sum() + spreads.sum()) or not all(map(_is_rigid, poses.tolist()))
-                or not all(0.0 <= one[1] <= 1.0 for one in values)):
-            return [cls(kind, pose, width_m, score, label, track_id, dict(zip(term_names, row, strict=True)), deadline_ns, spread)
-                    for pose, spread, (width_m, score, label, track_id, deadline_ns), row in zip(
-                        poses, spreads, values, terms, strict=True)]
-        poses.setflags(write=False)
-        spreads.setflags(write=False)
-        grasps = []
-        for pose, spread, (width_m, score, label, track_id, deadline_ns), row in zip(poses, spreads, values, terms, strict=True):
-            grasp = object.__new__(cls)
-            grasp.__dict__.update(
-                kind=kind, T_cam_grasp=pose, width_m=width_m, score=score, label=label, track_id=track_id,
-                terms=MappingProxyType(dict(zip(term_names, row, strict=True))), deadline_ns=deadline_ns, covariance=spread,
-                degraded=False)
-            grasps.append(grasp)
-        return grasps
+        require(kind in GRASP_KINDS, f"kind: expected one of {GRASP_KINDS}, got {kind!r}")
+        fields = [{"kind": kind, "width_m": width_m, "score": score, "label": label, "track_id": track_id,
+                   "deadline_ns": deadline_ns, "degraded": False,
+                   "terms": MappingProxyType(dict(zip(term_names, row, strict=True)))}
+                  for (width_m, score, label, track_id, deadline_ns), row in zip(values, terms, strict=True)]
+        for one in values:
+            if not 0.0 <= one[1] <= 1.0:
+                raise PerceptionError(f"score: expected 0..1, got {one[1]}")
+        return frozen_many(cls, fields, {"T_cam_grasp": (4, 4), "covariance": (6, 6)}, T_cam_grasp=T_cam_grasp,
+                           covariance=covariance)
 
 
 @dataclass(frozen=True)
@@ -410,7 +335,7 @@ class Rejection:
     track_id: int = 0
 
     def __post_init__(self) -> None:
-        _require(bool(self.reason), "reason: expected words, got an empty text")
+        require(bool(self.reason), "reason: expected words, got an empty text")
         object.__setattr__(self, "numbers", MappingProxyType(dict(self.numbers)))
 
 

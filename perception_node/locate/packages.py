@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node import geometry
+from perception_node.checked import altered
 from perception_node.compiled import compiled, steady
 from perception_node.config import BeltConfig
 from perception_node.locate.belt import calibrated_plane, fit_belt_plane
@@ -15,7 +16,7 @@ from perception_node.locate.boxes import UNKNOWN_HEIGHT_SIGMA, FaceBoxes, box_co
 from perception_node.locate.cover import covers, overlaps, pick_order
 from perception_node.locate.faces import Masks, fit_faces
 from perception_node.locate.runs import Runs, runs_of
-from perception_node.types import F32, F64, Frame, Instance, Package, Packages, Segmentation, altered
+from perception_node.types import F32, F64, Frame, Instance, Package, Packages, Segmentation
 
 _MIN_DEPTH_FRACTION = 0.1
 """A mask with fewer valid readings than this share is located on the belt plane instead."""

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from perception_node.checked import altered
 from perception_node.errors import FrameError, PerceptionError
-from perception_node.types import CameraModel, Frame, Grasp, Instance, Package, Packages, Rejection, Segmentation, Track, altered
+from perception_node.types import CameraModel, Frame, Grasp, Instance, Package, Packages, Rejection, Segmentation, Track
 
 CAMERA = CameraModel(100.0, 100.0, 31.5, 23.5, 64, 48)
 POSE = np.eye(4)
