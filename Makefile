@@ -26,7 +26,7 @@ ENTER := . ./env.sh
 help:
 	@echo "make demo   install, build and run the demonstration"
 	@echo "make test   install, build and run every check: ruff, mypy, pytest"
-	@echo "make results  measure what docs/results.md says; DATASET=folder of a cell's labelled pictures, QUICK=1 for minutes"
+	@echo "make results  measure the main figures of docs/results.md; DATASET=folder of a cell's labelled pictures, QUICK=1 for minutes"
 	@echo "make build  install and build only; then: . ./env.sh"
 	@echo "make clean  remove what was built and installed (build/ install/ log/ .venv/)"
 
@@ -36,8 +36,9 @@ demo: $(VENV)/.warm
 test: $(VENV)/.warm $(VENV)/.dev
 	@$(ENTER); echo "ruff"; ruff check .; echo "mypy"; mypy; echo "pytest"; exec python3 -m pytest test $(ARGS)
 
-# Every figure of docs/results.md. Without DATASET and MEMORY (the universal model's validation set) both are simulated by another
-# engine than the training data. A target that is missed (status 1) does not stop the rest; out/results holds JSON, text and pictures.
+# The figures of docs/results.md that one command brings; the tables there name the others. Without DATASET and MEMORY (the universal
+# model's validation set) both are simulated by another engine than the training data. A target that is missed (status 1) does not stop
+# the rest; out/results holds JSON, text and pictures, docs/results.md gets the adaptation's tables.
 QUICK ?=
 RESULTS := out/results$(if $(QUICK),-quick)
 DATASET ?= $(RESULTS)/cell
