@@ -82,9 +82,9 @@ def run(args: argparse.Namespace) -> int:
     names = ", ".join(entry["name"] for entry in log.files)
     report, better, models = refit(log, base, f"fitted to {names} by perception fit-ranking")
     fitted = [kind for kind in GRASP_KINDS if report[kind]["refitted"]]
-    _print(report, log.left_out)
+    _print(report, log)
     if args.json:
-        put_json(args.json, {"kinds": report, "left_out": log.left_out})
+        put_json(args.json, {"kinds": report, "left_out": log.left_out, "repeated": log.repeated})
     if not better:
         print(f"refused: worse on held-out outcomes than {args.base}; {args.out} was not written")
         return 1
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print(report: dict[str, Any], left_out: int) -> None:
+def _print(report: dict[str, Any], log: Log) -> None:
     print(f"{'held-out outcomes':16s}{'picks':>8s}{'picked':>9s}{'log loss':>20s}{'calibration error':>22s}")
     for kind, entry in report.items():
         if "why" in entry:
@@ -111,5 +111,7 @@ def _print(report: dict[str, Any], left_out: int) -> None:
         before, after = entry["before"], entry["after"]
         print(f"{kind:16s}{after['picks']:8d}{100 * after['success']:7.1f} %{before['log_loss']:10.4f} -> {after['log_loss']:.4f}"
               f"{before['calibration_error']:12.4f} -> {after['calibration_error']:.4f}")
-    if left_out:
-        print(f"{left_out} outcomes left out: made without depth, or the arm could not get there")
+    if log.left_out:
+        print(f"{log.left_out} outcomes left out: made without depth, or the arm could not get there")
+    if log.repeated:
+        print(f"{log.repeated} outcomes left out: the same as another one, reported again")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.errors import DatasetError
 from perception_node.grasp.score import TERMS, RankingModel
 from perception_node.learn.outcome_log import Log, Outcomes
 from perception_node.types import F64, GraspKind
@@ -45,8 +45,12 @@ def fit(outcomes: Outcomes, start: RankingModel, kind: GraspKind, source: str) -
 
     Coordinate-wise Newton steps until nothing moves: convex, so the result does not depend on the order.
 
+    Raises:
+        DatasetError: the outcomes lack a term that `start` weighs.
+
     Source: logistic regression by coordinate descent, J. Friedman et al., J. Statistical Software 33(1), 2010.
     """
+    _require_terms(start, outcomes)
     names = [name for name in TERMS[kind] if name in outcomes.terms]
     columns = [np.ones(len(outcomes)), *(outcomes.terms[name] for name in names)]
     anchor = np.array([start.bias, *(start.weights.get(name, 0.0) for name in names)])
@@ -90,11 +94,23 @@ def calibration_error(score: F64, success: NDArray[np.bool_], bins: int = 10) ->
 
 
 def probabilities(model: RankingModel, outcomes: Outcomes) -> F64:
-    """(N,) what a model says of logged picks; terms that the log lacks count as 0."""
-    nothing = np.zeros(len(outcomes))
-    terms: Mapping[str, F64] = {name: outcomes.terms.get(name, nothing) for name in model.weights}
-    result: F64 = np.broadcast_to(model.probability(terms), len(outcomes)).copy()
+    """(N,) what a model says of logged picks.
+
+    Raises:
+        DatasetError: the outcomes lack a term that the model weighs.
+    """
+    if len(outcomes) == 0:
+        return np.zeros(0)
+    _require_terms(model, outcomes)
+    result: F64 = np.broadcast_to(model.probability(outcomes.terms), len(outcomes)).copy()
     return result
+
+
+def _require_terms(model: RankingModel, outcomes: Outcomes) -> None:
+    missing = [name for name in model.weights if name not in outcomes.terms]
+    if missing:
+        raise DatasetError(f"outcomes: expected the terms that the ranking weighs ({model.source}), {', '.join(missing)} missing: "
+                           "logged by an older version? Use newer outcomes, or a ranking without these terms (prior)")
 
 
 def _sigmoid(logit: F64) -> F64:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from perception_node.advise.ranking import Candidate, Ranking
 from perception_node.advise.replies import Advice, Ranked
 from perception_node.config import Config
 from perception_node.errors import unexpected
+from perception_node.learn.outcome_log import identity
 from perception_node.ros.messages import header, time_message
 from perception_node.types import CLASS_NAMES, GRASP_KINDS, Frame, Scene
 from perception_node_msgs.msg import Preferred, RankedPackage
@@ -24,8 +26,9 @@ ASKS_PER_S, ASKS_AT_ONCE = 20.0, 20
 """More requests are refused in words. Source: an answer takes 1 to 3 ms of one core: at most a twentieth of it."""
 STALE_S = 2.0
 """Nothing is answered, and nothing chosen, about a scene that is older than this."""
-LOG_LINES = 1000
-"""Outcomes that are learned again after a start: what came before them is forgotten anyway (`Ranking.memory_picks`)."""
+LOG_LINES, LOG_BYTES = 1000, 4 << 20
+"""Outcomes that are learned again after a start, within the log's last bytes: what came before them is forgotten anyway
+(`Ranking.memory_picks`), and a log grows for years. Source: a line has 1 to 3 KB."""
 
 
 class AdviseDesk:
@@ -42,7 +45,7 @@ class AdviseDesk:
             learn_log(self.advisor.ranking, log)
         self._node, self._newest = node, newest
         self._allowance, self._asked_s = float(ASKS_AT_ONCE), time.monotonic()
-        self._resets: int | None = None
+        self._run: object = None
         qos = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
         self._publisher = node.create_lifecycle_publisher(Preferred, "~/preferred", qos)
         self._service = node.create_service(Ask, "~/ask", self._ask)
@@ -52,13 +55,11 @@ class AdviseDesk:
         self._node.destroy_service(self._service)
         self._node.destroy_lifecycle_publisher(self._publisher)
 
-    def seen(self, scene: Scene, frame: Frame) -> None:
-        """A scene was published. When the tracker has started over, numbers mean other packages."""
-        worker = self._node.worker
-        resets = 0 if worker is None else worker.resets
-        if self._resets is not None and resets != self._resets:
+    def seen(self, scene: Scene, frame: Frame, run: object) -> None:
+        """A scene was published. When the tracker has started over, `run` is another one: numbers mean other packages."""
+        if self._run is not None and run != self._run:
             self.advisor.reset()
-        self._resets = resets
+        self._run = run
         try:
             if self._publisher.get_subscription_count() > 0:
                 self._publisher.publish(preferred_message(self.advisor, scene, frame))
@@ -67,9 +68,17 @@ class AdviseDesk:
         except Exception as error:  # a fault of ours must cost advice, not frames
             self._fault(error)
 
-    def learn(self, entry: Mapping[str, Any]) -> None:
-        """An outcome was accepted; `entry`: as in the log, with the grasp as it was proposed."""
+    def learn(self, entry: Mapping[str, Any], current: bool) -> None:
+        """An outcome was accepted; `entry`: as in the log, with the grasp as it was proposed.
+
+        Args:
+            current: its track id still means that package; else only the grasp's kind, class and terms teach.
+        """
         track_id, kind = entry["track_id"], entry["kind"]
+        if not current:
+            candidate = Candidate(kind, entry["class_name"], entry["score"], None, entry["terms"], entry["degraded"])
+            self.advisor.learn(0, kind, entry["success"], None, candidate)
+            return
         candidate = self.advisor.candidate(track_id, kind, entry["score"], entry["terms"], entry["degraded"])
         self.advisor.learn(track_id, kind, entry["success"], entry["weight_kg"], candidate)
 
@@ -144,21 +153,24 @@ def preferred_message(advisor: Advisor, scene: Scene, frame: Frame) -> Preferred
 
 
 def learn_log(ranking: Ranking, path: Path) -> int:
-    """Learn the last outcomes of a log again; lines that cannot be read are left out. Returns how many were learned."""
+    """Learn the last outcomes of a log again, each pick once; lines that cannot be read are left out. Returns how many were
+    learned."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+        with path.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
+            lines = log.read().decode("utf-8", errors="replace").split("\n")[-LOG_LINES - 1:]
     except OSError:
         return 0
-    learned = 0
+    learned: set[bytes] = set()
     for line in lines:
         try:
             entry = json.loads(line)
-            if entry["kind"] not in GRASP_KINDS or entry["class_name"] not in CLASS_NAMES:
+            if entry["kind"] not in GRASP_KINDS or entry["class_name"] not in CLASS_NAMES or identity(entry) in learned:
                 continue
             terms = {str(name): float(value) for name, value in entry["terms"].items()}
             candidate = Candidate(entry["kind"], entry["class_name"], float(entry["score"]), None, terms, bool(entry["degraded"]))
             ranking.learn(candidate, bool(entry["success"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
-        learned += 1
-    return learned
+        learned.add(identity(entry))
+    return len(learned)

@@ -34,6 +34,8 @@ class PerceptionNode(CameraNode):
         self.service_desk: Services | None = None
         self.models = ModelSwap(self, lambda: self.worker.last if self.worker else None)
         self.belt = BeltInput()
+        self._starts = 0
+        """How often computing began: each time the tracker's ids begin at 1."""
         self._watch = BeaconWatch(self.config.camera)
         if self._watch.expected is not None:
             self.create_subscription(PoseWithCovarianceStamped, "beacon_pose", self._watch.put, 10)
@@ -66,6 +68,7 @@ class PerceptionNode(CameraNode):
         """The pipeline from the start, with the parameters of now."""
         assert self.pipeline is not None
         self.pipeline.reset()
+        self._starts += 1
         self.pipeline.update_config(self.config)
         return Worker(self.pipeline, self.inbox, self.belt, self.links(inputs, self._publish))
 
@@ -83,10 +86,11 @@ class PerceptionNode(CameraNode):
     def _publish(self, scene: Scene, frame: Frame) -> None:
         assert self.outputs is not None
         assert self.service_desk is not None
-        outcomes = self.service_desk.outcomes
-        outcomes.remember(scene)
+        assert self.worker is not None
+        outcomes, run = self.service_desk.outcomes, (self._starts, self.worker.resets)
+        outcomes.remember(scene, run)
         try:
             self.outputs.publish(scene, frame, self._now_ns)
         finally:
             outcomes.pack(scene)
-        self.service_desk.seen(scene, frame)
+        self.service_desk.seen(scene, frame, run)

@@ -9,7 +9,8 @@ import json
 import math
 import os
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perception_node.errors import PerceptionError
+from perception_node.geometry import quaternions_xyzw
 from perception_node.types import F32, F64, GRASP_KINDS, Scene
 
 REMEMBERED = 3000
@@ -34,8 +36,8 @@ SAME_M = 1e-3
 
 @dataclass(frozen=True, eq=False)
 class _Proposed:
-    """The grasps of one kind of one scene: names of their terms, (N,) labels, and (N, 6 + terms) float32 position, width, score,
-    degraded, terms. Numbers in an array: thousands of scenes are remembered."""
+    """The grasps of one kind of one scene: names of their terms, (N,) labels, and (N, 10 + terms) float32 position, quaternion,
+    width, score, degraded, terms. Numbers in an array: thousands of scenes are remembered."""
 
     names: tuple[str, ...]
     labels: NDArray[np.int64]
@@ -52,14 +54,45 @@ class _Remembered:
     grasps: dict[str, _Proposed]
 
 
+Told = tuple[bool, str, float | None]
+"""What was reported of a pick: success, failure, weight in kg."""
+
+
+@dataclass(eq=False)
+class _Kept:
+    """A scene that reports may refer to: which run of track ids its numbers are of, and what was told already, by the grasp's kind
+    and place among those of its kind."""
+
+    scene: Scene | _Remembered
+    run: object
+    told: dict[tuple[str, int], Told] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """An accepted report.
+
+    Attributes:
+        entry: the log's line. path: of the log. known: the same was reported before: nothing was written, nothing is to be learned
+            twice. current: the track ids of its scene are those of the newest one; False = the tracker has started over since, and
+            the same number is another package now.
+    """
+
+    entry: Mapping[str, Any]
+    path: Path
+    known: bool
+    current: bool
+
+
 def _proposed(scene: Scene) -> dict[str, _Proposed]:
     found = {}
     for kind in GRASP_KINDS:
         for degraded in (False, True):  # grasps made without depth have other terms
             mine = [grasp for grasp in scene.grasps if grasp.kind == kind and grasp.degraded == degraded]
             if mine:
-                rows = [(*grasp.T_cam_grasp[:3, 3].tolist(), grasp.width_m, grasp.score, degraded, *grasp.terms.values())
-                        for grasp in mine]
+                turns = quaternions_xyzw(np.array([grasp.T_cam_grasp[:3, :3] for grasp in mine])).tolist()
+                rows = [(*grasp.T_cam_grasp[:3, 3].tolist(), *turn, grasp.width_m, grasp.score, degraded, *grasp.terms.values())
+                        for grasp, turn in zip(mine, turns, strict=True)]
                 found[f"{kind}{'/degraded' * degraded}"] = _Proposed(
                     tuple(mine[0].terms), np.array([grasp.label for grasp in mine]), np.array(rows, dtype=np.float32))
     return found
@@ -75,81 +108,63 @@ class Outcomes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._scenes: OrderedDict[int, _Remembered | Scene] = OrderedDict()
+        self._scenes: OrderedDict[int, _Kept] = OrderedDict()
+        self._run: object = None
 
     @property
     def path(self) -> Path:
         """The log."""
         return self._folder / "outcomes.jsonl"
 
-    def remember(self, scene: Scene) -> None:
-        """A scene is about to be published: reports may refer to it from now on."""
-        self._scenes[scene.stamp_ns] = scene
+    def remember(self, scene: Scene, run: object = None) -> None:
+        """A scene is about to be published: reports may refer to it from now on. A scene of the same stamp, from before the clock
+        jumped back, is forgotten.
+
+        Args:
+            run: another one than before when the tracker has started over since: its ids begin at 1 again.
+        """
+        self._run = run
+        self._scenes[scene.stamp_ns] = _Kept(scene, run)
+        self._scenes.move_to_end(scene.stamp_ns)
         while len(self._scenes) > REMEMBERED:
             self._scenes.popitem(last=False)
 
     def pack(self, scene: Scene) -> None:
         """The scene was published: from now on no more of it is kept than reports need."""
-        if scene.stamp_ns in self._scenes:
-            self._scenes[scene.stamp_ns] = _remembered(scene)
+        kept = self._scenes.get(scene.stamp_ns)
+        if kept is not None:
+            kept.scene = _remembered(scene)
 
-    def report(self, request: Any, stamp_ns: int, scene_stamp_ns: int) -> Path:
-        """Check and append one ReportOutcome request; returns the log's path. Arguments and errors as `checked` and `append`."""
-        return self.append(self.checked(request, stamp_ns, scene_stamp_ns))
+    def report(self, request: Any, stamp_ns: int, scene_stamp_ns: int) -> Report:
+        """Check one ReportOutcome request and append it to the log, once: clients repeat a call whose answer they missed.
 
-    def checked(self, request: Any, stamp_ns: int, scene_stamp_ns: int) -> dict[str, Any]:
-        """The log's entry of one ReportOutcome request: what the grasp was as proposed, whatever the request repeats of it.
+        A pick is known by the scene's stamp and the grasp in it. What was proposed is logged, whatever the request repeats of it.
 
         Args:
             request: the service's request. stamp_ns: now. scene_stamp_ns: stamp of the scene that the grasp came from.
 
         Raises:
             PerceptionError: unknown scene, package or grasp (kind, label and position within a millimetre), contradictory or
-                impossible values.
+                impossible values, something else was reported of this grasp before, or the log cannot be written.
         """
-        grasp = request.grasp
-        known = self._scenes.get(scene_stamp_ns)
-        if known is None:
+        kept = self._scenes.get(scene_stamp_ns)
+        if kept is None:
             raise PerceptionError(f"scene_stamp: expected one of the last {len(self._scenes)} scenes, got {scene_stamp_ns} ns")
-        if isinstance(known, Scene):
-            known = _remembered(known)
-        packages = known.packages
-        if grasp.kind not in GRASP_KINDS:
-            raise PerceptionError(f"grasp.kind: expected one of {', '.join(GRASP_KINDS)}, got {grasp.kind!r}")
-        if grasp.label not in packages:
-            raise PerceptionError(f"grasp.label: expected a package of that scene (1 to {len(packages)}), got {grasp.label}")
-        track_id, class_name, package_score = packages[grasp.label]
-        if grasp.track_id != track_id:
-            raise PerceptionError(f"grasp.track_id: expected {track_id} for label {grasp.label} of that scene, "
-                                  f"got {grasp.track_id}")
-        position, turn = grasp.pose.position, grasp.pose.orientation
-        pose = [position.x, position.y, position.z, turn.x, turn.y, turn.z, turn.w]
-        if not all(math.isfinite(number) for number in pose):
-            raise PerceptionError(f"grasp.pose: expected finite numbers, got {pose}")
-        proposed, k = _find(known, grasp.kind, grasp.label, np.array(pose[:3]))
-        if request.success and request.failure:
-            raise PerceptionError(f"failure: expected no words with success, got {request.failure[:MAX_WORDS]!r}")
-        if len(request.failure) > MAX_WORDS:
-            raise PerceptionError(f"failure: expected at most {MAX_WORDS} characters, got {len(request.failure)}")
-        if request.has_weight and not 0.0 <= request.weight_kg <= MAX_WEIGHT_KG:  # NaN is not
-            raise PerceptionError(f"weight_kg: expected 0 to {MAX_WEIGHT_KG:g} kg, got {request.weight_kg}")
-        width_m, score, degraded, *terms = proposed.table[k, 3:].tolist()
-        return {
-            "stamp_ns": stamp_ns, "scene_stamp_ns": scene_stamp_ns, "frame_id": known.frame_id, "model_id": known.model_id,
-            "track_id": track_id, "label": int(grasp.label), "class_name": class_name, "package_score": package_score,
-            "kind": grasp.kind, "success": bool(request.success), "failure": request.failure,
-            "weight_kg": float(request.weight_kg) if request.has_weight else None,
-            "position_m": pose[:3], "quaternion_xyzw": pose[3:],
-            "width_m": _short(width_m), "score": _short(score), "degraded": bool(degraded),
-            "terms": {name: _short(value) for name, value in zip(proposed.names, terms, strict=True)},
-        }
+        known = kept.scene if isinstance(kept.scene, _Remembered) else _remembered(kept.scene)
+        entry, pick = _checked(request, known, stamp_ns, scene_stamp_ns)
+        told: Told = (entry["success"], entry["failure"], entry["weight_kg"])
+        before = kept.told.get(pick)
+        if before is not None and before != told:
+            raise PerceptionError(f"outcome: expected one for each grasp of a scene, got {_words(told)} after {_words(before)}: "
+                                  "report a pick when it is over, and another try with a grasp of a newer scene")
+        if before is None:
+            self._append(entry)
+            kept.told[pick] = told
+        return Report(entry, self.path, before is not None, kept.run == self._run)
 
-    def append(self, entry: dict[str, Any]) -> Path:
-        """Write an entry behind the others, on a line of its own also where a crash has cut the last one off.
-
-        Raises:
-            PerceptionError: the log cannot be written.
-        """
+    def _append(self, entry: Mapping[str, Any]) -> None:
+        """Write an entry behind the others, on a line of its own also where a crash has cut the last one off. One write: lines of
+        several processes do not mix."""
         path, text = self.path, json.dumps(entry, allow_nan=False)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -160,22 +175,67 @@ class Outcomes:
                 os.fsync(log.fileno())
         except OSError as error:
             raise PerceptionError(f"{path}: cannot be written: {error.strerror}") from None
-        return path
 
 
-def _find(known: _Remembered, kind: str, label: int, position: F64) -> tuple[_Proposed, int]:
-    """Which of a scene's grasps a request means: same kind and label, same position. What the log says of it (width, score, terms)
-    is what was proposed, not what the request repeats."""
+def _checked(request: Any, known: _Remembered, stamp_ns: int, scene_stamp_ns: int) -> tuple[dict[str, Any], tuple[str, int]]:
+    """The log's entry of one request, and which of the scene's grasps it means: kind, and place among those of its kind."""
+    grasp = request.grasp
+    packages = known.packages
+    if grasp.kind not in GRASP_KINDS:
+        raise PerceptionError(f"grasp.kind: expected one of {', '.join(GRASP_KINDS)}, got {grasp.kind!r}")
+    if grasp.label not in packages:
+        raise PerceptionError(f"grasp.label: expected a package of that scene (1 to {len(packages)}), got {grasp.label}")
+    track_id, class_name, package_score = packages[grasp.label]
+    if grasp.track_id != track_id:
+        raise PerceptionError(f"grasp.track_id: expected {track_id} for label {grasp.label} of that scene, "
+                              f"got {grasp.track_id}")
+    position, turn = grasp.pose.position, grasp.pose.orientation
+    pose = [position.x, position.y, position.z, turn.x, turn.y, turn.z, turn.w]
+    if not all(math.isfinite(number) for number in pose):
+        raise PerceptionError(f"grasp.pose: expected finite numbers, got {pose}")
+    name, k = _find(known, grasp.kind, grasp.label, np.array(pose), grasp.width_m)
+    proposed = known.grasps[name]
+    if request.success and request.failure:
+        raise PerceptionError(f"failure: expected no words with success, got {request.failure[:MAX_WORDS]!r}")
+    if len(request.failure) > MAX_WORDS:
+        raise PerceptionError(f"failure: expected at most {MAX_WORDS} characters, got {len(request.failure)}")
+    if request.has_weight and not 0.0 <= request.weight_kg <= MAX_WEIGHT_KG:  # NaN is not
+        raise PerceptionError(f"weight_kg: expected 0 to {MAX_WEIGHT_KG:g} kg, got {request.weight_kg}")
+    width_m, score, degraded, *terms = proposed.table[k, 7:].tolist()
+    entry = {
+        "stamp_ns": stamp_ns, "scene_stamp_ns": scene_stamp_ns, "frame_id": known.frame_id, "model_id": known.model_id,
+        "track_id": track_id, "label": int(grasp.label), "class_name": class_name, "package_score": package_score,
+        "kind": grasp.kind, "success": bool(request.success), "failure": request.failure,
+        "weight_kg": float(request.weight_kg) if request.has_weight else None,
+        "position_m": pose[:3], "quaternion_xyzw": pose[3:],
+        "width_m": _short(width_m), "score": _short(score), "degraded": bool(degraded),
+        "terms": {name: _short(value) for name, value in zip(proposed.names, terms, strict=True)},
+    }
+    return entry, (name, k)
+
+
+def _words(told: Told) -> str:
+    success, failure, weight_kg = told
+    return ("success" if success else failure or "failure") + ("" if weight_kg is None else f" with {weight_kg:.3g} kg")
+
+
+def _find(known: _Remembered, kind: str, label: int, pose: F64, width_m: float) -> tuple[str, int]:
+    """Which of a scene's grasps a request means, as a key of `known.grasps` and a row: same kind and label, same position; of
+    several there (jaws close across and along, and open more or less wide) the nearest in orientation, then in width. What the log
+    says of it is what was proposed, not what the request repeats."""
     nearest = np.inf
     for name in (kind, f"{kind}/degraded"):
         proposed = known.grasps.get(name)
         if proposed is None or not (proposed.labels == label).any():
             continue
-        away = np.where(proposed.labels == label, np.linalg.norm(proposed.table[:, :3] - position, axis=1), np.inf)
-        k = int(np.argmin(away))
-        if away[k] <= SAME_M:
-            return proposed, k
-        nearest = min(nearest, float(away[k]))
+        table = proposed.table.astype(np.float64)
+        away = np.where(proposed.labels == label, np.linalg.norm(table[:, :3] - pose[:3], axis=1), np.inf)
+        same = np.flatnonzero(away <= SAME_M)
+        if len(same):
+            turned = np.round(np.abs(table[same, 3:7] @ pose[3:]), 3)
+            other_width = np.abs(table[same, 7] - (width_m if math.isfinite(width_m) else 0.0))
+            return name, int(same[np.lexsort((other_width, -turned))[0]])
+        nearest = min(nearest, float(away.min()))
     if not np.isfinite(nearest):
         raise PerceptionError(f"grasp: expected one of that scene, got {kind} of label {label}, not proposed there")
     raise PerceptionError(f"grasp.pose: expected a position proposed in that scene (within {1e3 * SAME_M:.0f} mm), got one "

@@ -33,23 +33,25 @@ class Services:
         self.capture.destroy()
         self._node.destroy_service(self._made)
 
-    def seen(self, scene: Scene, frame: Frame) -> None:
-        """A scene was published."""
-        self.advise.seen(scene, frame)
+    def seen(self, scene: Scene, frame: Frame, run: object) -> None:
+        """A scene was published; `run` as in `Outcomes.remember`."""
+        self.advise.seen(scene, frame, run)
         self.capture.seen(scene, frame)
 
     def _report(self, request: Any, response: Any) -> Any:
         stamp = request.scene_stamp
         try:
             now_ns, scene_stamp_ns = self._node.get_clock().now().nanoseconds, stamp.sec * 1_000_000_000 + stamp.nanosec
-            entry = self.outcomes.checked(request, now_ns, scene_stamp_ns)
-            path = self.outcomes.append(entry)
+            report = self.outcomes.report(request, now_ns, scene_stamp_ns)
         except PerceptionError as error:
             response.message = str(error)
             return response
-        self.advise.learn(entry)
-        if not request.success:
+        response.accepted, response.message = True, str(report.path)
+        if report.known:
+            response.message = f"known already, kept once: {report.path}"
+            return response
+        self.advise.learn(report.entry, report.current)
+        if not request.success and report.current:  # after the clock went back, the frames held near this stamp are others
             grasp = request.grasp
             self.capture.failed(scene_stamp_ns, f"{grasp.kind} of track {grasp.track_id}: {request.failure or 'failed'}")
-        response.accepted, response.message = True, str(path)
         return response

@@ -89,6 +89,9 @@ def test_what_lies_on_top_comes_along_and_what_lies_below_does_not(cast_boxes, b
     assert share(cell, best(scene, "suction", 2), 2)[0] > 0.85
 
 
+NOTHING = dict.fromkeys(TERMS["suction"], 0.0)
+
+
 def write_log(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
@@ -101,7 +104,8 @@ def rows_of(count, seed, flip=False):
         seal, edge = rng.random(2)
         success = bool(rng.random() < 1 / (1 + np.exp(-(-3 + 5 * seal + 1 * edge))))
         yield {"kind": "suction", "success": success != flip, "failure": "" if success != flip else "dropped", "degraded": False,
-               "score": 0.5, "label": 1 + k % 3, "scene_stamp_ns": k // 3 + 1000 * seed, "terms": {"seal": seal, "edge": edge}}
+               "score": 0.5, "label": 1 + k % 3, "scene_stamp_ns": k // 3 + 1000 * seed,
+               "terms": {**NOTHING, "seal": seal, "edge": edge}}
 
 
 def test_the_fit_finds_the_law_and_is_calibrated(tmp_path):
@@ -163,10 +167,14 @@ def test_what_would_be_worse_is_refused_and_nothing_is_written(tmp_path, capsys)
     (json.dumps(next(rows_of(1, 1)) | {"kind": "magnet"}), "magnet"),
     (json.dumps(next(rows_of(1, 1)) | {"terms": {"seal": "good"}}), "finite number for the term seal"),
     (json.dumps(next(rows_of(1, 1)) | {"success": "yes"}), "expected success"),
+    (json.dumps(next(rows_of(1, 1)) | {"score": float("nan")}), "finite number for the score"),
+    (json.dumps(next(rows_of(1, 1)) | {"label": -1}), "label of 0 to 65535"),
+    (json.dumps(next(rows_of(1, 1)) | {"score": 10**400}), "finite number for the score"),
+    ("[" * 100_000, "one JSON object"), ("\udcff", "other bytes"), ("x" * (1 << 20), "below 1024 KiB"),
 ])
 def test_broken_logs_are_one_line_with_its_number(tmp_path, capsys, line, words):
     path = tmp_path / "log.jsonl"
-    path.write_text(json.dumps(next(rows_of(1, 1))) + "\n" + line + "\n")
+    path.write_text(json.dumps(next(rows_of(1, 1))) + "\n" + line + "\n", errors="surrogateescape")
     with pytest.raises(DatasetError, match=r"log\.jsonl:2: "):
         read_logs([path])
     assert main(["fit-ranking", str(path), "--out", str(tmp_path / "out.json")]) == 2
@@ -178,6 +186,47 @@ def test_picks_that_say_nothing_about_the_grasp_are_left_out(tmp_path):
     rows = [next(rows_of(1, 1)) | change for change in ({}, {"degraded": True}, {"success": False, "failure": "unreachable"})]
     log = read_logs([write_log(tmp_path / "log.jsonl", rows)])
     assert (len(log.by_kind["suction"]), log.left_out) == (1, 2)
+
+
+def without(row, *names):
+    return row | {"terms": {name: value for name, value in row["terms"].items() if name not in names}}
+
+
+def test_outcomes_of_an_older_version_are_not_mixed_with_newer_ones(tmp_path, capsys):
+    """What a line lacks is not 0: it was not looked at."""
+    rows = list(rows_of(400, 1))
+    old, out = [without(row, "ground", "shown") for row in rows], str(tmp_path / "out.json")
+    for mixed, place, other in (([*old[:3], *rows[3:]], 1, 4), ([*rows[:3], *old[3:]], 4, 1)):
+        log = write_log(tmp_path / "log.jsonl", mixed)
+        assert main(["fit-ranking", str(log), "--base", "prior", "--out", out]) == 2
+        said = capsys.readouterr().err
+        assert f"log.jsonl:{place}: expected the suction terms that {log}:{other} has, ground, shown missing" in said
+        assert "grep '\"ground\"'" in said
+        assert said.count("\n") == 1
+    log = write_log(tmp_path / "log.jsonl", old)
+    assert main(["fit-ranking", str(log), "--base", "prior", "--out", out]) == 0  # nobody weighs what they lack
+    assert not {"ground", "shown"} & set(json.loads((tmp_path / "out.json").read_text())["models"]["suction"]["weights"])
+
+
+def test_outcomes_without_a_term_that_the_ranking_weighs_are_refused(tmp_path, capsys):
+    """Counted as 0 it would make the ranking in force look bad, and any other one better."""
+    log = write_log(tmp_path / "log.jsonl", [without(row, "mask", "free") for row in rows_of(400, 1)])
+    assert main(["fit-ranking", str(log), "--base", "prior", "--out", str(tmp_path / "out.json")]) == 2
+    assert "free, mask missing: logged by an older version?" in capsys.readouterr().err
+    assert main(["bench", "ranking", str(log)]) == 2
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_pick_that_was_logged_twice_counts_once(tmp_path, capsys):
+    """A client's repeated call to an older node; the same log given twice."""
+    rows = [row | {"stamp_ns": 7, "position_m": [0.1, 0.2, 1.0]} for row in rows_of(30, 1)]
+    log = read_logs([write_log(tmp_path / "log.jsonl", [*rows, *(row | {"stamp_ns": 8} for row in rows[:5])])])
+    assert (len(log.by_kind["suction"]), log.repeated) == (30, 5)
+    moved = [row | {"position_m": [0.1, 0.3, 1.0]} for row in rows]
+    assert read_logs([write_log(tmp_path / "other.jsonl", [*rows, *moved])]).repeated == 0
+    assert read_logs([tmp_path / "log.jsonl", tmp_path / "log.jsonl"]).repeated == 40
+    main(["fit-ranking", str(tmp_path / "log.jsonl"), "--base", "prior", "--out", str(tmp_path / "out.json")])
+    assert "5 outcomes left out: the same as another one, reported again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("document", "words"), [
@@ -203,7 +252,7 @@ def test_the_shipped_ranking_knows_its_origin_and_uses_the_terms_there_are():
 
 def test_orders_are_judged_by_what_was_picked(tmp_path):
     rows = [{"kind": "suction", "success": success, "failure": "" if success else "several", "degraded": False, "score": 0.5,
-             "label": label, "scene_stamp_ns": 1, "terms": {"seal": seal, "free": free}}
+             "label": label, "scene_stamp_ns": 1, "terms": {**NOTHING, "seal": seal, "free": free}}
             for label, seal, free, success in ((1, 1.0, 0.0, False), (2, 0.6, 1.0, True), (2, 0.2, 1.0, False))]
     log = read_logs([write_log(tmp_path / "log.jsonl", rows)])
     seal_only = {kind: RankingModel(0.0, {"seal": 1.0}, "test") for kind in PRIORS}
