@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from perception_node.errors import ConfigError
-from perception_node.parameters import check_values, option, read_flat, value_of, with_values
+from perception_node.parameters import check_values, option, value_of, with_files, with_values
 
 
 @dataclass(frozen=True)
@@ -136,6 +136,10 @@ class GripperConfig:
                                high=2.0)
     suction: SuctionConfig = field(default_factory=SuctionConfig)
     parallel_jaw: JawConfig = field(default_factory=JawConfig)
+
+
+NO_GRIPPER = "no gripper is enabled: packages are found and followed, but no grasp is proposed"
+"""What is said where `gripper.suction.enabled` and `gripper.parallel_jaw.enabled` are both false."""
 
 
 @dataclass(frozen=True)
@@ -262,15 +266,13 @@ def load(path: str | Path, **overrides: Any) -> Config:
         overrides: dotted names with `__` in place of the dots, `segment__threads=1`; they win over the files.
 
     Raises:
-        ConfigError: file missing or not YAML, unknown key, wrong type, out of range.
+        ConfigError: file missing or not YAML, unknown key, wrong type, out of range; the file is named.
     """
     path = Path(path)
-    values = read_flat(path, Config)
     gripper = path.with_name("gripper.yaml")
-    if gripper.exists() and gripper != path:
-        values.update(read_flat(gripper, Config))
-    values.update({name.replace("__", "."): value for name, value in overrides.items()})
-    return from_flat(values)
+    beside = gripper != path and (gripper.exists() or gripper.is_symlink())  # a link to nothing is a mistake, too
+    return with_files(Config(), [path, gripper] if beside else [path],
+                      {name.replace("__", "."): value for name, value in overrides.items()})
 
 
 def _require_order(config: Config, low: str, high: str) -> None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -133,6 +134,41 @@ def read_flat(path: Path, tree_class: type) -> dict[str, Any]:
         return dict(_flatten(tree if tree is not None else {}, "", tree_class))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def with_files(base: T, files: Sequence[Path], overrides: Mapping[str, Any]) -> T:
+    """A configuration tree with the values of parameter files, of which later ones win, and of overrides by dotted names, which win
+    over files.
+
+    Raises:
+        ConfigError: file missing or not YAML, unknown name, wrong type, out of range; the file is named.
+    """
+    values: dict[str, Any] = {}
+    origin: dict[str, Path | None] = {}
+    for file in files:
+        found = read_flat(file, type(base))
+        values.update(found)
+        origin.update(dict.fromkeys(found, file))
+    try:
+        return with_values(base, {**values, **overrides})
+    except ConfigError as error:
+        raise blamed(error, {**origin, **dict.fromkeys(overrides)}) from None
+
+
+def blamed(error: ConfigError, origin: Mapping[str, Path | None]) -> ConfigError:
+    """The same error with the file that it is about before its words.
+
+    Args:
+        origin: where each value that was given came from, by dotted name; None = from no file.
+    """
+    words = str(error)
+    places = {name: found.start() for name in origin if (found := re.search(rf"(?<![\w.]){re.escape(name)}(?![\w.])", words))}
+    if places:
+        file = origin[min(places, key=places.__getitem__)]
+    else:  # two values do not fit, and the words begin with the other one, a default
+        group = words.partition(":")[0].rpartition(".")[0]
+        file = next((file for name, file in origin.items() if group and name.startswith(f"{group}.")), None)
+    return error if file is None else ConfigError(f"{file}: {words}")
 
 
 def _flatten(tree: Any, prefix: str, tree_class: type) -> Iterator[tuple[str, Any]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from perception_node.beacon.layout import Layout, make_layout
 from perception_node.beacon.settings import BeaconSettings
 from perception_node.errors import ConfigError
-from perception_node.parameters import check_values, option, read_flat, with_values
+from perception_node.parameters import check_values, option, with_files
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,6 @@ def load_beacon(path: str | Path) -> BeaconConfig:
     """Read `config/beacon.yaml`.
 
     Raises:
-        ConfigError: file missing or not YAML, unknown key, wrong type, out of range.
+        ConfigError: file missing or not YAML, unknown key, wrong type, out of range; the file is named.
     """
-    return with_values(BeaconConfig(), read_flat(Path(path), BeaconConfig))
+    return with_files(BeaconConfig(), [Path(path)], {})

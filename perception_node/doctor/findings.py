@@ -18,6 +18,8 @@ CHECKS: Mapping[str, str] = {
     "gpu": "is a GPU to be seen where one is asked for",
     "config": "can the configuration be read",
     "belt": "is the belt's plane calibrated",
+    "belt_velocity": "where a node's belt velocity comes from",
+    "gripper": "is a gripper enabled, and which",
     "node": "does a perception node run, and is it active",
     "publishers": "does somebody publish each topic, and only one",
     "type": "is each topic of the expected type",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from perception_node import config as configuration
-from perception_node.config import Config
+from perception_node.config import NO_GRIPPER, Config
 from perception_node.doctor.findings import Finding, error, note, ok, warn
 from perception_node.errors import PerceptionError, unexpected
 from perception_node.pipeline import Pipeline
@@ -35,6 +35,7 @@ def machine_findings(config: Config, environment: Mapping[str, str] = os.environ
     yield from model(config)
     yield from gpu(config)
     yield from belt(config)
+    yield from gripper(config)
 
 
 def transport(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -124,6 +125,22 @@ def belt(config: Config) -> Iterator[Finding]:
                    "record the empty belt; `perception learn-empty` prints the line for cell.yaml (docs/setup.md)")
     else:
         yield ok("belt", f"belt.plane is calibrated: {config.belt.plane[3]:.3f} m from the camera")
+
+
+def gripper(config: Config) -> Iterator[Finding]:
+    """What grasps are proposed for."""
+    suction, jaw = config.gripper.suction, config.gripper.parallel_jaw
+    tools = []
+    if suction.enabled:
+        cups = suction.rows * suction.columns
+        tools.append(f"suction ({cups} cup{'s' * (cups > 1)} of {2e3 * suction.cup_radius_m:.0f} mm)")
+    if jaw.enabled:
+        tools.append(f"parallel jaw ({1e3 * jaw.opening_min_m:.0f} to {1e3 * jaw.opening_max_m:.0f} mm)")
+    if tools:
+        yield ok("gripper", f"grasps are proposed for {' and '.join(tools)}")
+    else:
+        yield warn("gripper", NO_GRIPPER, "in gripper.yaml beside cell.yaml set `enabled: true` below what is mounted: "
+                   "gripper.suction or gripper.parallel_jaw")
 
 
 def read_config(path: Path | None) -> tuple[Config, list[Finding]]:

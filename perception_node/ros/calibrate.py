@@ -76,7 +76,10 @@ def run(args: argparse.Namespace) -> int:
         PerceptionError: configuration, pictures or recording that cannot be read; no view of the beacon.
     """
     config = load_beacon(args.beacon)
-    leds_m = config.layout().leds_m
+    try:
+        leds_m = config.layout().leds_m
+    except ConfigError as error:
+        raise ConfigError(f"{args.beacon}: {error}") from None
     T_cell_beacon = _pose(args.beacon_in_cell)
     before = load(args.cell) if args.cell else Config()
     poses, refused, reasons, tracker = [], 0, Counter[str](), None

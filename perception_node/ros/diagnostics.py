@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from perception_node.bag.watch import WARN_BRIGHT_SHARE, Exposure
+from perception_node.config import NO_GRIPPER
 from perception_node.ros import drops as reasons
 from perception_node.ros.drops import Rate
 from perception_node.ros.inbox import Inbox
@@ -132,6 +133,9 @@ def pipeline_status(worker: Worker) -> Status:
     }
     if worker.belt.refused:
         status.worsen(WARN, f"belt velocity {worker.belt.words}")
+    gripper = pipeline.config.gripper
+    if not (gripper.suction.enabled or gripper.parallel_jaw.enabled):
+        status.worsen(WARN, f"{NO_GRIPPER} (gripper.suction.enabled, gripper.parallel_jaw.enabled)")
     if worker.last is not None and worker.last[1].degraded:
         status.worsen(WARN, f"degraded: {worker.last[1].degraded}")
     return status

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
+import yaml
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
@@ -32,6 +35,32 @@ def declare(node: Node, base: T) -> T:
         initial = list(value) if isinstance(value, tuple) else value
         node.declare_parameter(name, initial, descriptor(parameter), ignore_override=True)
     return config
+
+
+def origin(arguments: Sequence[str]) -> dict[str, Path | None]:
+    """File of each value that ROS arguments give, by dotted name, None = from no file: rcl hands values on without it."""
+    found: dict[str, Path | None] = {}
+    for flag, given in pairwise(arguments):
+        if flag == "--params-file":
+            try:
+                document = yaml.safe_load(Path(given).read_text(encoding="utf-8"))
+            except (OSError, ValueError, yaml.YAMLError):  # rcl has its own words for it
+                continue
+            found.update(dict.fromkeys(_names(document, False), Path(given)))
+        elif flag in ("-p", "--param"):
+            found[given.partition(":=")[0]] = None
+    return found
+
+
+def _names(tree: Any, below: bool, prefix: str = "") -> Iterator[str]:
+    """Dotted names of the values below any `ros__parameters`; `below`: it has been passed."""
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if not below:
+            yield from _names(value, key == "ros__parameters")
+        elif isinstance(value, dict):
+            yield from _names(value, True, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def validate_with(node: Node, current: Callable[[], T], apply: Callable[[T], None]) -> None:

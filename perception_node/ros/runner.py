@@ -97,7 +97,9 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     from rclpy.lifecycle import TransitionCallbackReturn
     from rclpy.signals import SignalHandlerOptions
 
-    from perception_node.errors import PerceptionError, one_line
+    from perception_node.errors import ConfigError, PerceptionError, one_line
+    from perception_node.parameters import blamed
+    from perception_node.ros.params import origin
 
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
@@ -119,7 +121,8 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
             executor.spin_once(timeout_sec=SPIN_S)
         executor.shutdown()
     except PerceptionError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        words = blamed(error, origin(sys.argv if args is None else args)) if isinstance(error, ConfigError) else error
+        print(f"{name}: {words}", file=sys.stderr)
         return 2
     finally:
         deadline.begin(forced)

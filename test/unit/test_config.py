@@ -91,3 +91,53 @@ def test_broken_files_are_one_clear_line(tmp_path, text, words):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no.yaml"):
         load(tmp_path / "no.yaml")
+
+
+HEAD = "/**:\n  ros__parameters:\n"
+
+
+@pytest.mark.parametrize(("cell", "gripper", "overrides", "words"), [
+    ("    track: {gate_m: 7}", "", {}, "cell.yaml: track.gate_m: expected 0.005 to 1 m, got 7"),
+    ("", "    gripper: {suction: {cup_radius_m: 15}}", {},
+     "gripper.yaml: gripper.suction.cup_radius_m: expected 0.002 to 0.2 m, got 15"),
+    ("", "    gripper: {suction: {cup_radius: 0.01}}", {}, "gripper.yaml: unknown parameter 'gripper.suction.cup_radius'"),
+    ("    gripper: {suction: {rows: 99}}", "    gripper: {suction: {rows: 2}}", {"gripper__suction__columns": 99},
+     "gripper.suction.columns: expected 1 to 8, got 99"),
+    ("    gripper: {suction: {rows: 99}}", "    gripper: {suction: {columns: 2}}", {}, "cell.yaml: gripper.suction.rows"),
+    ("    belt: {reach_min_m: 11.0}", "", {}, "cell.yaml: belt.reach_min_m: expected less than belt.reach_max_m"),
+    ("", "    gripper: {parallel_jaw: {opening_min_m: 0.139}}", {},
+     "gripper.yaml: gripper.parallel_jaw.opening_max_m: expected more"),
+    ("    segment: {threads: 2}", "", {"segment__threads": "x"}, "segment.threads: expected int, got str 'x'"),
+])
+def test_what_is_wrong_in_a_file_names_the_file(tmp_path, cell, gripper, overrides, words):
+    (tmp_path / "cell.yaml").write_text(HEAD + cell)
+    (tmp_path / "gripper.yaml").write_text(HEAD + gripper)
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path / "cell.yaml", **overrides)
+    named = words.partition(": ")[0]
+    start = f"{tmp_path / named}: {words.partition(': ')[2]}" if named.endswith(".yaml") else words
+    assert str(caught.value).startswith(start)
+
+
+def test_an_override_repairs_what_a_file_gets_wrong(tmp_path):
+    (tmp_path / "cell.yaml").write_text(HEAD + "    belt: {reach_min_m: 11.0}")
+    assert load(tmp_path / "cell.yaml", belt__reach_max_m=12.0).belt.reach_min_m == 11.0
+
+
+def test_a_gripper_file_that_is_a_link_to_nothing_is_said(tmp_path):
+    (tmp_path / "cell.yaml").write_text(HEAD)
+    (tmp_path / "gripper.yaml").symlink_to(tmp_path / "gone.yaml")
+    with pytest.raises(ConfigError, match=r"gripper\.yaml: expected a readable file"):
+        load(tmp_path / "cell.yaml")
+
+
+def test_a_nodes_arguments_name_the_files_of_its_values(tmp_path):
+    pytest.importorskip("rclpy")
+    from perception_node.ros.params import origin
+    cell, gripper, other = (tmp_path / name for name in ("cell.yaml", "gripper.yaml", "other.yaml"))
+    cell.write_text(HEAD + "    track: {gate_m: 7.0}\n    belt.reach_min_m: 1.0\n    gripper: {suction: {rows: 2}}")
+    gripper.write_text("/left:\n  perception:\n    ros__parameters:\n      gripper: {suction: {rows: 3}}")
+    other.write_text("a: [")
+    files = [word for file in (cell, gripper, other, tmp_path / "none.yaml") for word in ("--params-file", str(file))]
+    found = origin(["node", "--ros-args", *files, "-p", "belt.reach_min_m:=0.2"])
+    assert found == {"track.gate_m": cell, "gripper.suction.rows": gripper, "belt.reach_min_m": None}

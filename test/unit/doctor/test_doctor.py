@@ -176,7 +176,17 @@ def test_model_gpu_belt_and_configuration(tmp_path, monkeypatch):
     (tmp_path / "cell.yaml").write_text("/**:\n  ros__parameters:\n    track:\n      gate_m: 7.0\n")
     config, found = machine.read_config(tmp_path / "cell.yaml")
     assert config == Config()
-    assert "track.gate_m: expected 0.005 to 1 m, got 7" in of(found, "error")[0].words
+    assert f"{tmp_path / 'cell.yaml'}: track.gate_m: expected 0.005 to 1 m, got 7" in of(found, "error")[0].words
+
+
+def test_grippers():
+    both = of(machine.gripper(Config()), "ok")[0].words
+    assert both == "grasps are proposed for suction (1 cup of 30 mm) and parallel jaw (5 to 140 mm)"
+    assert "suction (4 cups" in of(machine.gripper(from_flat({"gripper.suction.rows": 2, "gripper.suction.columns": 2,
+                                                               "gripper.parallel_jaw.enabled": False})), "ok")[0].words
+    none = of(machine.gripper(from_flat({"gripper.suction.enabled": False, "gripper.parallel_jaw.enabled": False})), "warn")[0]
+    assert "no grasp is proposed" in none.words
+    assert "enabled: true" in none.remedy
 
 
 def test_every_silent_failure_has_a_check():
