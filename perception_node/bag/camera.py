@@ -28,6 +28,11 @@ _CENTRE, _FOCAL, _PIXEL = (0.1, 0.9), (0.2, 20.0), 2.0
 """Where in the picture its optical axis is, in shares of its sides; focal lengths in shares of its width (136 to 3 degrees of
 view); ratio of both focal lengths. Source: judgement; a calibration for twice the resolution has its axis at the border."""
 
+_SCALED = 0.08
+"""Where both shares of the axis lie off the middle to the same side by more than this, and alike to within it, the calibration is
+of another resolution (half of it: 0.25 and 0.25; three quarters: 0.38 and 0.38). Source: judgement; lenses sit within 0.05 of the
+middle, and a picture that was cut out of a larger one is hardly off alike in both directions."""
+
 _DISTORTION_SIZES = {"plumb_bob": (4, 5), "rational_polynomial": (8,)}
 """Coefficients of each model. Source: sensor_msgs/distortion_models.hpp and the text of CameraInfo.msg."""
 
@@ -120,7 +125,8 @@ def odd_calibration(camera: CameraModel) -> str:
     """Why a calibration can hardly be that of its picture, "" = it can."""
     across, down = camera.cx / camera.width, camera.cy / camera.height
     focal = (camera.fx / camera.width, camera.fy / camera.width)
-    if all(_CENTRE[0] <= share <= _CENTRE[1] for share in (across, down)) and all(
+    scaled = abs(across - down) < _SCALED and min(abs(across - 0.5), abs(down - 0.5)) > _SCALED
+    if not scaled and all(_CENTRE[0] <= share <= _CENTRE[1] for share in (across, down)) and all(
             _FOCAL[0] <= share <= _FOCAL[1] for share in focal) and max(focal) <= _PIXEL * min(focal):
         return ""
     return (f"camera_info: fx={camera.fx:.4g} fy={camera.fy:.4g} cx={camera.cx:.4g} cy={camera.cy:.4g} px hardly fit a picture of "

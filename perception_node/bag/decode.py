@@ -67,7 +67,7 @@ def colour_from_image(message: Any) -> NDArray[np.uint8]:
     """
     encoding = str(message.encoding)
     if encoding not in _COLOUR:
-        depth = "; this is a depth picture" if encoding in _DEPTH else ""
+        depth = "; depth pictures have it: is the topic that of colour?" if encoding in _DEPTH else ""
         raise FrameError(f"colour: expected one of the encodings {', '.join(_COLOUR)}, got {encoding!r}{depth}")
     bytes_per_pixel, conversion = _COLOUR[encoding]
     pixels = pixel_rows(message, bytes_per_pixel, "colour")

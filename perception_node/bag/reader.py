@@ -134,6 +134,14 @@ class Recording:
                          f"(node.pair_tolerance_s): {nearest}")
         return found
 
+    def nothing_usable(self) -> DatasetError:
+        """What to raise when all pictures were read and none could be used."""
+        reasons = self.skipped.most_common(3)
+        why = "; ".join([*(f"{count} x {reason}" for reason, count in reasons), *self.notes]) or "it holds no pictures"
+        if reasons and all(reason.startswith("depth") for reason, _ in reasons):
+            why += " (--no-depth: colour alone)"
+        return DatasetError(f"{self.topics.colour}: expected at least one usable picture, got none: {why}")
+
     def frames(self) -> Iterator[Frame]:
         """The frames of `pictures`."""
         for picture in self.pictures():

@@ -113,9 +113,7 @@ def _write(recording: Recording, name: str, part: Path, settings: Settings, pipe
             if writer is not None:
                 writer.__exit__(None, None, None)
     if tally.frames == 0:
-        why = "; ".join([*(f"{count} x {reason}" for reason, count in recording.skipped.most_common(3)), *recording.notes])
-        raise DatasetError(f"{recording.topics.colour}: expected at least one usable picture, got none: "
-                           f"{why or 'it holds no pictures'}")
+        raise recording.nothing_usable()
     return tally.summary(recording, name, pipeline.model_id), times.summary(pipeline)
 
 

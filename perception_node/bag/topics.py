@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ BELT_NAME = "belt_velocity"
 """Last part of the name of the topic with the belt's measured velocity; other twists are commands to robots, or bases' speeds."""
 
 _DEPTH_WORDS = ("depth", "disparity", "stereo")
+_OTHER = re.compile(r"infra|mask|confidence|(^|[/_])ir\d?($|[/_])", re.IGNORECASE)
+"""Pictures that are neither colour nor depth, by their names in the drivers of RealSense, Orbbec, Azure Kinect and ZED."""
+
+_COLOUR = re.compile(r"(^|[/_])(colou?r|rgb)($|[/_])", re.IGNORECASE)
 _TRANSPORTS = ("compressed", "compressedDepth")
 
 
@@ -55,8 +60,9 @@ def choose_topics(connections: list[Connection], where: str, *, colour: str | No
         return name
 
     if colour is None:
-        colours = [name for name in pictures if not _is_depth(name) and "infra" not in name and "mask" not in name]
+        colours = [name for name in pictures if not _is_depth(name) and not _OTHER.search(name)]
         colours = _raw_first([name for name in colours if counts[name]] or colours, types)
+        colours = [name for name in colours if _COLOUR.search(name)] or colours
         if len(colours) != 1:
             found = _listed(colours) or "none"
             raise DatasetError(f"{where}: expected one colour topic, got {found}; name it (--colour-topic, --depth-topic; "

@@ -40,6 +40,5 @@ def take(recording: Recording, name: str, out: Path, pictures: int, belt_plane: 
             if written == pictures:
                 break
         if not written:
-            why = "; ".join(f"{count} x {reason}" for reason, count in recording.skipped.most_common(3)) or "it holds no pictures"
-            raise DatasetError(f"{recording.topics.colour}: expected at least one usable picture, got none: {why}")
+            raise recording.nothing_usable()
     return written

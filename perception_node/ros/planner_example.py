@@ -1,6 +1,7 @@
 """A planner that listens to `~/scene` and prints the grasp that it would execute. Copy it and put your arm in `execute`."""
 
 import contextlib
+import signal
 
 import rclpy
 from rclpy.executors import ExternalShutdownException
@@ -47,11 +48,10 @@ class Planner(Node):
 
 
 def main(args: list[str] | None = None) -> int:
+    signal.signal(signal.SIGINT, lambda *_: None)  # rclpy ends the spinning by itself; no KeyboardInterrupt in the middle of a call
     rclpy.init(args=args)
-    planner = Planner()
-    with contextlib.suppress(KeyboardInterrupt, ExternalShutdownException):
-        rclpy.spin(planner)
-    planner.destroy_node()
+    with contextlib.suppress(ExternalShutdownException):
+        rclpy.spin(Planner())
     rclpy.try_shutdown()
     return 0
 

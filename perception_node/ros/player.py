@@ -20,6 +20,7 @@ import rclpy
 from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
+from perception_node.arguments import one_or_more
 from perception_node.bag.reader import Recording
 from perception_node.errors import PerceptionError
 from perception_node.files import put_json
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, default=1.0, metavar="FACTOR", help="2 = twice as fast as recorded (default: 1)")
     parser.add_argument("--loop", action="store_true", help="begin again at the end, until Ctrl-C")
     parser.add_argument("--clock", action="store_true", help="keep the recorded stamps and publish /clock")
-    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames (default: all)")
+    parser.add_argument("--frames", type=one_or_more, metavar="N", help="stop after N frames (default: all)")
     parser.add_argument("--wait", type=float, default=30.0, metavar="SECONDS",
                         help="how long to wait for a subscriber of `image`, in s; 0 = begin at once (default: 30)")
     parser.add_argument("--answers", default="", metavar="TOPIC",
@@ -71,6 +72,8 @@ def run(options: argparse.Namespace, ros_arguments: Sequence[str]) -> int:
                     player.play(decoder)
                 finally:
                     decoder.close()
+                if not player.sent and not stop.is_set():
+                    raise recording.nothing_usable()
                 rounds += 1
             stop.wait(SETTLE_S)  # let the last pictures leave
         finally:

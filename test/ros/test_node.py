@@ -206,6 +206,22 @@ def test_nobody_publishes(cell, fault):
     assert cell.statuses["camera"][2]["colour_topic"] == "/image"
 
 
+def test_the_log_says_once_what_does_not_come_and_when_it_does_again(cell, frames, messages):
+    """Who has named a wrong topic looks at the terminal first."""
+    process = cell.start(*PATIENT)
+    cell.watch_diagnostics()
+    process.wait_for_line("camera: no picture ever came: nobody publishes /image")
+
+    def send(depth):
+        colour, with_depth, info = messages.triple(frames[0], cell.next_stamp_ns())
+        cell.send(colour, with_depth if depth else None, info)
+    cell.wait_until(lambda: "camera: no depth ever came on /depth (0 publisher(s)): degraded mode" in process.text,
+                    "the missing depth", each=lambda: send(False))
+    cell.wait_until(lambda: "camera: depth again" in process.text, "depth is there", each=lambda: send(True))
+    assert process.text.count("no picture ever came") == 1
+    assert process.text.count("camera: no depth ever came") == 1
+
+
 @pytest.mark.fault("quality of service does not fit")
 def test_qos_that_does_not_fit_is_said(cell, fault):
     from rclpy.qos import QoSProfile, ReliabilityPolicy

@@ -135,3 +135,53 @@ def test_bad_input_is_one_line(cell, arguments, words):
     assert player.returncode == 2
     assert words in error
     assert error.count("\n") == 1
+
+
+def other_depth(path, change):
+    """The first second of the bundled recording, its depth changed: a raw Image, and the frame that it names."""
+    from rosbags.rosbag2 import Writer
+    from rosbags.typesys import Stores, get_typestore
+
+    from perception_node.bag.reader import Recording
+    from perception_node.ros.player import DEMO_RECORDING
+
+    store = get_typestore(Stores.ROS2_KILTED)
+    kinds = {"/image": "sensor_msgs/msg/Image", "/depth": "sensor_msgs/msg/Image", "/camera_info": "sensor_msgs/msg/CameraInfo"}
+    header, time, image, roi, info = (store.types[f"{name}"] for name in (
+        "std_msgs/msg/Header", "builtin_interfaces/msg/Time", "sensor_msgs/msg/Image", "sensor_msgs/msg/RegionOfInterest",
+        "sensor_msgs/msg/CameraInfo"))
+    with Recording(DEMO_RECORDING) as recording, Writer(path, version=9) as writer:
+        topics = {topic: writer.add_connection(topic, kind, typestore=store) for topic, kind in kinds.items()}
+        for frame, _ in zip(recording.frames(), range(15), strict=False):
+            at, camera = time(*divmod(frame.stamp_ns, 10**9)), frame.camera
+            metres, frame_id = change(frame)
+            said = {
+                "/camera_info": info(header(at, frame.frame_id), camera.height, camera.width, "plumb_bob", np.zeros(5),
+                                     camera.K.ravel(), np.eye(3).ravel(), np.zeros(12), 0, 0, roi(0, 0, 0, 0, False)),
+                "/depth": image(header(at, frame_id), camera.height, camera.width, "32FC1", 0, 4 * camera.width,
+                                metres.astype("<f4").reshape(-1).view(np.uint8)),
+                "/image": image(header(at, frame.frame_id), camera.height, camera.width, "rgb8", 0, 3 * camera.width,
+                                frame.rgb.reshape(-1))}
+            for topic, message in said.items():
+                writer.write(topics[topic], frame.stamp_ns, store.serialize_cdr(message, kinds[topic]))
+
+
+def test_depth_that_is_not_whole_millimetres_stays_as_it_is(cell, camera_side, tmp_path):
+    """Millimetres in 32FC1 above all: as 16UC1 they would be no depth at all, and the node could not say what is wrong."""
+    other_depth(tmp_path / "bag", lambda frame: (frame.depth_m * 1000, frame.frame_id))
+    player = play(cell, str(tmp_path / "bag"))
+    cell.wait_until(lambda: camera_side["depth"], "a depth picture")
+    assert player.wait(60) == 0, player.stderr.read()
+    depth = camera_side["depth"][-1]
+    assert (depth.encoding, depth.step) == ("32FC1", 4 * depth.width)
+    assert 800 < np.nanmedian(np.frombuffer(depth.data, np.float32)) < 1400
+
+
+def test_a_recording_without_usable_pictures_is_told_at_once_and_not_looped_for_ever(cell, camera_side, tmp_path):
+    other_depth(tmp_path / "bag", lambda frame: (frame.depth_m, "camera_depth_optical_frame"))
+    player = play(cell, str(tmp_path / "bag"), "--loop")
+    _, error = player.communicate(timeout=60)
+    assert player.returncode == 2
+    assert "expected at least one usable picture, got none: 15 x depth: expected the colour picture's frame" in error
+    assert "--no-depth" in error
+    assert error.count("\n") == 1

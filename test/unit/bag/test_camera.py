@@ -131,6 +131,8 @@ def test_calibration_that_can():
 @pytest.mark.parametrize(("numbers", "odd"), [
     ((600.0, 610.0, 320.0, 240.0), False), ((150.0, 150.0, 300.0, 200.0), False), ((6000.0, 6000.0, 350.0, 260.0), False),
     ((1900.0, 1900.0, 960.0, 540.0), True), ((640.0, 640.0, 640.0, 360.0), True),  # of 1920x1080, of 1280x720
+    ((325.0, 325.0, 160.0, 120.0), True), ((480.0, 480.0, 240.0, 180.0), True),  # of 320x240, of 480x360
+    ((600.0, 600.0, 480.0, 120.0), False), ((600.0, 600.0, 320.0, 60.0), False),  # cut out of a larger picture
     ((1.93, 1.93, 320.0, 240.0), True), ((600.0, 3000.0, 320.0, 240.0), True), ((1e9, 1e9, 320.0, 240.0), True)])
 def test_a_calibration_that_is_hardly_the_pictures(numbers, odd):
     words = odd_calibration(CameraModel(*numbers, 640, 480))

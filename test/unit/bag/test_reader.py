@@ -199,6 +199,16 @@ def test_a_broken_type_is_told_on_one_line():
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("others", "colour"), [
+    (("/camera/ir/image_raw", "/camera/ir2/image_rect", "/camera/depth/image_raw"), "/camera/color/image_raw"),
+    (("/zed/confidence/confidence_map", "/zed/depth/depth_registered"), "/zed/rgb/image_rect_color"),
+    (("/head/left/image_rect", "/head/right/image_rect"), "/head/colour/image"),
+    (("/top/left_image", "/top/right_image"), "/top/rgb_image")])
+def test_what_is_neither_colour_nor_depth_needs_no_naming(others, colour):
+    made = [SimpleNamespace(topic=name, msgtype=IMAGE, msgcount=9) for name in (*others, colour)]
+    assert choose_topics(made, "bag", colour=None, depth=None, camera_info=None).colour == colour
+
+
 def test_two_cameras_must_be_named():
     with pytest.raises(DatasetError, match="/a/image, /b/image; name it"):
         choose_topics(connections(__a__image=IMAGE, __b__image=IMAGE), "bag", colour=None, depth=None, camera_info=None)
