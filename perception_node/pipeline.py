@@ -62,6 +62,8 @@ class Pipeline:
         self._tracker = Tracker(self._config.track, self._config.belt)
         self._cover = CoverMemory()
         self.clock_jumps = 0
+        self.belt_reading_used, self.belt_doubt = False, ""
+        """Whether the last frame took the measured belt velocity, and what has been wrong with that for a while, in words."""
 
     @classmethod
     def from_file(cls, path: str | Path, **overrides: Any) -> Pipeline:
@@ -92,6 +94,7 @@ class Pipeline:
         """Forget all tracks, the belt's velocity and what lay on what."""
         self._tracker.reset()
         self._cover.forget()
+        self.belt_reading_used, self.belt_doubt = False, ""
 
     def update_config(self, config: Config) -> None:
         """Take over live parameters between two frames; tracks are kept.
@@ -116,7 +119,8 @@ class Pipeline:
 
         Args:
             frame: picture, with or without depth. A stamp before the last one resets the tracker.
-            belt_velocity_m_s: (3,) in the camera frame, measured by the belt's drive at the frame's time; None = estimate it.
+            belt_velocity_m_s: (3,) in the camera frame, measured by the belt's drive at the frame's time; None = estimate it. It is
+                estimated as well while the packages contradict what was measured.
 
         Raises:
             FrameError: this frame cannot be used; the next one may be.
@@ -130,6 +134,7 @@ class Pipeline:
         times.append(time.perf_counter())
         packages, update = self._over_time(located, self._tracker.update(located, frame.stamp_ns, measured), frame.stamp_ns)
         self.clock_jumps += update.reset
+        self.belt_reading_used, self.belt_doubt = update.reading_used, update.reading_words
         times.append(time.perf_counter())
         grasps, rejections = propose_grasps(frame, packages, segmentation, update.tracks, self._config.gripper, self._config.grasp,
                                             self._config.belt, update.belt_velocity_m_s, self._ranking)

@@ -86,8 +86,8 @@ def compile_loops(config: Config) -> None:
     labels = steady(np.zeros((480, 640), np.uint16))
     relief(steady(depth_m), ray_image(_CAMERA), labels, np.zeros((8, 8), np.uint8), 0, 0, np.zeros(4), 0.01, np.empty(5))
     renumbered(labels, np.zeros(1 << 16, np.uint16))
-    for number, depth in enumerate((depth_m, depth_m, depth_m, None), start=1):
-        pipeline.process(Frame(rgb=rgb, depth_m=depth, camera=_CAMERA, stamp_ns=number * 50_000_000, frame_id="warm_up"))
+    for number, (depth, belt) in enumerate([(depth_m, None)] * 3 + [(None, None)] + [(depth_m, (0.1, 0.0, 0.0))] * 4, start=1):
+        pipeline.process(Frame(rgb=rgb, depth_m=depth, camera=_CAMERA, stamp_ns=number * 50_000_000, frame_id="warm_up"), belt)
 
 
 if __name__ == "__main__":

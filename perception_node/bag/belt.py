@@ -14,6 +14,9 @@ from perception_node.types import F64
 STALE_S = 1.0
 """An older reading does not count any more. Source: drives publish at 10 Hz or more; ten missed ones are a dead drive."""
 
+CONTRADICTED = "estimated from the packages: they contradict belt_velocity"
+"""Words for a frame whose reading counted, but was not used: what the packages do is plainly something else."""
+
 _KEEP_NS = 3_000_000_000  # more than a picture waits for its depth, so that its own reading is still there
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from perception_node.bag.belt import measured_velocity
+from perception_node.bag.belt import CONTRADICTED, measured_velocity
 from perception_node.bag.reader import RESTART_NS, Picture
 from perception_node.bag.watch import UnusablePicture, Watch
 from perception_node.errors import PerceptionError, unexpected
@@ -19,7 +19,7 @@ class Step:
     """One frame of a replay: its scene, or None and why it failed; `restarted` when tracks were forgotten before it.
 
     `dropped` is the reason by which the node counts a picture that it does not compute ("blind", "frozen"), "" = it was computed;
-    `belt` says where the belt's velocity came from.
+    `belt` says where the belt's velocity came from, `belt_doubt` what has been wrong with the measured one for a while.
     """
 
     number: int
@@ -29,6 +29,7 @@ class Step:
     restarted: bool
     dropped: str = ""
     belt: str = ""
+    belt_doubt: str = ""
 
 
 def replay(pictures: Iterable[Picture], pipeline: Pipeline, skipped: Counter[str] | None = None) -> Iterator[Step]:
@@ -72,7 +73,9 @@ def _step(number: int, picture: Picture, pipeline: Pipeline, restarted: bool) ->
     frame = picture.frame
     velocity, belt = measured_velocity(picture.belt, frame.frame_id, pipeline.config.belt, pipeline.config.track.max_speed_m_s)
     try:
-        return Step(number, frame, pipeline.process(frame, velocity), "", restarted, belt=belt)
+        scene = pipeline.process(frame, velocity)
+        belt = belt if velocity is None or pipeline.belt_reading_used else CONTRADICTED
+        return Step(number, frame, scene, "", restarted, belt=belt, belt_doubt=pipeline.belt_doubt)
     except PerceptionError as error:
         return Step(number, frame, None, str(error), restarted, belt=belt)
     except Exception as error:  # as in the node: a fault of ours must cost a frame and be said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from perception_node.bag.belt import Reading, measured_velocity
+from perception_node.bag.belt import CONTRADICTED, Reading, measured_velocity
 from perception_node.config import BeltConfig
 from perception_node.types import F64
 
@@ -30,3 +30,7 @@ class BeltInput:
         velocity, self.words = measured_velocity(reading, frame_id, belt, max_speed_m_s)
         self.refused = newest is not None and velocity is None
         return velocity
+
+    def contradicted(self) -> None:
+        """The packages contradicted the reading that was returned last; it was not used."""
+        self.words = CONTRADICTED

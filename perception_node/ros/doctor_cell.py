@@ -186,6 +186,8 @@ def _node_findings(nodes: list[Node]) -> list[Finding]:
                                "its log says more"))
         else:
             found.append(ok("node", f"{node.name} is active"))
+        if "belt_velocity" in (numbers := node.statuses.get("pipeline", (0, "", {}))[2]):
+            found.append(note("belt_velocity", f"{node.name}: {numbers['belt_velocity']}"))
         for name, (severity, said, _) in node.statuses.items():
             if name == "node":
                 continue

@@ -203,7 +203,7 @@ class Worker(CameraWorker):
         self._camera: tuple[Any, CameraModel] | None = None
         """The last calibration's message, and what it was read as."""
         self._depth_check = DepthCheck()
-        self._calibration_doubt = ""
+        self._calibration_doubt, self._belt_doubt = "", ""
 
     @property
     def exposure(self) -> Exposure | None:
@@ -213,8 +213,9 @@ class Worker(CameraWorker):
     @property
     def doubts(self) -> list[tuple[str, str]]:
         """Depth in a wrong unit, a belt that is not where it was calibrated, the calibration of another camera or
-        picture size."""
-        found = (("error", self._depth_check.unit), ("warn", self._depth_check.plane), ("warn", self._calibration_doubt))
+        picture size, a belt velocity that the packages contradict."""
+        found = (("error", self._depth_check.unit), ("warn", self._depth_check.plane), ("warn", self._calibration_doubt),
+                 ("warn", self._belt_doubt))
         return [(level, words) for level, words in found if words]
 
     def _process(self, item: Item) -> None:
@@ -233,7 +234,11 @@ class Worker(CameraWorker):
         self._calibration_doubt = foreign_calibration(info.header.frame_id, frame.frame_id) or odd_calibration(frame.camera)
         decoded = time.perf_counter()
         config = self.pipeline.config
-        scene = self.pipeline.process(frame, self.belt.velocity(frame.frame_id, config.belt, config.track.max_speed_m_s))
+        velocity = self.belt.velocity(frame.frame_id, config.belt, config.track.max_speed_m_s)
+        scene = self.pipeline.process(frame, velocity)
+        if velocity is not None and not self.pipeline.belt_reading_used:
+            self.belt.contradicted()
+        self._belt_doubt = self.pipeline.belt_doubt
         computed = time.perf_counter()
         if not self._wanted(item, frame.stamp_ns):
             return

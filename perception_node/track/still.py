@@ -50,6 +50,11 @@ class StillWatch:
         self._seen: dict[int, _Seen] = {}
         self._stamp_ns = 0
 
+    def rode(self, track_id: int) -> bool:
+        """Whether a track has moved with the belt."""
+        seen = self._seen.get(track_id)
+        return seen is not None and seen.rides >= _RIDE_FRAMES
+
     def update(self, tracks: Sequence[Track], belt_velocity_m_s: F64 | None, stamp_ns: int, still_s: float,
                forget_s: float) -> dict[int, Stay]:
         """Take one frame's tracks in.

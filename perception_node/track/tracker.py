@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from perception_node.track.masks import Grid, grid_of
 from perception_node.track.match import ALONE, PLAIN, Outlines, fit_cost, likely_shift, outlines_of
 from perception_node.track.motion import HISTORY, History, Velocity, belt_velocity, own_slopes
 from perception_node.track.pose import MIN_POSITION_SIGMA_M, correct
+from perception_node.track.reading import ReadingCheck
 from perception_node.track.shapes import Shapes, by_track, holders, pieces, predicted, rectangles
 from perception_node.track.still import Stay, StillWatch
 from perception_node.types import F64, Package, Packages, Track
@@ -47,21 +49,25 @@ class TrackUpdate:
     """What one frame did to the tracks.
 
     Attributes:
-        tracks: one per package of the frame, in its order. belt_velocity_m_s: (3,) in the camera frame, None = unknown.
+        tracks: one per package of the frame, in its order. belt_velocity_m_s: (3,) in the camera frame as used, None = unknown.
         reset: True when the clock had jumped and everything before was forgotten. still: by label, what has not moved with the
-            moving belt since it was first seen.
+            moving belt since it was first seen. reading_used: False when there was no measured velocity, or the packages contradict
+            it. reading_words: what is wrong with it, "" = nothing that shows.
     """
 
     tracks: tuple[Track, ...]
     belt_velocity_m_s: F64 | None
     reset: bool
     still: Mapping[int, Stay] = field(default_factory=dict)
+    reading_used: bool = False
+    reading_words: str = ""
 
 
 @dataclass
 class _State:
     """One followed package: filtered pose, its covariance and size, as of `stamp_ns`; `package`: the last measurement; `drift_m`:
-    (3,) how far it has been carried since then; `held_ns`: when a mask last held it together with others."""
+    (3,) how far it has been carried since then; `held_ns`: when a mask last held it together with others; `scale_doubt`: relative
+    sigma of its distance, and so of its speed."""
 
     track_id: int
     class_name: str
@@ -75,6 +81,7 @@ class _State:
     history: History = field(default_factory=History)
     shapes: Shapes = field(default_factory=Shapes)
     held_ns: int = 0
+    scale_doubt: float = 0.0
 
 
 class Tracker:
@@ -103,6 +110,7 @@ class Tracker:
         self._belt_ns = 0
         self._stamp_ns: int | None = None
         self._watch = StillWatch()
+        self._reading = ReadingCheck()
 
     def update(self, packages: Packages, stamp_ns: int, belt_velocity_m_s: Sequence[float] | F64 | None = None) -> TrackUpdate:
         """Take one frame's packages in.
@@ -110,7 +118,8 @@ class Tracker:
         Args:
             packages: located in the camera frame. stamp_ns: of the frame; earlier than the last one = the clock jumped, all
                 is forgotten; equal to the last one = the same frame again, ids are kept and nothing is learned.
-            belt_velocity_m_s: (3,) in the camera frame as measured by the belt's drive, None = estimate it.
+            belt_velocity_m_s: (3,) in the camera frame as measured by the belt's drive, None = estimate it. It is estimated as
+                well while the packages contradict the reading (`ReadingCheck`).
 
         Returns:
             One track per package in the packages' order; `track_id` 0 where a package could not be placed.
@@ -124,14 +133,15 @@ class Tracker:
         oldest_ns = stamp_ns - round((self.track.max_missed_s + 1e-9) * 1e9)
         self._states = [s for s in self._states if max(s.stamp_ns, s.held_ns) >= oldest_ns]
         measured = None if belt_velocity_m_s is None else np.asarray(belt_velocity_m_s, dtype=np.float64)
-        if measured is not None:
+        if measured is not None and self._reading.believed:
             self._belt, self._belt_ns = Velocity(measured, (0.01 * float(np.linalg.norm(measured)) + 0.001) ** 2), stamp_ns
         elif self._belt is not None and (stamp_ns - self._belt_ns) * 1e-9 > _BELT_MEMORY_S:
             self._belt = None
         placed = [package for package in packages.items if package.placed]
         found = outlines_of(placed)
         grid = grid_of(packages, placed)
-        pairs, held = self._match(found, grid, step_s)
+        sure = self._belt is not None and (measured is None or self._reading.confirmed)
+        pairs, held = self._match(found, grid, step_s, sure)
         by_label = {placed[column].label: self._states[row] for row, column in pairs}
         if pairs and not again:
             self._take_in(pairs, held, placed, found, grid, stamp_ns)
@@ -140,17 +150,19 @@ class Tracker:
                 by_label[package.label] = self._start(package, stamp_ns)
                 by_label[package.label].shapes.see(found, column, stamp_ns, grid)
         if not again:
-            self._learn_velocity(packages.belt_plane, stamp_ns, measured is not None)
+            self._learn_velocity(packages.belt_plane, stamp_ns, measured)
         tracks = self._tracks(packages.items, by_label, stamp_ns)
         velocity = None if self._belt is None else self._belt.value.copy()
         still = self._watch.update(tracks, velocity, stamp_ns, self.track.still_s, self.track.max_missed_s)
-        return TrackUpdate(tracks, velocity, jumped, still)
+        return TrackUpdate(tracks, velocity, jumped, still, measured is not None and self._reading.believed,
+                           self._reading.words)
 
-    def _match(self, found: Outlines, grid: Grid | None, step_s: float) -> tuple[list[tuple[int, int]], dict[int, list[int]]]:
+    def _match(self, found: Outlines, grid: Grid | None, step_s: float,
+               sure: bool) -> tuple[list[tuple[int, int]], dict[int, list[int]]]:
         """Carry all tracks on by the time since the last frame and pair them with packages.
 
         A belt that stops or turns moves all of its packages otherwise than predicted, and alike: where that explains the picture
-        better, it is how far every track is carried, those out of sight included.
+        better, it is how far every track is carried, those out of sight included. `sure`: the belt's speed is known.
         """
         if not self._states:
             return [], {}
@@ -165,7 +177,7 @@ class Tracker:
             shift = likely_shift(main.some(in_sight), found, self.track.max_speed_m_s * step_s)
             length_m = float(np.linalg.norm(shift))
             if length_m > _STEP_M:
-                price = 0.0 if self._belt is None else _LEAP_COST * ALONE * min(length_m / self.track.gate_m, 1.0)
+                price = 0.0 if not sure else _LEAP_COST * ALONE * min(length_m / self.track.gate_m, 1.0)
                 self._carry(shift)
                 shifted, other_held, other_cost, _ = self._pair(found, grid, stale)
                 if other_cost + price < cost:
@@ -276,21 +288,29 @@ class Tracker:
         if not states:
             return
         # The middle one: one direction (the height, or the viewing ray without depth) may be in doubt, but always by the same.
-        middle = np.linalg.eigvalsh(np.array([state.package.covariance[:3, :3] for state in states]))[:, 1]
-        for state, sigma in zip(states, np.sqrt(np.maximum(middle, MIN_POSITION_SIGMA_M**2)).tolist(), strict=True):
+        sigmas = np.sqrt(np.maximum(np.linalg.eigvalsh(np.array([state.package.covariance[:3, :3] for state in states])),
+                                    MIN_POSITION_SIGMA_M**2))[:, 1:].tolist()
+        for state, (sigma, most) in zip(states, sigmas, strict=True):
+            state.scale_doubt = most / max(math.hypot(*state.package.T_cam_package[:3, 3].tolist()), 1e-3)
             state.history.append(stamp_ns * 1e-9, state.package.T_cam_package[:3, 3].tolist(),
                                  1.0 if state.package.truncated else sigma)
 
-    def _learn_velocity(self, plane: F64 | None, stamp_ns: int, measured: bool) -> None:
-        """Estimate the belt's velocity (unless it was given), then which packages plainly move otherwise."""
+    def _learn_velocity(self, plane: F64 | None, stamp_ns: int, measured: F64 | None) -> None:
+        """Estimate the belt's velocity (unless it was given and fits), then which packages plainly move otherwise."""
         current = [state for state in self._states if state.stamp_ns == stamp_ns]
         now_s = stamp_ns * 1e-9
         rows = np.array([state.history.rows for state in current])
         rows = rows.reshape(len(current), HISTORY, 5)
-        if not measured:
+        if measured is None:
+            self._reading.silent()
+        else:
+            self._reading.look(measured, rows, np.array([state.scale_doubt for state in current]),
+                               [state.track_id for state in current],
+                               [self._watch.rode(state.track_id) for state in current], plane, stamp_ns)
+        if measured is None or not self._reading.believed:
             estimate = belt_velocity(rows, now_s)
             if estimate is not None:
-                value = self._along_belt(estimate.value, plane)
+                value = self._along_belt(estimate.value, plane, measured is None)
                 speed = float(np.linalg.norm(value))
                 if speed > self.track.max_speed_m_s:
                     value = value * (self.track.max_speed_m_s / speed)
@@ -305,10 +325,10 @@ class Tracker:
         for state, moves, velocity, spread in zip(current, plain.tolist(), own, variance.tolist(), strict=True):
             state.velocity = Velocity(velocity, spread) if moves else None
 
-    def _along_belt(self, velocity: F64, plane: F64 | None) -> F64:
-        """The part of a velocity that a belt can have: along its configured direction, or in its plane."""
+    def _along_belt(self, velocity: F64, plane: F64 | None, sure: bool) -> F64:
+        """The part of a velocity that a belt can have: along its configured direction where that is sure, or in its plane."""
         direction = np.array(self.belt.direction)
-        if direction.any():
+        if sure and direction.any():
             return direction * float(direction @ velocity)
         return velocity if plane is None else velocity - plane[:3] * float(plane[:3] @ velocity)
 

@@ -151,3 +151,26 @@ def test_frozen_pictures_can_be_allowed(tmp_path, small_frames, write_raw, detec
     with Recording(tmp_path / "cell") as recording:
         steps = list(replay(recording.pictures(), Pipeline(config, segmenter=ByColour())))
     assert [step.dropped for step in steps] == ["", "", "", "", *["frozen" if detect else ""] * 6]
+
+
+def test_a_contradicted_belt_velocity_is_left_out_as_by_the_node(tmp_path, small_frames, write_raw, monkeypatch):
+    """Both packages ride at about 0.18 m/s, the drive says 0.6 m/s the other way."""
+    frames = []
+    for number, frame in enumerate(small_frames(20)):
+        rgb, depth_m = np.full_like(frame.rgb, 40), np.full_like(frame.depth_m, 1.0)
+        for top, colour in ((4, (200, 120, 40)), (18, (60, 90, 220))):
+            rgb[top:top + 10, 2 + number:14 + number], depth_m[top:top + 10, 2 + number:14 + number] = colour, 0.9
+        frames.append(dataclasses.replace(frame, rgb=rgb, depth_m=depth_m))
+    belt = [(frame.stamp_ns - TENTH // 2, -0.6, "cam") for frame in frames]
+    monkeypatch.setattr("perception_node.track.motion._TRUST_M", 0.1)  # a pixel of this small picture is 2 cm wide
+    write_raw(tmp_path / "cell", frames, belt=belt)
+    lines = replayed(tmp_path / "cell")
+    assert lines == live(tmp_path / "cell", monkeypatch)
+    speeds = [line["belt_velocity_m_s"][0] for line in lines]
+    assert speeds[0] == -0.6
+    assert all(0.1 < speed < 0.25 for speed in speeds[8:])
+    monkeypatch.setattr("perception_node.bag.run.Pipeline", lambda config: Pipeline(config, segmenter=ByColour()))
+    summary = replay_one(tmp_path / "cell", tmp_path / "out", Settings(config=CONFIG, film=False, published=False), progress=False)
+    assert summary["frames_by_belt"]["estimated from the packages: they contradict belt_velocity"] >= 12
+    note, = (note for note in summary["notes"] if "contradicted" in note)
+    assert "it says 0.600 m/s, 2 packages move at 0.1" in note

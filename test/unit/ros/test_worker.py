@@ -49,6 +49,7 @@ class Stand:
 
     # the pipeline
     model_id, runtime, device = "m 0", "onnxruntime", "cpu"
+    belt_reading_used, belt_doubt = True, ""
 
     def process(self, frame, velocity=None):
         if self.error is not None:
@@ -249,6 +250,25 @@ def test_a_belt_velocity_that_does_not_count_is_said(stand):
     stand.send(1 * SECOND)
     assert "belt velocity estimated from the packages: expected a belt_velocity of at most 3 m/s" in statuses(stand)[1].words
     assert statuses(stand)[1].level == WARN
+
+
+def test_a_belt_velocity_that_the_packages_contradict_is_said_and_logged(stand):
+    stand.worker.belt.put(twist(0.36, "camera"))
+    stand.send(1 * SECOND)
+    assert statuses(stand)[1].values["belt_velocity"] == "measured, in the camera's frame"
+    doubt = "belt_velocity is contradicted: it says 0.360 m/s, 5 packages move at 0.300 m/s"
+    stand.belt_reading_used, stand.belt_doubt = False, doubt
+    stand.send(2 * SECOND)
+    stand.send(3 * SECOND)  # what the second has to say is said
+    camera, pipeline = statuses(stand)
+    assert (camera.level, camera.words.split("; ")[-1]) == (WARN, doubt)
+    assert pipeline.values["belt_velocity"] == "estimated from the packages: they contradict belt_velocity"
+    assert doubt in {words for _, words, level in stand.said if level == "warn"}
+    stand.belt_reading_used, stand.belt_doubt = True, ""
+    stand.send(4 * SECOND)
+    camera, pipeline = statuses(stand)
+    assert camera.level == OK
+    assert pipeline.values["belt_velocity"] == "measured, in the camera's frame"
 
 
 def test_statuses(stand, monkeypatch):
