@@ -266,7 +266,7 @@ def _choose(packages: Sequence[Package], owner: NDArray[np.int64], patch: Patche
     ids = [book.track_ids.get(label, 0) for label in labels]
     rows = list(zip([footprint] * len(taken), score[taken].tolist(), labels, ids, book.deadlines_ns(labels, patch.contact),
                     strict=True))
-    return Grasp.many("suction", _poses(patch, hint[taken]), _covariances(patch, config.cup_radius_m), rows, list(values), table)
+    return Grasp.many("suction", _poses(patch, hint[taken]), patch.covariances(config.cup_radius_m), rows, list(values), table)
 
 
 def _poses(patch: Patches, hint: F64) -> F64:
@@ -311,15 +311,3 @@ def _spread_out(ordered: Sequence[int], contact: Sequence[Sequence[float]], radi
             if len(chosen) == count:
                 break
     return chosen
-
-
-def _covariances(patch: Patches, radius_m: float) -> F64:
-    """(N, 6, 6) of the contacts: planes through the readings under the cup; along the surface, the cup is where it is put."""
-    variance = (patch.rms_m**2 + _NOISE_M**2)[:, None, None]
-    count = np.maximum(patch.reading * _SAMPLES_PER_CUP, 1.0)[:, None, None]
-    across = patch.normal[:, :, None] * patch.normal[:, None, :]
-    within = np.eye(3) - across
-    covariance = np.zeros((len(patch.normal), 6, 6))
-    covariance[:, :3, :3] = across * (variance / count + _NOISE_M**2) + within * _NOISE_M**2
-    covariance[:, 3:, 3:] = within * (4 * variance / count / radius_m**2) + across * 1e-4
-    return covariance
