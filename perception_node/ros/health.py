@@ -77,7 +77,7 @@ class Health:
         what, now, logger = missing(self._node.inbox), time.monotonic(), self._node.get_logger()
         if what != self._missing:
             if not what and self._told:
-                logger.info(f"camera: {self._missing} again, {camera.words}")
+                logger.info(f"camera: {self._missing} again")
             self._missing, self._since, self._told = what, now, False
         if what and not self._told and now - self._since >= TELL_AFTER_S:
             self._told = True

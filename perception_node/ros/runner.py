@@ -96,12 +96,16 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     from rclpy.executors import SingleThreadedExecutor
     from rclpy.lifecycle import TransitionCallbackReturn
     from rclpy.signals import SignalHandlerOptions
+    from rclpy.utilities import remove_ros_args
 
     from perception_node.errors import ConfigError, PerceptionError, one_line
     from perception_node.parameters import blamed
     from perception_node.ros.params import origin
 
     try:
+        unread = remove_ros_args(sys.argv[1:] if args is None else args)
+        if unread:  # rcl would pass over them, and the node would run with other parameters than meant
+            raise ConfigError(f"expected --ros-args before all arguments, got {' '.join(unread)}")
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     except Exception as error:  # arguments or a parameter file that rcl does not accept, in types of its own
         print(f"{name}: {one_line(error)}", file=sys.stderr)

@@ -192,6 +192,15 @@ def test_nan_costs_one_frame(cell, frames, messages, fault, tmp_path):
     cell.wait_until(lambda: scenes, "the next good frame's scene")
 
 
+@pytest.mark.parametrize("module", ["perception", "beacon"])
+def test_a_file_without_ros_args_before_it_is_refused(cell, module):
+    """rcl passes over what is not after --ros-args: the node would run with the default gripper, and nobody would know."""
+    done = subprocess.run([sys.executable, "-m", f"perception_node.ros.{module}", "--params-file", "config/gripper.yaml"],
+                          env=cell.environment(), capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr == f"{module}: expected --ros-args before all arguments, got --params-file config/gripper.yaml\n"
+
+
 @pytest.mark.fault("no camera at all")
 def test_nobody_publishes(cell, fault):
     cell.start("-p", "qos_overrides./image.subscription.reliability:=reliable", reliability="")
