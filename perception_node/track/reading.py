@@ -34,7 +34,7 @@ _LONGEST_STEP_S = 0.2
 """A gap between frames counts as this long at most."""
 _FLOOR_M_S, _SHARE = 0.012, 0.08
 """Differences below the floor, or this share of the speed, are none. Source: a belt's slip and a camera's calibration are some
-percent; measured: docs/results.md."""
+percent; measured: docs/reliability.md."""
 _STANDS_M_S, _STANDS_FOR_S = 0.03, 0.2
 """What moves slower stands, and what has come to a stop for so long: by then it is mostly a stop that the window shows."""
 _COMES_TO_REST = 0.3
