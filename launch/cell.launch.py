@@ -13,6 +13,7 @@ from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch_ros.actions import Node
 
 from perception_node.config import load
+from perception_node.ros.cameras import require_own_topics
 from perception_node.ros.launching import FROM_CONFIG, node_arguments, overrides, topic_arguments, transport, values, when_required
 
 CONFIG = Path(__file__).parent.parent / "config" / "cell.yaml"
@@ -49,6 +50,7 @@ def nodes(context: LaunchContext) -> list[Node]:
                    "enclave")
     path = Path(value["config"]).expanduser().resolve()
     cameras = load(path).cameras
+    require_own_topics(cameras, value)
     files = [str(file) for file in (path, path.with_name("gripper.yaml")) if file.exists()]
     given = overrides(value) | {f"segment.{name}": value[name] for name in ("model", "device") if value[name]}
     remappings = [(topic, value[topic]) for topic in TOPICS]
