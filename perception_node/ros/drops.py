@@ -25,6 +25,10 @@ REASONS = (LOST, SUPERSEDED, UNPAIRED, NO_CALIBRATION, BAD_FRAME, BLIND, FROZEN,
 WINDOW_S = 2.0
 """Rates are taken over this time: long enough for a camera of 2 Hz, short enough for an operator. Source: judgement."""
 
+_INTERVALS, _EVEN = 7, 1.6
+"""So many intervals tell a period, if the longest is no longer than this many times their median. Source: judgement; pictures of a
+steady camera come with some milliseconds of jitter, a lost one doubles an interval."""
+
 
 class Rate:
     """Events per second over the last `WINDOW_S`, and when the last one was (monotonic seconds)."""
@@ -55,6 +59,15 @@ class Rate:
         """Seconds between the last two events; None = there were not two."""
         times = self._times
         return times[-1] - times[-2] if len(times) > 1 else None
+
+    def period_s(self) -> float | None:
+        """Median of the last intervals in seconds; None = too few, or too uneven to say when the next event is due."""
+        times = self._times
+        if len(times) <= _INTERVALS:
+            return None
+        intervals = sorted(times[-k] - times[-k - 1] for k in range(1, _INTERVALS + 1))
+        middle = intervals[_INTERVALS // 2]
+        return middle if intervals[-1] <= _EVEN * middle else None
 
     def silent_s(self) -> float | None:
         """Seconds since the last event; None = there was none."""

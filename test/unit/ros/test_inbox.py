@@ -156,3 +156,87 @@ def test_storing_a_picture_takes_microseconds():
     for _ in range(200):
         box.put_colour(data)
     assert (time.thread_time() - began) / 200 < 1e-3
+
+
+class Clock:
+    """Time as the inbox sees it."""
+
+    def __init__(self, monkeypatch):
+        self.now_s = 1000.0
+        monkeypatch.setattr("perception_node.ros.inbox.time.monotonic", lambda: self.now_s)
+
+
+def pictures(clock, box, gaps_ms):
+    """A picture after each gap, taken as it comes."""
+    for number, gap_ms in enumerate(gaps_ms, start=1):
+        clock.now_s += 1e-3 * gap_ms
+        box.put_colour(message(number * 33 * MS))
+        assert box.take(0.0) is not None
+
+
+def test_a_stale_picture_gives_way_to_the_next_one_that_is_due(monkeypatch):
+    clock, box = Clock(monkeypatch), inbox(depth="off")
+    pictures(clock, box, [33] * 9)
+    clock.now_s += 0.033
+    box.put_colour(message(10 * 33 * MS))
+    clock.now_s += 0.025  # while the one before is computed
+    assert box.take(0.0) is None
+    clock.now_s += 0.009
+    box.put_colour(message(11 * 33 * MS))
+    assert box.take(0.0).colour.stamp_ns == 11 * 33 * MS
+    assert box.drops.total(SUPERSEDED) == 1
+
+
+def test_a_picture_that_waited_shortly_is_taken_at_once(monkeypatch):
+    clock, box = Clock(monkeypatch), inbox(depth="off")
+    pictures(clock, box, [33] * 9)
+    clock.now_s += 0.033
+    box.put_colour(message(10 * 33 * MS))
+    clock.now_s += 0.015
+    assert box.take(0.0).colour.stamp_ns == 10 * 33 * MS
+
+
+def test_a_stale_picture_is_taken_when_the_next_one_does_not_come(monkeypatch):
+    clock, box = Clock(monkeypatch), inbox(depth="off")
+    pictures(clock, box, [33] * 9)
+    clock.now_s += 0.033
+    box.put_colour(message(10 * 33 * MS))
+    clock.now_s += 0.030
+    assert box.take(0.0) is None
+    clock.now_s += 0.012  # a quarter of a period after it was due
+    assert box.take(0.0).colour.stamp_ns == 10 * 33 * MS
+    assert box.drops.total(SUPERSEDED) == 0
+
+
+@pytest.mark.parametrize("gaps_ms", [[33] * 4, [33, 33, 33, 33, 33, 33, 70, 33, 33], [500, 20, 40, 33, 300, 33, 33, 90, 33]])
+def test_pictures_whose_next_one_nobody_can_tell_are_taken_at_once(monkeypatch, gaps_ms):
+    clock, box = Clock(monkeypatch), inbox(depth="off")
+    pictures(clock, box, gaps_ms)
+    clock.now_s += 0.033
+    box.put_colour(message(20 * 33 * MS))
+    clock.now_s += 0.030
+    assert box.take(0.0) is not None
+
+
+def test_a_stale_pair_waits_for_the_next_pair_and_not_for_its_picture_alone(monkeypatch):
+    clock, box = Clock(monkeypatch), inbox()
+    for number in range(1, 10):
+        clock.now_s += 0.033
+        box.put_colour(message(number * 33 * MS))
+        box.put_depth(message(number * 33 * MS))
+        assert box.take(0.0).depth is not None
+    clock.now_s += 0.033
+    box.put_colour(message(10 * 33 * MS))
+    clock.now_s += 0.010
+    box.put_depth(message(10 * 33 * MS))  # waits from now on
+    clock.now_s += 0.015
+    assert box.take(0.0).colour.stamp_ns == 10 * 33 * MS
+    clock.now_s += 0.008
+    box.put_colour(message(11 * 33 * MS))
+    box.put_depth(message(11 * 33 * MS))
+    clock.now_s += 0.025
+    box.put_colour(message(12 * 33 * MS))
+    assert box.take(0.0) is None
+    box.put_depth(message(12 * 33 * MS))
+    assert box.take(0.0).colour.stamp_ns == 12 * 33 * MS
+    assert (box.drops.total(SUPERSEDED), box.drops.total(UNPAIRED)) == (1, 0)
