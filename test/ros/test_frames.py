@@ -120,10 +120,17 @@ def test_outcome_is_logged_and_nonsense_refused(running, scenes, frames, message
                                     has_weight=True, weight_kg=0.5)
     answer = running.call(ReportOutcome, "/perception/report_outcome", request)
     assert answer.accepted, answer.message
-    line = json.loads((running.output / "perception" / "outcomes.jsonl").read_text().splitlines()[-1])
+    lines = (running.output / "perception" / "outcomes.jsonl").read_text().splitlines()
+    line = json.loads(lines[-1])
     assert line["scene_stamp_ns"] == stamp_of(scene)
     assert (line["kind"], line["success"], line["failure"], line["weight_kg"]) == (scene.grasps[0].kind, False, "dropped", 0.5)
     assert line["terms"]
+    again = running.call(ReportOutcome, "/perception/report_outcome", request)
+    assert again.accepted
+    assert again.message.startswith("known already")
+    assert (running.output / "perception" / "outcomes.jsonl").read_text().splitlines() == lines
+    request.failure = "not_gripped"
+    assert "got not_gripped with 0.5 kg after dropped" in running.call(ReportOutcome, "/perception/report_outcome", request).message
     request.grasp.label = 999
     answer = running.call(ReportOutcome, "/perception/report_outcome", request)
     assert not answer.accepted

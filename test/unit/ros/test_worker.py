@@ -271,6 +271,18 @@ def test_a_belt_velocity_that_the_packages_contradict_is_said_and_logged(stand):
     assert pipeline.values["belt_velocity"] == "measured, in the camera's frame"
 
 
+def test_a_node_without_a_gripper_says_so(stand):
+    stand.send(1 * SECOND)
+    off = {"gripper.suction.enabled": False}
+    stand.worker.update_config(from_flat(off, stand.config))
+    stand.send(2 * SECOND)
+    assert "no gripper" not in statuses(stand)[1].words
+    stand.worker.update_config(from_flat(off | {"gripper.parallel_jaw.enabled": False}, stand.config))
+    stand.send(3 * SECOND)
+    assert "no grasp is proposed (gripper.suction.enabled, gripper.parallel_jaw.enabled)" in statuses(stand)[1].words
+    assert statuses(stand)[1].level == WARN
+
+
 def test_statuses(stand, monkeypatch):
     for name in ("FASTDDS_BUILTIN_TRANSPORTS", "FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
         monkeypatch.delenv(name, raising=False)
