@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from perception_node.compiled import compiled, steady
 from perception_node.errors import PerceptionError
 
 _F64 = NDArray[np.float64]
@@ -46,17 +47,24 @@ def frozen_transform(value: Any, name: str) -> _F64:
         PerceptionError: also when its rotation is none.
     """
     transform = frozen_array(value, (4, 4), name)
-    if not _is_rigid(transform.tolist()):
+    if not _all_rigid(steady(transform[None])):
         raise PerceptionError(f"{name}: expected a rigid transform, got rotation part {transform[:3, :3].round(4).tolist()}")
     return transform
 
 
-def _is_rigid(transform: list[list[float]]) -> bool:
-    (a, b, c, _), (d, e, f, _), (g, h, i, _), _ = transform
-    turning = a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)
-    lengths = a * a + b * b + c * c, d * d + e * e + f * f, g * g + h * h + i * i
-    skew = max(abs(a * d + b * e + c * f), abs(a * g + b * h + c * i), abs(d * g + e * h + f * i))
-    return turning > 0 and skew <= _SKEW and max(lengths) <= 1.0 + _SKEW and min(lengths) >= 1.0 - _SKEW
+@compiled
+def _all_rigid(transforms: _F64) -> bool:
+    """Whether the rotation parts of (N, 4, 4) transforms are rotations."""
+    for n in range(len(transforms)):
+        a, b, c = transforms[n, 0, 0], transforms[n, 0, 1], transforms[n, 0, 2]
+        d, e, f = transforms[n, 1, 0], transforms[n, 1, 1], transforms[n, 1, 2]
+        g, h, i = transforms[n, 2, 0], transforms[n, 2, 1], transforms[n, 2, 2]
+        first, second, third = a * a + b * b + c * c, d * d + e * e + f * f, g * g + h * h + i * i
+        if not (a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) > 0.0
+                and max(abs(a * d + b * e + c * f), abs(a * g + b * h + c * i), abs(d * g + e * h + f * i)) <= _SKEW
+                and max(first, second, third) <= 1.0 + _SKEW and min(first, second, third) >= 1.0 - _SKEW):
+            return False
+    return True
 
 
 def frozen_many(kind: type[T], fields: Sequence[Mapping[str, Any]], shapes: Mapping[str, tuple[int, ...]],
@@ -70,7 +78,7 @@ def frozen_many(kind: type[T], fields: Sequence[Mapping[str, Any]], shapes: Mapp
     own = {name: np.array(values, dtype=np.float64) for name, values in arrays.items()}
     if (any(values.shape != (len(fields), *shapes[name]) for name, values in own.items())
             or not math.isfinite(sum(float(values.sum()) for values in own.values()))
-            or not all(_is_rigid(one) for name, values in own.items() if shapes[name] == (4, 4) for one in values.tolist())):
+            or not all(_all_rigid(steady(values)) for name, values in own.items() if shapes[name] == (4, 4))):
         return [kind(**one, **{name: values[i] for name, values in own.items()}) for i, one in enumerate(fields)]
     for values in own.values():
         values.setflags(write=False)

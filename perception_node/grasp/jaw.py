@@ -12,7 +12,7 @@ from perception_node.config import GraspConfig, JawConfig
 from perception_node.grasp.bookkeeping import Bookkeeping
 from perception_node.grasp.clearance import Obstacles, look_beside
 from perception_node.grasp.patch import View
-from perception_node.grasp.score import SMALL_M3, RankingModel, evidence, uncovered_probability, unit, volume_m3
+from perception_node.grasp.score import SMALL_M3, RankingModel, evidence, unit, volume_m3
 from perception_node.types import F64, Grasp, Package
 
 _OFFSETS = (0.0, -0.25, 0.25)
@@ -64,9 +64,8 @@ def jaw_grasps(view: View, packages: Sequence[Package], everything: Sequence[Pac
     reach = np.minimum(config.finger_depth_m, beside.free_m - config.clearance_m)
     values = _terms(packages, candidates, beside, reach, plane, config)
     values["ground"], values["whole"], values["shown"] = evidence(packages, book.instances)[:, candidates.owner]
-    score = model.probability(values)
+    score, once_free = model.probability_now_and_free(values)
     possible = (reach >= _MIN_REACH_M) & (beside.unseen <= _MAX_UNSEEN) & (beside.held >= _MIN_HELD)
-    once_free = uncovered_probability(model, values)
     alive = possible & (once_free >= grasp.min_score)
     T_cam_grasp = candidates.T_cam_face.copy()
     T_cam_grasp[:, :3, 3] += T_cam_grasp[:, :3, 2] * reach[:, None] / 2

@@ -85,15 +85,24 @@ class RankingModel:
 
     def probability(self, terms: Mapping[str, F64]) -> F64:
         """(N,) probabilities of N grasps from (N,) values per term; terms without a weight do not count."""
-        logit: F64 = self.bias + sum((weight * np.asarray(terms[name], dtype=np.float64)
-                                      for name, weight in self.weights.items()), start=np.zeros(()))
-        probability: F64 = 1.0 / (1.0 + np.exp(-np.clip(logit, -40.0, 40.0)))
-        return probability
+        return _logistic(self._logit(terms))
+
+    def probability_now_and_free(self, terms: Mapping[str, F64]) -> tuple[F64, F64]:
+        """As `probability`; and those that they would have with nothing on their packages: what lies on them is picked first."""
+        logit = self._logit(terms)
+        return _logistic(logit), _logistic(logit + self.weights.get("free", 0.0) * (1.0 - terms["free"]))
+
+    def _logit(self, terms: Mapping[str, F64]) -> F64:
+        weights = np.array(list(self.weights.values()), dtype=np.float64)
+        if not len(weights):
+            return np.full(np.shape(next(iter(terms.values()), ())), self.bias)
+        logit: F64 = self.bias + weights @ np.array([terms[name] for name in self.weights], dtype=np.float64)
+        return logit
 
 
-def uncovered_probability(model: RankingModel, terms: Mapping[str, F64]) -> F64:
-    """(N,) probabilities that N grasps would have with nothing on their packages: what lies on them is picked first."""
-    return model.probability({**terms, "free": np.ones_like(terms["free"])})
+def _logistic(logit: F64) -> F64:
+    probability: F64 = 1.0 / (1.0 + np.exp(-np.minimum(np.maximum(logit, -40.0), 40.0)))
+    return probability
 
 
 PRIOR_SUCTION = RankingModel(

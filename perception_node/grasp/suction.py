@@ -14,7 +14,7 @@ from perception_node.grasp import kernels
 from perception_node.grasp.bookkeeping import Bookkeeping
 from perception_node.grasp.edges import EdgeMap, places
 from perception_node.grasp.patch import Patches, View, cross, fit_patches, sunflower, tangent_axes
-from perception_node.grasp.score import RAISED_M, SMALL_M3, RankingModel, evidence, uncovered_probability, unit, volume_m3
+from perception_node.grasp.score import RAISED_M, SMALL_M3, RankingModel, evidence, unit, volume_m3
 from perception_node.types import F64, Grasp, Package
 
 _SAMPLES_PER_CUP = 40
@@ -220,7 +220,7 @@ def _openness(view: View, patch: Patches, radius_m: float) -> F64:
 def _choose(packages: Sequence[Package], owner: NDArray[np.int64], patch: Patches, hint: F64, values: dict[str, F64],
             model: RankingModel, soft: NDArray[np.bool_], config: SuctionConfig, grasp: GraspConfig, book: Bookkeeping,
             last: bool) -> list[Grasp]:
-    score, once_free = model.probability(values), uncovered_probability(model, values)
+    score, once_free = model.probability_now_and_free(values)
     tolerance = np.where(soft, config.bag_tolerance_m, config.seal_tolerance_m)
     least = np.where(soft, _MIN_READING_BAG, _MIN_READING)
     facing = -np.einsum("ni,ni->n", patch.contact, patch.normal) / np.linalg.norm(patch.contact, axis=1)
