@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,6 +46,20 @@ def test_its_covariance_covers_its_error(cast_boxes, calibrated):
         away.append(error @ np.linalg.solve(package.covariance[:3, :3], error))
     assert np.mean(away) < 6.0  # 3 degrees of freedom
     assert np.mean(away) > 0.01  # the masks of this test are exact, those of a network are not
+
+
+@pytest.mark.parametrize(("class_name", "size_m", "hidden_m"), [
+    ("padded_mailer", (0.26, 0.2, 0.15), 0.13),  # 2 cm thick, on 13 cm of something that it hides
+    ("box", (0.26, 0.2, 0.3), 0.15),
+    ("poly_bag", (0.2, 0.18, 0.05), 0.04),
+])
+def test_the_covariance_knows_that_something_may_lie_hidden_below(cast_boxes, calibrated, class_name, size_m, hidden_m):
+    frame, segmentation = cast_boxes([(0.0, 0.0, *size_m, 0.0)])
+    seen = Segmentation(segmentation.labels, tuple(replace(one, class_name=class_name) for one in segmentation.instances))
+    package, = locate_packages(noisy(frame), seen, calibrated).items
+    error = package.T_cam_package[:3, 3] - [0.0, 0.0, 1.0 - size_m[2] + (size_m[2] - hidden_m) / 2]
+    assert abs(error[2]) > 0.4 * hidden_m  # the box goes down to the belt
+    assert error @ np.linalg.solve(package.covariance[:3, :3], error) < 14.16  # three sigma
 
 
 def test_the_same_frame_gives_the_same_packages(cast_boxes, calibrated):
