@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perception_node.bag.alignment import Alignment
 from perception_node.bag.decode import depth_in_metres
 from perception_node.bag.watch import Exposure
 from perception_node.compiled import steady
@@ -78,7 +79,9 @@ def compile_loops(config: Config) -> None:
     for kind in (np.uint16, np.float32):
         depth_in_metres(np.ones((480, 640), kind))
     Exposure.of(rgb)
-    inputs = encode_frame(Frame(rgb=rgb, depth_m=depth_m, camera=_CAMERA, stamp_ns=0, frame_id="warm_up"), None)
+    frame = Frame(rgb=rgb, depth_m=depth_m, camera=_CAMERA, stamp_ns=0, frame_id="warm_up")
+    Alignment().look(frame, np.zeros((480, 640), np.uint16))
+    inputs = encode_frame(frame, None)
     shrunk_rgb(rgb, (320, 240))
     shrunk_depth(depth_m, (300, 200))
     pack(inputs, np.empty((240, 320, PACKED_CHANNELS), np.uint16))

@@ -1,5 +1,5 @@
-"""What depth itself says against how the cell was set up: a wrong unit, a calibrated belt plane where no belt is. Both make
-every pose wrong without any message."""
+"""What depth itself says against how the cell was set up: a wrong unit, a calibrated belt plane where no belt is, depth that is not
+aligned to colour. Each makes every pose wrong without any message."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from perception_node.bag.alignment import Alignment
 from perception_node.geometry import ray_image
 from perception_node.types import F32, F64, CameraModel, Frame
 
@@ -37,12 +38,17 @@ _STARTS_M = (0.1, 0.05, 0.03, _TOLERANCE_M)
 
 
 class DepthCheck:
-    """Looks at a camera's depth now and then. `unit` and `plane` are what it found, in words, "" = nothing."""
+    """Looks at a camera's depth now and then. `unit`, `plane` and `alignment` are what it found, in words, "" = nothing."""
 
     def __init__(self) -> None:
-        self.unit, self.plane = "", ""
+        self.unit, self.plane, self._alignment = "", "", Alignment()
         self._last_ns: int | None = None
         self._against = 0
+
+    @property
+    def alignment(self) -> str:
+        """Where depth fits the picture better than where it is."""
+        return "" if self.unit else self._alignment.words
 
     def look(self, frame: Frame, labels: NDArray[np.uint16], plane: F64 | None) -> None:
         """Take a frame in; most are passed over.
@@ -60,6 +66,8 @@ class DepthCheck:
         fault = "" if plane is None or self.unit else plane_fault(depth_m, labels[::_STRIDE, ::_STRIDE], frame.camera, plane)
         self._against = self._against + 1 if fault else 0
         self.plane = fault if self._against >= LOOKS else ""
+        if not self.unit:
+            self._alignment.look(frame, labels)
 
 
 def unit_fault(depth_m: F32) -> str:

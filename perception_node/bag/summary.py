@@ -52,7 +52,7 @@ class Tally:
             return
         self._depth_check.look(step.frame, scene.segmentation.labels, self._belt_plane)
         for name, words in (("unit", self._depth_check.unit), ("plane", self._depth_check.plane),
-                            (without_numbers(step.belt_doubt), step.belt_doubt)):
+                            ("alignment", self._depth_check.alignment), (without_numbers(step.belt_doubt), step.belt_doubt)):
             if words:
                 self._doubts.setdefault(name, words)
         self._counts["packages"] += len(scene.tracks)

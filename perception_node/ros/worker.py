@@ -212,10 +212,10 @@ class Worker(CameraWorker):
 
     @property
     def doubts(self) -> list[tuple[str, str]]:
-        """Depth in a wrong unit, a belt that is not where it was calibrated, the calibration of another camera or
-        picture size, a belt velocity that the packages contradict."""
-        found = (("error", self._depth_check.unit), ("warn", self._depth_check.plane), ("warn", self._calibration_doubt),
-                 ("warn", self._belt_doubt))
+        """Depth in a wrong unit, a belt that is not where it was calibrated, depth that is not aligned to colour, the
+        calibration of another camera or picture size, a belt velocity that the packages contradict."""
+        found = (("error", self._depth_check.unit), ("warn", self._depth_check.plane), ("warn", self._depth_check.alignment),
+                 ("warn", self._calibration_doubt), ("warn", self._belt_doubt))
         return [(level, words) for level, words in found if words]
 
     def _process(self, item: Item) -> None:
