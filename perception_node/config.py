@@ -64,6 +64,10 @@ class BeltConfig:
     empty_cell: str = option("", "file of `perception learn-empty`: what was there in the empty cell gets no grasp; empty = none")
 
 
+FARTHEST_BELT_M = 20.0
+"""A belt further away is a distance in millimetres. Source: judgement; no camera measures packages from there."""
+
+
 @dataclass(frozen=True)
 class TrackConfig:
     """Following packages from frame to frame."""
@@ -222,6 +226,8 @@ class Config:
             raise ConfigError(f"belt.plane: expected a unit normal (or all zero), got one of length {norm:.4g}")
         if any(plane) and plane[3] <= 0:
             raise ConfigError(f"belt.plane: expected d > 0 (normal towards the camera), got {plane[3]:.4g}")
+        if plane[3] > FARTHEST_BELT_M:
+            raise ConfigError(f"belt.plane: expected d in metres, at most {FARTHEST_BELT_M:g}, got {plane[3]:.6g}: millimetres?")
         length = math.sqrt(sum(n * n for n in self.belt.direction))
         if any(self.belt.direction) and abs(length - 1.0) > 1e-3:
             raise ConfigError(f"belt.direction: expected a unit vector (or all zero), got one of length {length:.4g}")
@@ -266,7 +272,7 @@ def load(path: str | Path, **overrides: Any) -> Config:
         overrides: dotted names with `__` in place of the dots, `segment__threads=1`; they win over the files.
 
     Raises:
-        ConfigError: file missing or not YAML, unknown key, wrong type, out of range; the file is named.
+        ConfigError: file missing or not YAML, unknown key, wrong type, out of range, a value in both files; the file is named.
     """
     path = Path(path)
     gripper = path.with_name("gripper.yaml")

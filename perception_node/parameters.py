@@ -129,7 +129,9 @@ def read_flat(path: Path, tree_class: type) -> dict[str, Any]:
     try:
         tree = document["/**"]["ros__parameters"]
     except (KeyError, TypeError):
-        raise ConfigError(f"{path}: expected '/**:' with 'ros__parameters:' below it") from None
+        keys = ", ".join(repr(key) for key in document) if isinstance(document, dict) else "none"
+        raise ConfigError(f"{path}: expected '/**:' with 'ros__parameters:' below it, got {keys}: '/**' is read for every node "
+                          "name and namespace, other keys are not") from None
     try:
         return dict(_flatten(tree if tree is not None else {}, "", tree_class))
     except ConfigError as error:
@@ -137,16 +139,18 @@ def read_flat(path: Path, tree_class: type) -> dict[str, Any]:
 
 
 def with_files(base: T, files: Sequence[Path], overrides: Mapping[str, Any]) -> T:
-    """A configuration tree with the values of parameter files, of which later ones win, and of overrides by dotted names, which win
-    over files.
+    """A configuration tree with the values of parameter files and of overrides by dotted names, which win over files.
 
     Raises:
-        ConfigError: file missing or not YAML, unknown name, wrong type, out of range; the file is named.
+        ConfigError: file missing or not YAML, unknown name, wrong type, out of range, a value in two files; the file is named.
     """
     values: dict[str, Any] = {}
     origin: dict[str, Path | None] = {}
     for file in files:
         found = read_flat(file, type(base))
+        both = next((name for name in found if name in values), None)
+        if both is not None:
+            raise ConfigError(f"{origin[both]}: {both} is in {file}, too, with {found[both]!r}: write it in one of them")
         values.update(found)
         origin.update(dict.fromkeys(found, file))
     try:

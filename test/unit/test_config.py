@@ -77,6 +77,7 @@ def test_files_are_read_with_the_gripper_beside_them_and_overrides_win(tmp_path)
 
 
 @pytest.mark.parametrize(("text", "words"), [("a: [", "expected YAML"), ("segment: {}", "ros__parameters"),
+                                             ("/perception:\n  ros__parameters: {}", "got '/perception': .* other keys are not"),
                                              ("/**:\n  ros__parameters: 3", "mapping"),
                                              ("/**:\n  ros__parameters:\n    segment: 3", "mapping"),
                                              ("/**:\n  ros__parameters:\n    colour: 3", "unknown")])
@@ -101,9 +102,11 @@ HEAD = "/**:\n  ros__parameters:\n"
     ("", "    gripper: {suction: {cup_radius_m: 15}}", {},
      "gripper.yaml: gripper.suction.cup_radius_m: expected 0.002 to 0.2 m, got 15"),
     ("", "    gripper: {suction: {cup_radius: 0.01}}", {}, "gripper.yaml: unknown parameter 'gripper.suction.cup_radius'"),
-    ("    gripper: {suction: {rows: 99}}", "    gripper: {suction: {rows: 2}}", {"gripper__suction__columns": 99},
+    ("", "    gripper: {suction: {rows: 2}}", {"gripper__suction__columns": 99},
      "gripper.suction.columns: expected 1 to 8, got 99"),
     ("    gripper: {suction: {rows: 99}}", "    gripper: {suction: {columns: 2}}", {}, "cell.yaml: gripper.suction.rows"),
+    ("    gripper: {suction: {rows: 2}}", "    gripper: {suction: {rows: 3}}", {}, "cell.yaml: gripper.suction.rows is in "),
+    ("    belt: {plane: [0, 0, -1, 1100]}", "", {}, "cell.yaml: belt.plane: expected d in metres, at most 20, got 1100"),
     ("    belt: {reach_min_m: 11.0}", "", {}, "cell.yaml: belt.reach_min_m: expected less than belt.reach_max_m"),
     ("", "    gripper: {parallel_jaw: {opening_min_m: 0.139}}", {},
      "gripper.yaml: gripper.parallel_jaw.opening_max_m: expected more"),
