@@ -70,13 +70,18 @@ class DepthCheck:
             self._alignment.look(frame, labels)
 
 
+def metres(value: float) -> str:
+    """Three digits, and never a power of ten from 1 up."""
+    return f"{value:.3g}" if value < 100.0 else f"{value:.0f}"
+
+
 def unit_fault(depth_m: F32) -> str:
     """Why the readings of a depth picture (metres, NaN = none) cannot be metres, "" = they can."""
     seen = depth_m[np.isfinite(depth_m)]
     median = float(np.median(seen)) if seen.size else 1.0
     if NEAR_M <= median <= FAR_M:
         return ""
-    return (f"depth: its median is {median:.3g} m, expected {NEAR_M:g} to {FAR_M:g} m: 16UC1 must hold millimetres and 32FC1 "
+    return (f"depth: its median is {metres(median)} m, expected {NEAR_M:g} to {FAR_M:g} m: 16UC1 must hold millimetres and 32FC1 "
             "metres (REP-118)")
 
 

@@ -167,7 +167,7 @@ def _contents(alive: Mapping[str, Stream]) -> Iterator[Finding]:
 
 
 def _depth(stream: Stream, depth: Any) -> Iterator[Finding]:
-    from perception_node.bag.depth_check import unit_fault
+    from perception_node.bag.depth_check import metres, unit_fault
 
     seen = depth[np.isfinite(depth)]
     holes = 1.0 - seen.size / depth.size
@@ -176,7 +176,7 @@ def _depth(stream: Stream, depth: Any) -> Iterator[Finding]:
         return
     median = float(np.median(seen))
     if unit_fault(seen):
-        yield error("depth_unit", f"{stream.topic}: its median is {median:.3g} m with encoding "
+        yield error("depth_unit", f"{stream.topic}: its median is {metres(median)} m with encoding "
                     f"{getattr(stream.last, 'encoding', 'compressed')}",
                     "16UC1 must hold millimetres and 32FC1 metres (REP-118): correct the driver's unit")
     else:
@@ -199,8 +199,8 @@ def _together(alive: Mapping[str, Stream], pair_tolerance_s: float) -> Iterator[
     elif len(set(frames.values())) > 1:
         yield error("frames", "frames differ: " + ", ".join(f"{topic} {frame}" for topic, frame in frames.items()),
                     "publish depth aligned to colour, with colour's frame, and remap camera_info to colour's")
-    elif frames and not next(iter(frames.values())).endswith("optical_frame"):
-        yield warn("frames", f"frame_id {next(iter(frames.values()))!r} is not an *_optical_frame",
+    elif frames and "optical" not in next(iter(frames.values())):
+        yield warn("frames", f"frame_id {next(iter(frames.values()))!r} is not called an optical frame",
                    "poses are x right, y down, z forward (REP-103): make sure that the frame is, too")
     if {"colour", "depth"} <= alive.keys():
         depths = np.array([stamp for _, stamp in alive["depth"].arrivals])

@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 from perception_node.bag.decode import stamp_ns
+from perception_node.bag.topics import choose_topics
 from perception_node.doctor.findings import Finding, error, note, ok, warn
 from perception_node.doctor.streams import Stream, stream_findings
+from perception_node.errors import DatasetError
 
 DISCOVERY_S = 3.5
 """How long nodes may take to be found at most. Source: docs/interfaces.md, "Transport": three seconds over LARGE_DATA."""
@@ -106,14 +109,24 @@ def _find_nodes(graph: Any, spin: Callable[..., None]) -> list[Node]:
 
 
 def _guess(graph: Any) -> dict[str, str]:
-    """Topics of a camera without a node: by type, depth by its name."""
-    found: dict[str, str] = {}
-    for topic, types in sorted(graph.get_topic_names_and_types()):
-        if _TYPES["colour"] in types and graph.count_publishers(topic):
-            found.setdefault("depth" if "depth" in topic else "colour", topic)
-        elif _TYPES["info"] in types and "depth" not in topic and graph.count_publishers(topic):
-            found.setdefault("info", topic)
-    return found or {"colour": "/image", "info": "/camera_info"}
+    """Topics of a camera without a node, told apart as those of a recording."""
+    there = [(topic, kind) for topic, types in graph.get_topic_names_and_types() for kind in types
+             if graph.count_publishers(topic)]
+    return guessed_topics(there) or {"colour": "/image", "info": "/camera_info"}
+
+
+def guessed_topics(there: list[tuple[str, str]]) -> dict[str, str]:
+    """Which of the topics (name, type) is "colour", "depth", "info"; of several cameras the first by name; {} = no colour."""
+    listed: list[Any] = [SimpleNamespace(topic=topic, msgtype=kind, msgcount=1) for topic, kind in sorted(there)]
+    for alone in (listed, *([entry] for entry in listed)):
+        try:
+            colour = choose_topics(alone, "the cell", colour=None, depth=None, camera_info=None).colour
+        except DatasetError:
+            continue
+        chosen = choose_topics(listed, "the cell", colour=colour, depth=None, camera_info=None)
+        found = {"colour": chosen.colour, "depth": chosen.depth, "info": chosen.camera_info}
+        return {name: topic for name, topic in found.items() if topic}
+    return {}
 
 
 def _watch(graph: Any, topics: Mapping[str, str]) -> dict[str, Stream]:

@@ -82,6 +82,10 @@ def test_a_wrong_unit_is_said(looked, scale, right):
     assert check.plane == ""
 
 
+def test_a_median_is_written_without_a_power_of_ten():
+    assert "its median is 1090 m" in unit_fault(np.full((4, 5), 1090.0, np.float32))
+
+
 def test_nothing_is_said_of_depth_without_readings(cast_boxes, belt):
     assert unit_fault(np.full((4, 5), np.nan, np.float32)) == ""
     frame, segmentation = cast_boxes(BOXES)

@@ -130,6 +130,28 @@ def test_each_fault_has_its_line(changes, level, check, words):
     assert match[0].remedy
 
 
+@pytest.mark.parametrize(("name", "told"), [("zed_left_camera_frame_optical", False), ("cam_optical_frame", False),
+                                            ("camera_link", True)])
+def test_a_frame_that_is_not_optical_is_told(name, told):
+    found = judged(healthy(colour__last=picture(frame_id=name), depth__last=depth_picture(frame_id=name),
+                           info__last=calibration(frame_id=name)))
+    assert any(finding.check == "frames" for finding in found) == told
+
+
+def test_a_cameras_topics_are_told_apart_by_name():
+    pytest.importorskip("rclpy")
+    from perception_node.ros.doctor_cell import guessed_topics
+
+    image, info = "sensor_msgs/msg/Image", "sensor_msgs/msg/CameraInfo"
+    there = [(f"/cam/{name}", image) for name in ("aligned_depth_to_color/image_raw", "color/image_raw", "confidence/image",
+                                                  "depth/image_rect_raw", "infra1/image_rect_raw", "ir/image_raw")]
+    there += [(f"/cam/{name}/camera_info", info) for name in ("color", "depth", "ir")]
+    assert guessed_topics(there) == {"colour": "/cam/color/image_raw", "depth": "/cam/aligned_depth_to_color/image_raw",
+                                     "info": "/cam/color/camera_info"}
+    assert guessed_topics([("/b/image_raw", image), ("/a/image_raw", image)]) == {"colour": "/a/image_raw"}
+    assert guessed_topics([("/ir/image_raw", image)]) == {}
+
+
 def test_simulated_time_is_not_judged_by_this_clock():
     found = judged(healthy(colour__arrivals=shifted(1e6)), simulated=True)
     assert not [finding for finding in found if finding.check == "clock" and finding.level == "error"]
