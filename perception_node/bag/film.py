@@ -18,6 +18,10 @@ MAX_WIDTH_PX = 960
 """Wider pictures are made smaller in the film."""
 
 
+_CAPTIONS = (0.45, 0.42, 0.39, 0.36, 0.33, 0.3)
+"""OpenCV's font scales of the line below a picture."""
+
+
 class FilmWriter:
     """MPEG-4 film; the same pictures give the same bytes. Where OpenCV cannot write one, `written` stays False.
 
@@ -58,7 +62,7 @@ def overlay(rgb: Picture, scene: Scene | None, number: int, failure: str) -> Pic
     """Masks with track ids, and a line of words, on a frame's picture."""
     if scene is None:
         picture = rgb.copy()
-        words = f"{number}: no scene: {failure}"[:90]
+        words = f"{number}: no scene: {failure}"
     else:
         picture = draw_segmentation(rgb, scene.segmentation, text=False)
         for track in scene.tracks:
@@ -66,9 +70,23 @@ def overlay(rgb: Picture, scene: Scene | None, number: int, failure: str) -> Pic
             write_words(picture, f"{track.track_id} {track.class_name.split('_')[-1]}", ((x0 + x1) // 2, (y0 + y1) // 2))
         words = f"{number}: {len(scene.tracks)} packages, {len(scene.grasps)} grasps"
         if scene.degraded:
-            words += f", degraded: {scene.degraded}"[:60]
-    write_words(picture, words, (picture.shape[1] // 2, picture.shape[0] - 10), 0.45)
+            words += f", degraded: {scene.degraded}"
+    words, size = fitted(words, picture.shape[1] - 8)
+    write_words(picture, words, (picture.shape[1] // 2, picture.shape[0] - 10), size)
     return picture
+
+
+def fitted(words: str, width_px: int) -> tuple[str, float]:
+    """A line and its font scale so that it is no wider than a picture: smaller to two thirds, then cut with "..."."""
+    def fits(text: str, size: float) -> bool:
+        return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, 1)[0][0] <= width_px
+    for size in _CAPTIONS:
+        if fits(words, size):
+            return words, size
+    length = len(words)
+    while length > 0 and not fits(f"{words[:length]}...", size):
+        length -= 1
+    return f"{words[:length]}...", size
 
 
 def draw_change(rgb: Picture, golden: NDArray[np.uint16], new: NDArray[np.uint16], labels: set[int], words: list[str]) -> Picture:
