@@ -93,7 +93,7 @@ class Frame:
         if self.depth_m is not None:
             require(self.depth_m.dtype == np.float32, f"depth_m: expected float32, got {self.depth_m.dtype}", FrameError)
             require(self.depth_m.shape == size, f"depth_m: expected size {size[1]}x{size[0]} of the colour picture, got "
-                     f"{'x'.join(str(n) for n in self.depth_m.shape[::-1])}", FrameError)
+                     f"{'x'.join(str(n) for n in self.depth_m.shape[::-1])}: publish depth aligned to colour", FrameError)
 
 
 @dataclass(frozen=True)

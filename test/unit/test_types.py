@@ -134,3 +134,9 @@ def test_grasps_and_rejections_say_what_is_wrong_with_them():
         Rejection(1, "suction", "")
     with pytest.raises(TypeError):
         Rejection(1, "suction", "too small", {"widest_m": 0.01}).numbers["widest_m"] = 1.0  # type: ignore[index]
+
+
+def test_depth_of_another_size_says_what_to_publish():
+    camera = CameraModel(fx=4.0, fy=4.0, cx=3.5, cy=2.5, width=8, height=6)
+    with pytest.raises(FrameError, match="expected size 8x6 of the colour picture, got 4x6: publish depth aligned to colour"):
+        Frame(rgb=np.zeros((6, 8, 3), np.uint8), depth_m=np.ones((6, 4), np.float32), camera=camera, stamp_ns=1, frame_id="c")
