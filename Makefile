@@ -27,7 +27,7 @@ help:
 	@echo "make demo   install, build and run the demonstration"
 	@echo "make test   install, build and run every check: ruff, mypy, pytest"
 	@echo "make results  measure the main figures of docs/results.md; DATASET=folder of a cell's labelled pictures, QUICK=1 for minutes"
-	@echo "make build  install and build only; then: . ./env.sh"
+	@echo "make build  install, build and compile the loops only; then: . ./env.sh"
 	@echo "make clean  remove what was built and installed (build/ install/ log/ .venv/)"
 
 demo: $(VENV)/.warm
@@ -62,7 +62,7 @@ results: build $(VENV)/.dev
 lint: $(VENV)/.dev
 	@$(ENTER); ruff check .; mypy
 
-build: install/.built
+build: $(VENV)/.warm
 
 venv: $(VENV)/.runtime
 
