@@ -138,11 +138,12 @@ class Cell:
         self._last_stamp_ns = 0
 
     def close(self):
-        for process in self.processes:
-            process.kill()
+        # Before the others are killed: Fast DDS once crashed when it took leave of processes that had just been.
         self.executor.shutdown()
         self.node.destroy_node()
         self.context.try_shutdown()
+        for process in self.processes:
+            process.kill()
 
     def environment(self):
         """Environment of other processes of this cell."""
