@@ -103,7 +103,8 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     from perception_node.ros.params import origin
 
     try:
-        unread = remove_ros_args(sys.argv[1:] if args is None else args)
+        unread = remove_ros_args(sys.argv if args is None else args)
+        unread = unread[unread[:1] == sys.argv[:1]:]  # the program's name comes first, or not
         if unread:  # rcl would pass over them, and the node would run with other parameters than meant
             raise ConfigError(f"expected --ros-args before all arguments, got {' '.join(unread)}")
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
