@@ -5,6 +5,7 @@ One JSON object a line; the keys are in docs/interfaces.md. `perception fit-rank
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
@@ -163,12 +164,13 @@ class Outcomes:
         return Report(entry, self.path, before is not None, kept.run == self._run)
 
     def _append(self, entry: Mapping[str, Any]) -> None:
-        """Write an entry behind the others, on a line of its own also where a crash has cut the last one off. One write: lines of
+        """Write an entry behind the others, on a line of its own also where a crash has cut the last one off. Locked: lines of
         several processes do not mix."""
         path, text = self.path, json.dumps(entry, allow_nan=False)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             with path.open("a+b") as log:
+                fcntl.flock(log, fcntl.LOCK_EX)  # until it is closed
                 whole = log.seek(0, os.SEEK_END) == 0 or (log.seek(-1, os.SEEK_END), log.read(1))[1] == b"\n"
                 log.write(("" if whole else "\n").encode() + text.encode() + b"\n")
                 log.flush()
