@@ -165,12 +165,13 @@ def learn_log(ranking: Ranking, path: Path) -> int:
     for line in lines:
         try:
             entry = json.loads(line)
-            if entry["kind"] not in GRASP_KINDS or entry["class_name"] not in CLASS_NAMES or identity(entry) in learned:
+            same = identity(entry)
+            if entry["kind"] not in GRASP_KINDS or entry["class_name"] not in CLASS_NAMES or same in learned:
                 continue
             terms = {str(name): float(value) for name, value in entry["terms"].items()}
             candidate = Candidate(entry["kind"], entry["class_name"], float(entry["score"]), None, terms, bool(entry["degraded"]))
             ranking.learn(candidate, bool(entry["success"]))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             continue
-        learned.add(identity(entry))
+        learned.add(same)
     return len(learned)

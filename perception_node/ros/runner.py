@@ -102,8 +102,9 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
     from perception_node.parameters import blamed
     from perception_node.ros.params import origin
 
+    given = sys.argv if args is None else args
     try:
-        unread = remove_ros_args(sys.argv if args is None else args)
+        unread = remove_ros_args(given)
         unread = unread[unread[:1] == sys.argv[:1]:]  # the program's name comes first, or not
         if unread:  # rcl would pass over them, and the node would run with other parameters than meant
             raise ConfigError(f"expected --ros-args before all arguments, got {' '.join(unread)}")
@@ -126,7 +127,7 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None) -> int:
             executor.spin_once(timeout_sec=SPIN_S)
         executor.shutdown()
     except PerceptionError as error:
-        words = blamed(error, origin(sys.argv if args is None else args)) if isinstance(error, ConfigError) else error
+        words = blamed(error, origin(given)) if isinstance(error, ConfigError) else error
         print(f"{name}: {words}", file=sys.stderr)
         return 2
     finally:

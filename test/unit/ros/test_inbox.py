@@ -174,12 +174,17 @@ def pictures(clock, box, gaps_ms):
         assert box.take(0.0) is not None
 
 
-def test_a_stale_picture_gives_way_to_the_next_one_that_is_due(monkeypatch):
-    clock, box = Clock(monkeypatch), inbox(depth="off")
+def waiting_picture(clock, box, for_ms):
+    """The tenth picture of a steady camera, which has waited for so long."""
     pictures(clock, box, [33] * 9)
     clock.now_s += 0.033
     box.put_colour(message(10 * 33 * MS))
-    clock.now_s += 0.025  # while the one before is computed
+    clock.now_s += 1e-3 * for_ms
+
+
+def test_a_stale_picture_gives_way_to_the_next_one_that_is_due(monkeypatch):
+    clock, box = Clock(monkeypatch), inbox(depth="off")
+    waiting_picture(clock, box, 25)  # while the one before is computed
     assert box.take(0.0) is None
     clock.now_s += 0.009
     box.put_colour(message(11 * 33 * MS))
@@ -189,19 +194,13 @@ def test_a_stale_picture_gives_way_to_the_next_one_that_is_due(monkeypatch):
 
 def test_a_picture_that_waited_shortly_is_taken_at_once(monkeypatch):
     clock, box = Clock(monkeypatch), inbox(depth="off")
-    pictures(clock, box, [33] * 9)
-    clock.now_s += 0.033
-    box.put_colour(message(10 * 33 * MS))
-    clock.now_s += 0.015
+    waiting_picture(clock, box, 15)
     assert box.take(0.0).colour.stamp_ns == 10 * 33 * MS
 
 
 def test_a_stale_picture_is_taken_when_the_next_one_does_not_come(monkeypatch):
     clock, box = Clock(monkeypatch), inbox(depth="off")
-    pictures(clock, box, [33] * 9)
-    clock.now_s += 0.033
-    box.put_colour(message(10 * 33 * MS))
-    clock.now_s += 0.030
+    waiting_picture(clock, box, 30)
     assert box.take(0.0) is None
     clock.now_s += 0.012  # a quarter of a period after it was due
     assert box.take(0.0).colour.stamp_ns == 10 * 33 * MS
